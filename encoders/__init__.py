@@ -1,0 +1,6 @@
+"""Images and words to vectors, vectors to words: the ground floor of medclip.
+
+The modules come in two worlds. ``presets``, ``scans``, ``preprocessing``, ``bundle`` and ``runtime`` never
+import torch: asking a trained model starts in a fraction of a second. ``vision``, ``text``, ``dual``,
+``weights`` and ``export`` are torch; training uses them.
+"""

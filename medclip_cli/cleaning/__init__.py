@@ -1,0 +1,1 @@
+"""Rules that keep or reject a row with a reason, and the pipeline that counts them."""

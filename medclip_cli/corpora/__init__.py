@@ -1,0 +1,1 @@
+"""Reads published data sets and medclip corpus folders."""

@@ -1,0 +1,1 @@
+"""Everything medclip draws: tables, JSON, progress. The only package that imports rich."""

@@ -1,0 +1,1 @@
+"""Scores of captions and of retrieval, as pure functions."""

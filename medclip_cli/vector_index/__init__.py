@@ -1,0 +1,1 @@
+"""Stores vectors and finds the nearest ones: one port, several engines."""

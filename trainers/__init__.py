@@ -1,0 +1,1 @@
+"""Turns a corpus into weights."""
