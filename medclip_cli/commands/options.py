@@ -1,0 +1,69 @@
+"""Options that mean the same in every command that takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from medclip_cli.rendering import console
+
+_ASKING = "Asking"
+_OUTPUT = "Output"
+
+
+def _set_quiet(value: bool) -> bool:
+    console.verbosity.quiet = console.verbosity.quiet or value
+    return value
+
+
+def _set_verbose(value: bool) -> bool:
+    console.verbosity.verbose = console.verbosity.verbose or value
+    return value
+
+
+def _set_debug(value: bool) -> bool:
+    console.verbosity.debug = console.verbosity.debug or value
+    return value
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.", callback=_set_quiet,
+                 rich_help_panel=_OUTPUT),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say more about what is done.", callback=_set_verbose,
+                 rich_help_panel=_OUTPUT),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show a traceback when something fails.", callback=_set_debug,
+                 rich_help_panel=_OUTPUT),
+]
+JsonOutput = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=_OUTPUT)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output folder if it exists.")]
+CollectionName = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+    typer.Option("--collection", "-c", help="The collection to ask or to fill. [default: 'default', or the only one]",
+                 rich_help_panel=_ASKING),
+]
+ModelPath = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", "-m", help="A model folder. [default: the one the collection was made with]",
+                 rich_help_panel=_ASKING),
+]
+Top = Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many neighbours.", rich_help_panel=_ASKING)]
+Where = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--where", "-w", metavar="FIELD=VALUE", rich_help_panel=_ASKING,
+                 help="Keep only matching images: FIELD=VALUE, FIELD!=VALUE, commas for any-of. Repeatable."),
+]
+MinScore = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
+]

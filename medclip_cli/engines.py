@@ -1,0 +1,157 @@
+"""The only door from the command line to `encoders` and `trainers`.
+
+Both packages are imported inside functions, so that a command pays only for what it uses, and their errors
+leave here as `MedclipError`, so that a person sees one line. Nothing here imports torch by itself: asking runs
+on ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medclip_cli.errors import MedclipError, ModelError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from encoders.bundle import ModelBundle
+    from encoders.runtime import OnnxEncoder
+
+    Vectors = NDArray[np.float32]
+
+
+class UnreadableScanError(MedclipError):
+    """An image file cannot be read; `code` is the reason code that a corpus counts."""
+
+    def __init__(self, reason: str, code: str) -> None:
+        """Keep the reason for people and its code for counting."""
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of one image: a unit-length vector, or the reason there is none."""
+
+    index: int
+    vector: Vectors | None
+    error: str | None = None
+
+
+def read_scan(source: Path | BinaryIO) -> Image:
+    """Decode one image file into an 8-bit picture of mode ``L`` or ``RGB``.
+
+    Raises:
+        UnreadableScanError: with the reason and its code.
+    """
+    from encoders.errors import ScanError
+    from encoders.scans import read_scan as read
+
+    try:
+        return read(source)
+    except ScanError as error:
+        raise UnreadableScanError(str(error), error.code) from error
+
+
+class Model:
+    """A trained model opened for asking: files and words in, unit-length vectors out."""
+
+    def __init__(self, bundle: ModelBundle, encoder: OnnxEncoder) -> None:
+        """Wrap an opened model folder; use `open_model`."""
+        self._encoder = encoder
+        self.path: Path = bundle.path
+        self.name: str = bundle.path.name
+        self.fingerprint: str = bundle.fingerprint
+        self.dim: int = bundle.config.embedding_dim
+        self.trained_on = bundle.config.trained_on
+
+    def embed_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embed captions or questions as unit-length rows ``[n, dim]``."""
+        with _model_errors():
+            return self._encoder.embed_texts(texts)
+
+    def embed_files(
+        self, sources: Iterable[Path | BinaryIO], batch_size: int = 32
+    ) -> Iterator[Embedded]:
+        """Embed image files in order, decoding ahead of the forward pass in threads.
+
+        A file that cannot be read becomes an `Embedded` with its reason; the others go on. Memory stays flat:
+        at most three batches of pixels exist at a time.
+        """
+        import numpy as np
+
+        from encoders.errors import ScanError
+        from encoders.preprocessing import load_pixels
+
+        def decode(source: Path | BinaryIO) -> NDArray[np.float32] | str:
+            try:
+                return load_pixels(source, self._encoder.image_spec)
+            except ScanError as error:
+                return str(error)
+
+        index = 0
+        for batch in _decoded_ahead(decode, sources, batch_size):
+            pixels = [item for item in batch if not isinstance(item, str)]
+            with _model_errors():
+                vectors = iter(self._encoder.embed_pixels(np.stack(pixels)) if pixels else ())
+            for item in batch:
+                if isinstance(item, str):
+                    yield Embedded(index, None, item)
+                else:
+                    yield Embedded(index, next(vectors))
+                index += 1
+
+
+def open_model(path: Path) -> Model:
+    """Open a model folder for asking, without torch.
+
+    Raises:
+        ModelError: the folder is missing, incomplete or altered.
+    """
+    from encoders.bundle import ModelBundle
+    from encoders.runtime import OnnxEncoder
+
+    with _model_errors():
+        bundle = ModelBundle.open(path)
+        return Model(bundle, OnnxEncoder.open(bundle))
+
+
+@contextmanager
+def _model_errors() -> Iterator[None]:
+    from encoders.errors import EncoderError
+
+    try:
+        yield
+    except EncoderError as error:
+        raise ModelError(str(error)) from error
+
+
+def _decoded_ahead(decode, items, batch_size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Yield lists of decoded items in order, with two batches in flight ahead of the consumer."""
+    workers = min(8, cpu_count() or 1)
+    source = iter(items)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        waiting: deque[Future[object]] = deque()
+
+        def refill() -> None:
+            while len(waiting) < 3 * batch_size:
+                try:
+                    waiting.append(pool.submit(decode, next(source)))
+                except StopIteration:
+                    return
+
+        refill()
+        while waiting:
+            yield [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
+            refill()

@@ -1,0 +1,78 @@
+"""Two streams: data on stdout, everything said about it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(slots=True)
+class Verbosity:
+    """How much is said on stderr; set once by the flags of the command."""
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+
+verbosity = Verbosity()
+
+
+@cache
+def stdout() -> Console:
+    """Return the console for data; it honours ``NO_COLOR`` and knows whether it is a terminal."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
+
+
+@cache
+def stderr() -> Console:
+    """Return the console for progress, notes and errors."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False, stderr=True)
+
+
+def forget_streams() -> None:
+    """Drop the cached consoles; tests call this after replacing ``sys.stdout``."""
+    stdout.cache_clear()
+    stderr.cache_clear()
+
+
+def out(line: str) -> None:
+    """Print one line of data, exactly as it is."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def note(message: str) -> None:
+    """Say something useful to know, unless ``--quiet``."""
+    if not verbosity.quiet:
+        print(printable(message), file=sys.stderr)  # noqa: T201
+
+
+def detail(message: str) -> None:
+    """Say something only ``--verbose`` asks for."""
+    if verbosity.verbose and not verbosity.quiet:
+        print(printable(message), file=sys.stderr)  # noqa: T201
+
+
+def warn(message: str) -> None:
+    """Say something that must not be missed, even with ``--quiet``."""
+    print(printable(f"medclip: {message}"), file=sys.stderr)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and lone surrogates made visible.
+
+    A file name or a caption comes from outside; it must not move the cursor, and it must be encodable.
+    """
+    if text.isprintable():
+        return text
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,44 @@
+"""JSON on stdout: one object for one answer, JSON Lines for answers over many inputs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from typing import Any
+
+
+def write(answer: object) -> None:
+    """Print one JSON document: indented on a terminal, on one line otherwise."""
+    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(_dumps(answer, indent) + "\n")
+    sys.stdout.flush()
+
+
+def write_line(record: object) -> None:
+    """Print one record of a JSON Lines stream and flush it, so that a reader sees it at once."""
+    write_compact = _dumps(record, None)
+    sys.stdout.write(write_compact + "\n")
+    sys.stdout.flush()
+
+
+def _dumps(value: object, indent: int | None) -> str:
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    # A file name that is not UTF-8 arrives as lone surrogates, which cannot be written as UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8") if not text.isascii() else text
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Turn NumPy scalars, paths and tuples into what JSON knows; NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,139 @@
+"""Where medclip keeps things and what it does when a flag is not given.
+
+Order, the first that is set wins: flag, ``MEDCLIP_*`` variable, ``./medclip.toml``,
+``$XDG_CONFIG_HOME/medclip/config.toml``, default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from medclip_cli.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_COLLECTION = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force.
+
+    Attributes:
+        home: the folder of collections and caches.
+        collection: name of the collection asked when none is named.
+        model: model folder used when none is named.
+        lock_timeout_seconds: how long a reader waits for a collection that another process holds.
+        origins: where each value came from, by setting name.
+    """
+
+    home: Path
+    collection: str
+    model: Path | None
+    lock_timeout_seconds: float
+    origins: Mapping[str, str]
+
+
+def _folder(value: object) -> Path:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a path in quotes")
+    return Path(value).expanduser()
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a name in quotes")
+    return value
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError("a number of seconds") from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("a number of seconds, 0 or more")
+    return seconds
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "home": _folder,
+    "collection": _name,
+    "model": _folder,
+    "lock_timeout_seconds": _seconds,
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read the settings from the environment and the two settings files.
+
+    Args:
+        environ: the environment; the process's own by default.
+        folder: where ``medclip.toml`` is looked for; the working folder by default.
+
+    Raises:
+        SettingsError: a file that is no TOML, an unknown key, or a value of the wrong kind.
+    """
+    environ = os.environ if environ is None else environ
+    user_file = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "medclip" / "config.toml"
+    project_file = (folder or Path()) / "medclip.toml"
+    values: dict[str, Any] = {
+        "home": _xdg(environ, "XDG_DATA_HOME", ".local/share") / "medclip",
+        "collection": DEFAULT_COLLECTION,
+        "model": None,
+        "lock_timeout_seconds": 10.0,
+    }
+    origins = dict.fromkeys(values, "default")
+    for layer, origin in (
+        (_read_file(user_file), str(user_file)),
+        (_read_file(project_file), str(project_file)),
+        (_read_environment(environ), "environment"),
+    ):
+        for key, value in layer.items():
+            values[key] = _read_value(key, value, origin)
+            origins[key] = f"MEDCLIP_{key.upper()}" if origin == "environment" else origin
+    return Settings(**values, origins=origins)
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    # The XDG specification says to ignore a value that is not absolute.
+    value = environ.get(variable, "")
+    if value.startswith("/"):
+        return Path(value)
+    return Path(environ.get("HOME") or Path.home()) / fallback
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = {key: environ.get(f"MEDCLIP_{key.upper()}", "") for key in _READERS}
+    return {key: value for key, value in found.items() if value}
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML ({error}): mend it or move it away") from error
+    for key in table:
+        if key not in _READERS:
+            near = get_close_matches(key, _READERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known settings: {', '.join(_READERS)}"
+            raise SettingsError(f"{path} has an unknown setting {key!r}: {hint}")
+    return table
+
+
+def _read_value(key: str, value: object, origin: str) -> object:
+    try:
+        return _READERS[key](value)
+    except ValueError as error:
+        raise SettingsError(f"{key} from {origin} must be {error}, not {value!r}") from None
