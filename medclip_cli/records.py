@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,3 +76,47 @@ class Neighbour:
     corpus: str
     group: str
     fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One row of a published data set as its adapter read it, before cleaning.
+
+    Attributes:
+        key: stable within the data set; with its name the id of the corpus row.
+        image: path relative to the image root, as the table has it (it may be unsafe or missing).
+        modality: one of ``MODALITIES``.
+        group: patient, else case, else article.
+        texts: free texts by caption style (``report``, ``impression``, ``findings``); all references of each.
+        words: what a caption template may name, as the source spells it; missing ones left out.
+        split: the official split, if the data set has one.
+        findings: labels the source asserts.
+        uncertain: labels the source calls uncertain.
+        fault: why the adapter could not use the row, as (reason code, detail); None when it could.
+    """
+
+    key: str
+    image: str
+    modality: str = "OT"
+    group: str = ""
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    split: str | None = None
+    view: str | None = None
+    region: str | None = None
+    category: str | None = None
+    findings: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+    age: float | None = None
+    sex: str | None = None
+    fault: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that cleaning left out, with its reason code; the detail never holds a patient's words."""
+
+    id: str
+    image: str
+    reason: str
+    detail: str = ""
