@@ -42,8 +42,7 @@ def _one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}:{where} (check that it exists, is writable, and has room)", 1, error)
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1, error)
     except MemoryError as error:
         _fail("out of memory: use a smaller --batch-size, or close other programs", 1, error)
 
@@ -75,7 +74,8 @@ app = typer.Typer(
 @app.callback()
 def medclip(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Ask your own medical images: caption a scan, find images by words, and score the answers.

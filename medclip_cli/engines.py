@@ -1,20 +1,20 @@
 """The only door from the command line to `encoders` and `trainers`.
 
 Both packages are imported inside functions, so that a command pays only for what it uses, and their errors
-leave here as `MedclipError`, so that a person sees one line. Nothing here imports torch by itself: asking runs
-on ONNX Runtime.
+leave here as `MedclipError`, so that a person sees one line. Asking runs on ONNX Runtime and never imports
+torch.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from medclip_cli.errors import MedclipError, ModelError
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from encoders.runtime import OnnxEncoder
 
     Vectors = NDArray[np.float32]
+    Source = Path | BinaryIO
+
+Decoded = TypeVar("Decoded")
 
 
 class UnreadableScanError(MedclipError):
@@ -42,14 +45,22 @@ class UnreadableScanError(MedclipError):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of one image: a unit-length vector, or the reason there is none."""
+    """What became of one image: a unit-length vector, or the reason there is none.
+
+    Attributes:
+        index: its place among the sources.
+        source: the file itself.
+        vector: float32 ``[dim]``, or None.
+        error: why there is no vector.
+    """
 
     index: int
+    source: Source
     vector: Vectors | None
     error: str | None = None
 
 
-def read_scan(source: Path | BinaryIO) -> Image:
+def read_scan(source: Source) -> Image:
     """Decode one image file into an 8-bit picture of mode ``L`` or ``RGB``.
 
     Raises:
@@ -81,9 +92,7 @@ class Model:
         with _model_errors():
             return self._encoder.embed_texts(texts)
 
-    def embed_files(
-        self, sources: Iterable[Path | BinaryIO], batch_size: int = 32
-    ) -> Iterator[Embedded]:
+    def embed_files(self, sources: Iterable[Source], batch_size: int = 32) -> Iterator[Embedded]:
         """Embed image files in order, decoding ahead of the forward pass in threads.
 
         A file that cannot be read becomes an `Embedded` with its reason; the others go on. Memory stays flat:
@@ -94,22 +103,20 @@ class Model:
         from encoders.errors import ScanError
         from encoders.preprocessing import load_pixels
 
-        def decode(source: Path | BinaryIO) -> NDArray[np.float32] | str:
+        def decode(source: Source) -> tuple[Source, Vectors | str]:
             try:
-                return load_pixels(source, self._encoder.image_spec)
+                return source, load_pixels(source, self._encoder.image_spec)
             except ScanError as error:
-                return str(error)
+                return source, str(error)
 
         index = 0
         for batch in _decoded_ahead(decode, sources, batch_size):
-            pixels = [item for item in batch if not isinstance(item, str)]
+            pixels = [item for _, item in batch if not isinstance(item, str)]
             with _model_errors():
                 vectors = iter(self._encoder.embed_pixels(np.stack(pixels)) if pixels else ())
-            for item in batch:
-                if isinstance(item, str):
-                    yield Embedded(index, None, item)
-                else:
-                    yield Embedded(index, next(vectors))
+            for source, item in batch:
+                failed = isinstance(item, str)
+                yield Embedded(index, source, None if failed else next(vectors), item if failed else None)
                 index += 1
 
 
@@ -137,12 +144,13 @@ def _model_errors() -> Iterator[None]:
         raise ModelError(str(error)) from error
 
 
-def _decoded_ahead(decode, items, batch_size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Yield lists of decoded items in order, with two batches in flight ahead of the consumer."""
-    workers = min(8, cpu_count() or 1)
-    source = iter(items)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[object]] = deque()
+def _decoded_ahead(
+    decode: Callable[[Source], Decoded], sources: Iterable[Source], batch_size: int
+) -> Iterator[list[Decoded]]:
+    """Yield batches of decoded files in order, while threads decode the next two batches."""
+    source = iter(sources)
+    with ThreadPoolExecutor(min(8, cpu_count() or 1), thread_name_prefix="decode") as pool:
+        waiting: deque[Future[Decoded]] = deque()
 
         def refill() -> None:
             while len(waiting) < 3 * batch_size:

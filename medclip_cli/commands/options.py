@@ -30,18 +30,25 @@ def _set_debug(value: bool) -> bool:
 
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.", callback=_set_quiet,
-                 rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Say nothing but warnings and errors.",
+        callback=_set_quiet,
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Say more about what is done.", callback=_set_verbose,
-                 rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--verbose", "-v", help="Say more about what is done.", callback=_set_verbose, rich_help_panel=_OUTPUT
+    ),
 ]
 Debug = Annotated[
     bool,
-    typer.Option("--debug", help="Show a traceback when something fails.", callback=_set_debug,
-                 rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--debug", help="Show a traceback when something fails.", callback=_set_debug, rich_help_panel=_OUTPUT
+    ),
 ]
 JsonOutput = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=_OUTPUT)
@@ -49,19 +56,34 @@ JsonOutput = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace the output folder if it exists.")]
 CollectionName = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
-    typer.Option("--collection", "-c", help="The collection to ask or to fill. [default: 'default', or the only one]",
-                 rich_help_panel=_ASKING),
+    typer.Option(
+        "--collection",
+        "-c",
+        help="The collection. [default: the only one, or 'default']",
+        rich_help_panel=_ASKING,
+    ),
 ]
 ModelPath = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--model", "-m", help="A model folder. [default: the one the collection was made with]",
-                 rich_help_panel=_ASKING),
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model folder. [default: the one the collection was made with]",
+        rich_help_panel=_ASKING,
+    ),
 ]
-Top = Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many neighbours.", rich_help_panel=_ASKING)]
+Top = Annotated[
+    int, typer.Option("--top", "-k", min=1, max=1000, help="How many neighbours.", rich_help_panel=_ASKING)
+]
 Where = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--where", "-w", metavar="FIELD=VALUE", rich_help_panel=_ASKING,
-                 help="Keep only matching images: FIELD=VALUE, FIELD!=VALUE, commas for any-of. Repeatable."),
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FIELD=VALUE",
+        rich_help_panel=_ASKING,
+        help="Keep only matching images: FIELD=VALUE, FIELD!=VALUE, commas for any-of. Repeatable.",
+    ),
 ]
 MinScore = Annotated[
     Optional[float],  # noqa: UP045

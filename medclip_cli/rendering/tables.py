@@ -18,9 +18,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
         rows: cells; floats are shown with three decimals, None as a dash.
     """
     texts = [[_text(cell) for cell in row] for row in rows]
-    right = [
-        bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))
-    ]
+    right = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))]
     if console.stdout().is_terminal:
         _show_ruled(title, columns, texts, right)
     else:

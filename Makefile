@@ -1,0 +1,41 @@
+# Two commands to know: `make demo` and `make test`. Both set up everything they need in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench clean
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED)  ## Make .venv and install medclip with its dev extra.
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install  ## Run the whole road on drawn phantoms: clean, train, index, caption, search, score.
+	$(BIN)/medclip demo --out work/demo --force
+
+test: install  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: install  ## Lint, types and layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Measure the claims about speed.
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove everything that was built.
+	rm -rf .venv work build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,88 @@
+"""What `caption`, `search` and `evaluate` share: which images, which collection, which model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.records import Neighbour
+
+if TYPE_CHECKING:
+    from medclip_cli.engines import Model
+    from medclip_cli.settings import Settings
+    from medclip_cli.vector_index.base import CollectionInfo, VectorIndex
+
+STDIN = "-"
+DISCLAIMER = "medclip is a research tool, not a medical device."
+
+
+def expand_images(arguments: Iterable[str]) -> Iterator[Path]:
+    """Yield the image paths that the arguments name, as they come.
+
+    ``-`` stands for paths on stdin, one a line; they are read lazily, so that a slow `find` and we overlap.
+
+    Raises:
+        UsageError: ``-`` is given while stdin is a terminal, where nobody would type paths.
+    """
+    for argument in arguments:
+        if argument != STDIN:
+            yield Path(argument)
+        elif sys.stdin is None or sys.stdin.isatty():
+            raise UsageError(
+                "'-' reads image paths from stdin, but nothing is piped in: name the images instead"
+            )
+        else:
+            yield from (Path(line) for line in map(str.rstrip, sys.stdin) if line)
+
+
+@contextmanager
+def open_collection(settings: Settings, name: str | None) -> Iterator[VectorIndex]:
+    """Open the collection named by the flag, else by the settings, else the only one there is."""
+    from medclip_cli.vector_index import edge
+
+    chosen = name or settings.collection
+    if name is None and settings.origins["collection"] == "default":
+        existing = edge.list_collections(settings.home)
+        if len(existing) == 1:
+            chosen = existing[0].name
+    with edge.open_collection(
+        settings.home, chosen, lock_timeout_seconds=settings.lock_timeout_seconds
+    ) as collection:
+        yield collection
+
+
+def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
+    """Open the model that made the collection, or the one named, if it is the same.
+
+    Raises:
+        CollectionError: the model named is another one; its vectors would be compared with noise.
+        ModelError: the model folder is gone or damaged.
+    """
+    from medclip_cli.engines import open_model
+
+    model = open_model(model_path or Path(info.model_path))
+    if model.fingerprint != info.fingerprint:
+        raise CollectionError(
+            f"collection {info.name!r} was made by model {info.model_name} ({info.fingerprint}), not by "
+            f"{model.name} ({model.fingerprint}): ask with --model {info.model_path}, or index again"
+        )
+    return model
+
+
+def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, object]:
+    """Return a neighbour as it appears in JSON; ``path`` is where its image lies on this machine."""
+    root = info.corpora.get(neighbour.corpus, {}).get("image_root")
+    return {
+        "rank": neighbour.rank,
+        "score": neighbour.score,
+        "id": neighbour.id,
+        "caption": neighbour.caption,
+        "image": neighbour.image,
+        "path": str(Path(root) / neighbour.image) if root else None,
+        "corpus": neighbour.corpus,
+        "fields": neighbour.fields,
+    }
