@@ -1,0 +1,216 @@
+"""The model folder: what is in it, and whether it is still what was written (no torch).
+
+``config.json`` lists every other file with its size and SHA-256. Opening checks that the files are there and
+have their sizes, which costs nothing; a file's content is checked when it is read, so asking a question
+verifies exactly the files the answer depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from encoders.errors import BundleError
+from encoders.preprocessing import ImagePreprocessing
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+IMAGE_GRAPH_FILE = "image.onnx"
+TEXT_GRAPH_FILE = "text.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+REQUIRED_FILES = (WEIGHTS_FILE, IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a file of the model folder must be.
+
+    Attributes:
+        sha256: of its bytes, as 64 hex digits.
+        bytes: its size.
+    """
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything about a model that is not a weight.
+
+    Attributes:
+        preset: the preset it was made from, or the name of the whole model it was taken from.
+        image_encoder: name of the image tower.
+        text_encoder: name of the text tower.
+        embedding_dim: length of its unit vectors.
+        projection: kind of the projection heads.
+        image: how image files become pixels.
+        max_tokens: longest caption it reads.
+        vocab_size: token ids its text tower knows.
+        architecture: how to build the torch modules again; see ``DualEncoder.architecture``.
+        trained_on: the corpus and the run: name, number of pairs and groups, caption style ...
+        validation: scores on the validation split, with the size of the pool.
+        files: every other file of the folder by its name.
+        format_version: of the folder's layout.
+    """
+
+    preset: str
+    image_encoder: str
+    text_encoder: str
+    embedding_dim: int
+    projection: str
+    image: ImagePreprocessing
+    max_tokens: int
+    vocab_size: int
+    architecture: dict[str, Any] = field(default_factory=dict)
+    trained_on: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """The content of ``config.json``."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read the content of ``config.json``; unknown keys are ignored.
+
+        Raises:
+            BundleError: it is not JSON, lacks a key, or comes from a newer medclip.
+        """
+        try:
+            content = json.loads(text)
+            version = int(content["format_version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{CONFIG_FILE} is not a model's configuration") from error
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"the model has format {version} and this medclip reads up to {FORMAT_VERSION}: "
+                "upgrade medclip-cli"
+            )
+        try:
+            known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+            known["image"] = _image_preprocessing(content["image"])
+            known["files"] = {name: FileRecord(**record) for name, record in content["files"].items()}
+            return cls(**known)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(
+                f"{CONFIG_FILE} is incomplete ({error}): make or copy the model again"
+            ) from error
+
+    def with_files(self, files: Mapping[str, FileRecord]) -> ModelConfig:
+        """The same configuration, listing these files."""
+        return replace(self, files=dict(files))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ when a vector of this model could differ."""
+        decisive = {
+            "weights": self.files[WEIGHTS_FILE].sha256,
+            "tokenizer": self.files[TOKENIZER_FILE].sha256,
+            "image": asdict(self.image),
+            "embedding_dim": self.embedding_dim,
+            "max_tokens": self.max_tokens,
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """A model folder that was there, whole, when it was opened.
+
+    Attributes:
+        path: the folder.
+        config: its ``config.json``.
+    """
+
+    path: Path
+    config: ModelConfig
+
+    @classmethod
+    def open(cls, path: Path | str) -> ModelBundle:
+        """Open a model folder: existence and sizes are checked now, contents when they are read.
+
+        Raises:
+            BundleError: the folder, or a file in it, is missing, has another size, or is of a newer format.
+        """
+        folder = Path(path)
+        config = _read_config(folder)
+        missing = [name for name in REQUIRED_FILES if name not in config.files]
+        if missing:
+            raise BundleError(
+                f"model {folder}: {CONFIG_FILE} does not list {missing[0]}: make or copy the model again"
+            )
+        for name, record in config.files.items():
+            _check_present(folder, name, record)
+        return cls(path=folder, config=config)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ when a vector of this model could differ."""
+        return self.config.fingerprint
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, for people."""
+        return self.path.resolve().name
+
+    def read_verified(self, name: str) -> bytes:
+        """Read one listed file whole.
+
+        Raises:
+            BundleError: the file is not listed, cannot be read, or its content is not what was written.
+        """
+        record = self.config.files.get(name)
+        if record is None:
+            raise BundleError(f"model {self.path} has no file {name}")
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise BundleError(
+                f"model {self.path}: {name} was altered: copy the model again, or train it anew"
+            )
+        return data
+
+
+def _read_config(folder: Path) -> ModelConfig:
+    if not folder.is_dir():
+        raise BundleError(f"there is no model folder {folder}: train one with 'medclip train encoders'")
+    try:
+        return ModelConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"model {folder}: {CONFIG_FILE} cannot be read ({error})") from error
+    except BundleError as error:
+        raise BundleError(f"model {folder}: {error}") from error
+
+
+def _check_present(folder: Path, name: str, record: FileRecord) -> None:
+    if Path(name).name != name:
+        raise BundleError(f"model {folder}: {CONFIG_FILE} names a file outside the folder ({name})")
+    try:
+        size = (folder / name).stat().st_size
+    except OSError:
+        raise BundleError(
+            f"model {folder}: {name} is missing: copy the model again, or train it anew"
+        ) from None
+    if size != record.bytes:
+        raise BundleError(
+            f"model {folder}: {name} was altered ({size} bytes instead of {record.bytes}): "
+            "copy the model again, or train it anew"
+        )
+
+
+def _image_preprocessing(content: dict[str, Any]) -> ImagePreprocessing:
+    known = {item.name: content[item.name] for item in fields(ImagePreprocessing) if item.name in content}
+    known["mean"], known["std"] = tuple(content["mean"]), tuple(content["std"])
+    return ImagePreprocessing(**known)

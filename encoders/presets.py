@@ -1,0 +1,146 @@
+"""Named model shapes: plain data, no torch.
+
+A preset says which two towers, which image size and which projection heads make one model. Any field can be
+overridden by name, so ``preset_named("base", image_encoder="densenet121")`` is a whole new model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from encoders.errors import PresetError
+from encoders.preprocessing import Fit, ImagePreprocessing
+
+Projection = Literal["linear", "residual"]
+Pooling = Literal["mean", "cls"]
+
+SMALL_RESNET = "small-resnet"
+SMALL_TRANSFORMER = "small-transformer"
+
+# What torchvision's ImageNet weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Our own tower has no past: centre the grey range.
+GREY_MEAN = (0.5, 0.5, 0.5)
+GREY_STD = (0.25, 0.25, 0.25)
+
+MIN_IMAGE_SIZE = 32
+MIN_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPreset:
+    """The shape of a dual encoder.
+
+    Attributes:
+        name: of the preset; kept when fields are overridden.
+        image_encoder: ``small-resnet`` (ours) or any torchvision classification model.
+        text_encoder: ``small-transformer`` (ours), a transformers model name on the hub, or a folder of one.
+        image_size: side of the square the image tower sees, in pixels.
+        max_tokens: longest caption the text tower reads, special tokens included.
+        embedding_dim: length of the unit vectors both towers end in.
+        projection: ``linear``, or the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm).
+        projection_dropout: of the residual head.
+        text_pooling: ``mean`` over the caption's tokens, or its first (``cls``) token.
+        image_fit: how a scan becomes a square, see ``ImagePreprocessing``.
+        temperature: initial softmax temperature; the logit scale is its inverse.
+        learn_temperature: whether training moves it.
+        vocab_size: of the WordPiece trained on the corpus, when the text tower brings no tokenizer.
+    """
+
+    name: str
+    image_encoder: str
+    text_encoder: str
+    image_size: int = 224
+    max_tokens: int = 128
+    embedding_dim: int = 256
+    projection: Projection = "linear"
+    projection_dropout: float = 0.0
+    text_pooling: Pooling = "mean"
+    image_fit: Fit = "pad"
+    temperature: float = 0.07
+    learn_temperature: bool = True
+    vocab_size: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuse shapes no model can have."""
+        if self.image_size < MIN_IMAGE_SIZE:
+            raise PresetError(
+                f"image size {self.image_size} is too small: use at least {MIN_IMAGE_SIZE} pixels"
+            )
+        if self.max_tokens < MIN_TOKENS:
+            raise PresetError(f"{self.max_tokens} caption tokens are too few: use at least {MIN_TOKENS}")
+        if self.embedding_dim < 1:
+            raise PresetError(f"embedding dimension {self.embedding_dim} is not positive")
+
+    @property
+    def image_preprocessing(self) -> ImagePreprocessing:
+        """How image files become this model's pixels."""
+        ours = self.image_encoder == SMALL_RESNET
+        return ImagePreprocessing(
+            size=self.image_size,
+            mean=GREY_MEAN if ours else IMAGENET_MEAN,
+            std=GREY_STD if ours else IMAGENET_STD,
+            fit=self.image_fit,
+        )
+
+
+PRESETS: dict[str, EncoderPreset] = {
+    preset.name: preset
+    for preset in (
+        # Trains from nothing on two CPU cores.
+        EncoderPreset(
+            name="tiny",
+            image_encoder=SMALL_RESNET,
+            text_encoder=SMALL_TRANSFORMER,
+            image_size=112,
+            max_tokens=96,
+            embedding_dim=128,
+        ),
+        EncoderPreset(
+            name="base",
+            image_encoder="resnet50",
+            text_encoder="emilyalsentzer/Bio_ClinicalBERT",
+        ),
+        # The model medclip is compared with: soft targets at temperature 1, squashed images.
+        EncoderPreset(
+            name="seed",
+            image_encoder="resnet50",
+            text_encoder="emilyalsentzer/Bio_ClinicalBERT",
+            max_tokens=200,
+            projection="residual",
+            projection_dropout=0.1,
+            text_pooling="cls",
+            image_fit="squash",
+            temperature=1.0,
+            learn_temperature=False,
+        ),
+    )
+}
+
+
+def preset_named(
+    name: str,
+    *,
+    image_encoder: str | None = None,
+    text_encoder: str | None = None,
+    image_size: int | None = None,
+    max_tokens: int | None = None,
+    embedding_dim: int | None = None,
+) -> EncoderPreset:
+    """Look a preset up and override what is given.
+
+    Raises:
+        PresetError: no preset has this name, or the overridden shape is impossible.
+    """
+    if name not in PRESETS:
+        raise PresetError(f"unknown preset '{name}': use one of {', '.join(PRESETS)}")
+    overrides: dict[str, Any] = {
+        "image_encoder": image_encoder,
+        "text_encoder": text_encoder,
+        "image_size": image_size,
+        "max_tokens": max_tokens,
+        "embedding_dim": embedding_dim,
+    }
+    return replace(PRESETS[name], **{key: value for key, value in overrides.items() if value is not None})

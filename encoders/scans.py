@@ -1,0 +1,173 @@
+"""An image file to an 8-bit picture: the one place that opens image files.
+
+Real archives hold 16-bit PNGs, RGBA screenshots, palette GIFs, CMYK JPEGs, rotated phone photographs, half
+downloads and text files named ``.jpg``. Each becomes an ``L`` or ``RGB`` picture here, or a ``ScanError``
+that says why not. Pillow and NumPy only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from encoders.errors import ScanError
+
+MAX_SCAN_PIXELS = 100_000_000
+MIN_SCAN_SIDE = 16
+# The share of darkest and brightest pixels a 16-bit window may cut off: a few hot pixels or a burnt-in
+# marker must not squeeze the tissue into a handful of grey levels.
+WINDOW_TAIL = 0.001
+
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_GREY_MODES = frozenset({"1", "L"})
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_PILLOW_MODULES = r"PIL\."
+
+
+def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -> Image.Image:
+    """Open and fully decode one image.
+
+    Args:
+        source: a path, or a binary stream at the start of an image.
+        least_side: the caller will shrink the picture to this side anyway, so a JPEG may be decoded at a
+            half, a quarter or an eighth of its size as long as both sides stay at least twice this; None
+            decodes every pixel.
+
+    Returns:
+        A picture of mode ``L`` (grey) or ``RGB``: upright by its EXIF rotation, transparency flattened onto
+        black, more than 8 bits windowed between percentiles, the first frame of an animation.
+
+    Raises:
+        ScanError: with the code ``missing_image``, ``unreadable_image``, ``tiny_image`` or ``too_large``.
+    """
+    _quiet_pillow()
+    if not isinstance(source, (str, Path)):
+        return _decode(source, least_side)
+    try:
+        with Path(source).open("rb") as stream:
+            return _decode(stream, least_side)
+    except FileNotFoundError:
+        raise ScanError("there is no such file", code="missing_image") from None
+    except OSError as error:
+        raise ScanError(f"the file cannot be read ({error.strerror or error})") from error
+
+
+def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
+    try:
+        # A bomb is judged by _check_size, from the header, with a limit that does not depend on Pillow's.
+        with Image.open(stream) as image:
+            _check_size(image)
+            if least_side is not None:
+                image.draft(None, (2 * least_side, 2 * least_side))
+            image.load()
+            return _to_8_bit(_upright(image))
+    except ScanError:
+        raise
+    except UnidentifiedImageError:
+        raise ScanError(_why_unidentified(stream)) from None
+    except Image.DecompressionBombError:
+        raise ScanError(f"it has more than {MAX_SCAN_PIXELS:,} pixels", code="too_large") from None
+    # Pillow's plugins raise nearly anything on damaged files: SyntaxError, struct.error, EOFError ...
+    except Exception as error:
+        raise ScanError(f"the image data is damaged or cut short ({_first_line(error)})") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_SCAN_PIXELS:
+        raise ScanError(
+            f"{width} x {height} pixels is over the limit of {MAX_SCAN_PIXELS:,} pixels", code="too_large"
+        )
+    if min(width, height) < MIN_SCAN_SIDE:
+        raise ScanError(
+            f"{width} x {height} pixels is too small: the shorter side needs {MIN_SCAN_SIDE}",
+            code="tiny_image",
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # A damaged EXIF block says nothing about the pixels, which did decode.
+        return image
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Convert any Pillow mode to ``L`` or ``RGB``."""
+    if image.mode in _DEEP_MODES:
+        return Image.fromarray(window_to_8_bit(np.asarray(image)))
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return _flatten(image)
+    if image.mode in _GREY_MODES:
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Lay a picture with transparency onto black, the background of scans."""
+    solid = image.convert("RGBA")
+    canvas = Image.new("RGBA", solid.size, (0, 0, 0, 255))
+    grey = image.mode in ("L", "1", "LA", "La")
+    return Image.alpha_composite(canvas, solid).convert("L" if grey else "RGB")
+
+
+def window_to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Map deep grey values linearly onto 0 to 255 between their low and high percentiles.
+
+    Args:
+        values: ``[h, w]`` of any integer or float type. Not-a-number counts as the lowest value.
+
+    Returns:
+        uint8 ``[h, w]``. Values below or above the window become 0 or 255; a constant image becomes 0.
+    """
+    low, high = _window(values)
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
+    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
+    return np.asarray(scaled.round().clip(0, 255), dtype=np.uint8)
+
+
+def _window(values: np.ndarray) -> tuple[float, float]:
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.reshape(-1)
+    if finite.size == 0:
+        return 0.0, 0.0
+    if values.dtype.itemsize == 2 and values.dtype.kind == "u":
+        # Counting 65,536 levels beats sorting the pixels of a full-size radiograph by an order of magnitude.
+        cumulated = np.bincount(finite, minlength=65_536).cumsum()
+        low, high = np.searchsorted(
+            cumulated, (WINDOW_TAIL * finite.size, (1 - WINDOW_TAIL) * finite.size), side="left"
+        )
+    else:
+        low, high = np.quantile(finite, (WINDOW_TAIL, 1 - WINDOW_TAIL))
+    if high <= low:
+        low, high = finite.min(), finite.max()
+    return float(low), float(high)
+
+
+def _why_unidentified(stream: BinaryIO) -> str:
+    try:
+        stream.seek(0)
+        empty = not stream.read(1)
+    except (OSError, ValueError):
+        empty = False
+    return "the file is empty" if empty else "it is not an image in any format Pillow knows"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def _quiet_pillow() -> None:
+    """Ignore Pillow's warnings for the rest of the process.
+
+    Scans are decoded in threads, where ``warnings.catch_warnings`` would swap the filters under another
+    thread's feet. What Pillow warns of is either harmless here or raised as a ScanError.
+    """
+    if not any(getattr(entry[3], "pattern", None) == _PILLOW_MODULES for entry in warnings.filters):
+        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
