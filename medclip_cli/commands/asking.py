@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.errors import UsageError
 from medclip_cli.records import Neighbour
 
 if TYPE_CHECKING:
@@ -65,24 +65,20 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     from medclip_cli.engines import open_model
 
     model = open_model(model_path or Path(info.model_path))
-    if model.fingerprint != info.fingerprint:
-        raise CollectionError(
-            f"collection {info.name!r} was made by model {info.model_name} ({info.fingerprint}), not by "
-            f"{model.name} ({model.fingerprint}): ask with --model {info.model_path}, or index again"
-        )
+    info.check_model(model.fingerprint, model.name)
     return model
 
 
 def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, object]:
     """Return a neighbour as it appears in JSON; ``path`` is where its image lies on this machine."""
-    root = info.corpora.get(neighbour.corpus, {}).get("image_root")
+    source = info.corpora.get(neighbour.corpus)
     return {
         "rank": neighbour.rank,
         "score": neighbour.score,
         "id": neighbour.id,
         "caption": neighbour.caption,
         "image": neighbour.image,
-        "path": str(Path(root) / neighbour.image) if root else None,
+        "path": str(Path(source.image_root) / neighbour.image) if source else None,
         "corpus": neighbour.corpus,
         "fields": neighbour.fields,
     }

@@ -1,0 +1,1 @@
+"""Scripts that measure the claims about speed. Each prints both sides, the medians and the ratio."""

@@ -1,0 +1,99 @@
+"""`medclip demo`: the whole road on a small corpus that medclip draws itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medclip_cli.commands.options import Debug, Force, Quiet, Verbose
+from medclip_cli.errors import CorpusError
+from medclip_cli.rendering import console, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.records import CaptionedImage
+
+EXAMPLE = "Example: medclip demo --out demo"
+COLLECTION = "demo"
+SHOWN = 8
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the drawn images, the corpus and the model.")] = Path(
+        "medclip-demo"
+    ),
+    images: Annotated[int, typer.Option(min=90, help="How many phantoms to draw.")] = 450,
+    epochs: Annotated[int, typer.Option(min=1, help="How many times training sees each of them.")] = 30,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same phantoms.")] = 7,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Draw phantoms, then clean, train, index, caption, search and score: two minutes on a CPU, offline."""
+    from medclip_cli.commands import clean, evaluate, index, search, train
+    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.phantoms.dataset import draw_dataset
+
+    _make_room(out, force)
+    raw, corpus, model = out / "raw", out / "corpus", out / "model"
+    console.note(f"Drawing {images} phantoms into {raw} ...")
+    draw_dataset(raw, images=images, seed=seed)
+
+    _announce(f"medclip clean folder {raw} --out {corpus}")
+    clean.clean("folder", raw, out=corpus)
+    _announce(f"medclip train encoders {corpus} --preset tiny --from-scratch --epochs {epochs} --out {model}")
+    train.encoders(corpus, out=model, preset="tiny", from_scratch=True, epochs=epochs)
+    _announce(f"medclip index {corpus} --model {model} --collection {COLLECTION}")
+    index.index(corpus, model=model, collection=COLLECTION, rebuild=True)
+    _announce(f"medclip caption IMAGE --collection {COLLECTION}   (images the model has never seen)")
+    held_out = open_corpus(corpus)
+    _show_captions([(held_out.image_path(row), row) for row in _one_of_each(held_out.split("test"))])
+    words = "coronal MR scan with a large lesion on the left side"
+    _announce(f"medclip search '{words}' --collection {COLLECTION}")
+    search.search(words, top=3, collection=COLLECTION)
+    _announce(f"medclip evaluate {corpus} --collection {COLLECTION} --split test")
+    evaluate.evaluate(corpus, collection=COLLECTION, split="test")
+    console.note(
+        f"Now ask it yourself: medclip caption {raw}/images/phantom0001.png --collection {COLLECTION}"
+    )
+
+
+def _make_room(out: Path, force: bool) -> None:
+    """Make the output folder; an earlier demo in it is replaced with --force, anything else never is."""
+    marker = out / ".medclip-demo"
+    if out.exists():
+        if not marker.is_file():
+            raise CorpusError(f"{out} exists and holds no medclip demo: choose another --out")
+        if not force:
+            raise CorpusError(f"{out} holds an earlier demo: choose another --out, or --force to replace it")
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    marker.touch()
+
+
+def _announce(command: str) -> None:
+    console.note(f"\n$ {command}")
+
+
+def _one_of_each(rows: tuple[CaptionedImage, ...]) -> list[CaptionedImage]:
+    """Return up to `SHOWN` rows with different captions, spread over the split."""
+    distinct = list({row.caption: row for row in rows}.values())
+    return distinct[:: max(1, len(distinct) // SHOWN)][:SHOWN]
+
+
+def _show_captions(images: list[tuple[Path, CaptionedImage]]) -> None:
+    from medclip_cli.commands import asking
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.base import Query
+
+    rows = []
+    with asking.open_collection(load_settings(), COLLECTION) as index:
+        encoder = asking.open_matching_model(index.info, None)
+        for embedded, (_, truth) in zip(encoder.embed_files(path for path, _ in images), images, strict=True):
+            (found,) = index.query([Query(image_vector=embedded.vector, top=1)])
+            match = "yes" if found[0].caption == truth.caption else "no"
+            rows.append((truth.caption, found[0].caption, found[0].score, match))
+    tables.show("Captions of held-out phantoms", ("truth", "caption", "score", "same"), rows)

@@ -1,0 +1,155 @@
+"""`medclip doctor`: what is installed, what is there, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medclip_cli import __version__
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import MedclipError
+from medclip_cli.rendering import json_output, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.settings import Settings
+
+EXAMPLE = "Example: medclip doctor --json | jq '.findings[] | select(.ok | not)'"
+
+REQUIRED = (
+    "typer", "rich", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py", "qdrant-client",
+    "pandas", "pyarrow", "sacrebleu", "torch", "torchvision", "transformers", "safetensors", "onnx",
+    "onnxscript",
+)  # fmt: skip
+OPTIONAL = {
+    "pycocoevalcap": "METEOR scores: pip install 'medclip-cli[meteor]'",
+    "openpyxl": "Excel tables: pip install 'medclip-cli[excel]'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was found, and what to do when it is not well."""
+
+    what: str
+    found: str
+    ok: bool = True
+    mend: str | None = None
+
+
+def doctor(
+    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
+    """Say what is installed, which device, home, models and collections there are, and what is wrong."""
+    findings = examine()
+    if as_json:
+        json_output.write(
+            {
+                "ok": all(finding.ok for finding in findings),
+                "findings": [
+                    {"what": f.what, "found": f.found, "ok": f.ok, "mend": f.mend} for f in findings
+                ],
+            }
+        )
+    else:
+        tables.show(
+            "medclip doctor",
+            ("", "what", "found", "to mend it"),
+            [("ok" if f.ok else "!!", f.what, f.found, f.mend or "") for f in findings],
+        )
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a broken part becomes a finding, never an error."""
+    findings = [
+        Finding("medclip", __version__),
+        Finding("python", sys.version.split()[0]),
+        *(_package(name) for name in REQUIRED),
+        *(_optional_package(name, use) for name, use in OPTIONAL.items()),
+        _device(),
+    ]
+    try:
+        from medclip_cli.settings import load_settings
+
+        settings = load_settings()
+    except MedclipError as error:
+        return [*findings, Finding("settings", "unreadable", ok=False, mend=str(error))]
+    return [*findings, _home(settings.home), *_collections(settings)]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
+
+
+def _optional_package(name: str, use: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed (optional)", mend=use)
+
+
+def _device() -> Finding:
+    """Name the device training would use; a torch that does not import is a finding, whatever its error."""
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return Finding("device", torch.cuda.get_device_name())
+        return Finding("device", f"CPU, {torch.get_num_threads()} threads")
+    except Exception as error:  # noqa: BLE001 - a broken install fails in ways of its own
+        return Finding(
+            "device",
+            f"torch does not import: {type(error).__name__}",
+            ok=False,
+            mend="pip install --force-reinstall torch torchvision",
+        )
+
+
+def _home(home: Path) -> Finding:
+    import os
+    import shutil
+
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding(
+            "home", f"{home} (not writable)", ok=False, mend="set MEDCLIP_HOME to a writable folder"
+        )
+    free = shutil.disk_usage(nearest).free / 2**30
+    return Finding(
+        "home",
+        f"{home} ({free:.1f} GiB free)",
+        ok=free >= 1,
+        mend=None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk",
+    )
+
+
+def _collections(settings: Settings) -> list[Finding]:
+    from medclip_cli.engines import open_model
+    from medclip_cli.vector_index import edge
+
+    try:
+        collections = edge.list_collections(settings.home)
+    except MedclipError as error:
+        return [Finding("collections", "unreadable", ok=False, mend=str(error))]
+    findings = []
+    for info in collections:
+        what = f"collection {info.name}"
+        found = f"{info.points} images, model {info.model_name}"
+        try:
+            model = open_model(Path(info.model_path))
+        except MedclipError as error:
+            findings.append(Finding(what, found, ok=False, mend=str(error)))
+            continue
+        same = model.fingerprint == info.fingerprint
+        mend = None if same else f"the model at {info.model_path} has changed: run medclip index again"
+        findings.append(Finding(what, found, ok=same, mend=mend))
+    return findings or [Finding("collections", "none yet", mend="medclip index CORPUS --model MODEL")]

@@ -1,0 +1,107 @@
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medclip_cli.rendering import console, json_output, progress, tables
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def on_terminal(monkeypatch):
+    """Make stdout and stderr terminals, and return them; called in the test, since pytest swaps them before."""
+
+    def replace():
+        out, err = Terminal(), Terminal()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        console.forget_streams()
+        return out, err
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    return replace
+
+
+def test_a_table_in_a_pipe_is_plain_columns(capsys):
+    tables.show("ignored", ("name", "score"), [("a", 0.5), ("longer", None)])
+    assert capsys.readouterr().out == "name    score\na       0.500\nlonger      -\n"
+
+
+def test_a_table_on_a_terminal_is_ruled_and_keeps_brackets(on_terminal):
+    out, _ = on_terminal()
+    tables.show("Title", ("name",), [("[bold]not markup[/bold]",)])
+    text = out.getvalue()
+    assert "Title" in text
+    assert "[bold]not markup[/bold]" in text
+
+
+def test_control_characters_of_a_caption_do_not_reach_the_terminal(capsys):
+    tables.show("", ("caption",), [("a\x1b[2Jb\nc",)])
+    assert capsys.readouterr().out == "caption\na\\x1b[2Jb\\nc\n"
+
+
+def test_json_knows_numpy_paths_and_what_is_not_a_number(capsys):
+    json_output.write_line(
+        {"path": Path("a/b"), "n": np.float32(0.5), "nan": float("nan"), "set": ("x", np.int64(3))}
+    )
+    assert json.loads(capsys.readouterr().out) == {"path": "a/b", "n": 0.5, "nan": None, "set": ["x", 3]}
+
+
+def test_json_survives_a_file_name_that_is_not_utf8(capsys):
+    name = b"scan\xff.png".decode("utf-8", "surrogateescape")
+    json_output.write_line({"image": name})
+    line = capsys.readouterr().out
+    assert json.loads(line)["image"] == name
+    assert line.encode("utf-8")
+
+
+def test_json_is_indented_only_on_a_terminal(on_terminal):
+    out, _ = on_terminal()
+    json_output.write({"a": [1]})
+    assert out.getvalue() == '{\n  "a": [\n    1\n  ]\n}\n'
+
+
+def test_notes_go_to_stderr_and_quiet_silences_them(capsys):
+    console.note("hello")
+    console.verbosity.quiet = True
+    console.note("silence")
+    console.warn("careful")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "hello\nmedclip: careful\n"
+
+
+def test_details_are_for_verbose(capsys):
+    console.detail("hidden")
+    console.verbosity.verbose = True
+    console.detail("shown")
+    assert capsys.readouterr().err == "shown\n"
+
+
+def test_progress_is_silent_in_a_pipe(capsys):
+    with progress.track("Decoding", total=2) as bar:
+        bar.advance()
+        bar.fail()
+    assert (bar.done, bar.failed) == (2, 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_on_a_terminal_shows_counts_and_failures(on_terminal):
+    _, err = on_terminal()
+    with progress.track("Decoding", total=3, unit="scans") as bar:
+        bar.advance(2)
+        bar.fail()
+    text = err.getvalue()
+    assert "Decoding" in text
+    assert "3/3" in text
+    assert "1 failed" in text
