@@ -1,0 +1,33 @@
+"""How answers are ranked: the numbers both engines share, and one order among equals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from medclip_cli.records import Neighbour
+from medclip_cli.vector_index.base import Query
+from medclip_cli.vector_index.payload import neighbour_of
+
+RRF_K = 60  # Cormack, Clarke and Buettcher, SIGIR 2009
+HNSW_EF = 160
+MMR_POOL = 100
+EXTRA = 16
+_DECIMALS = 6
+
+
+def fused_pool(top: int) -> int:
+    """Return how many answers of each ranking are fused."""
+    return max(100, 4 * top)
+
+
+def ranked(query: Query, scored: Iterable[tuple[float, Mapping[str, Any]]]) -> list[Neighbour]:
+    """Return scored payloads as neighbours, best first, equals in the order of their ids.
+
+    Equal scores are common, since many scans share a caption: `EXTRA` more answers than wanted are asked for, and
+    the cut among equals is made here, so that every engine and every run makes the same one.
+    """
+    hits = list(scored)
+    if query.diversity is None:
+        hits.sort(key=lambda hit: (-round(hit[0], _DECIMALS), hit[1]["corpus"], hit[1]["id"]))
+    return [neighbour_of(payload, rank, score) for rank, (score, payload) in enumerate(hits[: query.top], 1)]
