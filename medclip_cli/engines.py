@@ -134,6 +134,28 @@ def open_model(path: Path) -> Model:
         return Model(bundle, OnnxEncoder.open(bundle))
 
 
+def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
+    """Shrink images to grey squares, for comparing them without any model.
+
+    Args:
+        paths: image files; one that cannot be read becomes all zero.
+        side: width and height of a thumbnail.
+
+    Returns:
+        uint8 ``[n, side, side]``.
+    """
+    import numpy as np
+
+    def shrink(path: Path) -> NDArray[np.uint8]:
+        try:
+            return np.asarray(read_scan(path).convert("L").resize((side, side)), dtype=np.uint8)
+        except UnreadableScanError:
+            return np.zeros((side, side), dtype=np.uint8)
+
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        return np.stack(list(pool.map(shrink, paths)))
+
+
 @contextmanager
 def _model_errors() -> Iterator[None]:
     from encoders.errors import EncoderError

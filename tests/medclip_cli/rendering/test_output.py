@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def on_terminal(monkeypatch):
-    """Make stdout and stderr terminals, and return them; called in the test, since pytest swaps them before."""
+    """Make stdout and stderr terminals; called within the test, since pytest swaps them before it."""
 
     def replace():
         out, err = Terminal(), Terminal()
