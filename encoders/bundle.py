@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -214,3 +216,51 @@ def _image_preprocessing(content: dict[str, Any]) -> ImagePreprocessing:
     known = {item.name: content[item.name] for item in fields(ImagePreprocessing) if item.name in content}
     known["mean"], known["std"] = tuple(content["mean"]), tuple(content["std"])
     return ImagePreprocessing(**known)
+
+
+def check_replaceable(path: Path, *, force: bool) -> None:
+    """Make sure that a model folder may be written here: nothing stands there, or ``force`` and a model does.
+
+    Raises:
+        BundleError: something else stands there, or ``force`` is missing.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not force:
+        raise BundleError(f"{path} exists already: choose another folder, or replace it with --force")
+    if not (path / CONFIG_FILE).is_file():
+        raise BundleError(f"{path} is no model folder, and will not be replaced: choose another folder")
+
+
+def write_bundle(
+    path: Path, config: ModelConfig, files: Mapping[str, bytes], *, force: bool = False
+) -> ModelBundle:
+    """Write a whole model folder beside its place, then rename it there.
+
+    Raises:
+        BundleError: the folder may not be replaced, or cannot be written.
+    """
+    check_replaceable(path, force=force)
+    records = {
+        name: FileRecord(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+        for name, data in files.items()
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
+    try:
+        fresh = staging / "new"
+        fresh.mkdir()
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        (fresh / CONFIG_FILE).write_text(config.with_files(records).to_json(), encoding="utf-8")
+        if path.exists():
+            path.rename(staging / "old")
+        fresh.rename(path)
+    except OSError as error:
+        raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return ModelBundle.open(path)

@@ -1,0 +1,240 @@
+"""The dual encoder: an image tower and a text tower that end in one space (torch).
+
+CLIP, arXiv 2103.00020, section 2.3. Legend of the shapes: b batch, s tokens, f features, d embedding
+dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoders.bundle import WEIGHTS_FILE, ModelBundle
+from encoders.errors import BundleError, PresetError, WeightsError
+from encoders.preprocessing import CaptionTokenizer
+from encoders.presets import SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
+from encoders.projection import build_projection
+from encoders.text import SmallTransformer, rebuild_text_tower
+from encoders.vision import TorchvisionTower, build_image_tower, rebuild_image_tower
+from encoders.weights import (
+    load_state,
+    pretrained_text_tower,
+    pretrained_tokenizer,
+    read_weights,
+    torchvision_state,
+    unpretrained_text_tower,
+)
+from encoders.wordpiece import train_wordpiece
+
+
+class DualEncoder(nn.Module):
+    """Two towers with their projection heads and the logit scale.
+
+    The steps are public one by one, so that features of a frozen tower can be computed once and kept:
+    ``embed_images`` is ``project_images`` of ``image_tower``, and likewise for texts.
+    """
+
+    def __init__(
+        self,
+        image_tower: nn.Module,
+        text_tower: nn.Module,
+        *,
+        embedding_dim: int,
+        projection: Projection = "linear",
+        projection_dropout: float = 0.0,
+        temperature: float = 0.07,
+        learn_temperature: bool = True,
+    ) -> None:
+        """Join two towers.
+
+        Args:
+            image_tower: ``[b, 3, H, W] -> [b, f]``, with ``feature_dim`` and ``architecture``.
+            text_tower: ``[b, s], [b, s] -> [b, f]``, with ``feature_dim`` and ``architecture``.
+            embedding_dim: d.
+            projection: kind of both heads.
+            projection_dropout: of the residual heads.
+            temperature: initial softmax temperature.
+            learn_temperature: whether ``logit_scale`` is trained.
+        """
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.image_tower = image_tower
+        self.text_tower = text_tower
+        self.image_head = build_projection(
+            projection, _feature_dim(image_tower), embedding_dim, dropout=projection_dropout
+        )
+        self.text_head = build_projection(
+            projection, _feature_dim(text_tower), embedding_dim, dropout=projection_dropout
+        )
+        # Kept as a logarithm: the scale stays positive whatever the optimiser does.
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn_temperature)
+        self.architecture: dict[str, Any] = {
+            "image_tower": image_tower.architecture,
+            "text_tower": text_tower.architecture,
+            "embedding_dim": embedding_dim,
+            "projection": projection,
+            "projection_dropout": projection_dropout,
+            "temperature": temperature,
+            "learn_temperature": learn_temperature,
+        }
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """``[b, 3, H, W]`` float -> ``[b, d]`` of unit length."""
+        return self.project_images(self.image_tower(pixels))
+
+    def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s]``, ``[b, s]`` int64 -> ``[b, d]`` of unit length; the mask is 0 for padding."""
+        return self.project_texts(self.text_tower(ids, mask))
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """``[b, f] -> [b, d]`` of unit length."""
+        return F.normalize(self.image_head(features), dim=-1)
+
+    def project_texts(self, features: Tensor) -> Tensor:
+        """``[b, f] -> [b, d]`` of unit length."""
+        return F.normalize(self.text_head(features), dim=-1)
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed both sides of a batch: what DistributedDataParallel calls."""
+        return self.embed_images(pixels), self.embed_texts(ids, mask)
+
+
+def build_tokenizer(
+    preset: EncoderPreset, captions: Iterable[str], *, from_scratch: bool = False, offline: bool = False
+) -> CaptionTokenizer:
+    """The tokenizer that belongs to a preset's text tower.
+
+    Our own tower, and a hub model trained from scratch, get a WordPiece of the captions; every other tower
+    keeps the tokenizer it was trained with.
+
+    Args:
+        preset: the model's shape.
+        captions: of the training split.
+        from_scratch: no pretrained weights will be loaded.
+        offline: never reach for the hub.
+
+    Raises:
+        WeightsError: the tokenizer is nowhere to be had.
+    """
+    brings_none = preset.text_encoder == SMALL_TRANSFORMER
+    if brings_none or (from_scratch and not Path(preset.text_encoder).is_dir()):
+        return train_wordpiece(captions, preset.vocab_size, preset.max_tokens)
+    return pretrained_tokenizer(preset.text_encoder, preset.max_tokens, offline=offline)
+
+
+def build_dual_encoder(
+    preset: EncoderPreset,
+    *,
+    vocab_size: int | None = None,
+    image_weights: Path | str | None = None,
+    text_weights: Path | str | None = None,
+    from_scratch: bool = False,
+    offline: bool = False,
+) -> DualEncoder:
+    """Build the model of a preset, with pretrained towers where the preset has them.
+
+    Args:
+        preset: the model's shape.
+        vocab_size: of the tokenizer; needed by ``small-transformer`` and with ``from_scratch``.
+        image_weights: a weights file or folder for the image tower, instead of torchvision's download.
+        text_weights: a weights file or folder for the text tower, instead of the hub's.
+        from_scratch: leave towers without a weights file random.
+        offline: never reach for the network.
+
+    Raises:
+        PresetError: nobody knows a tower, or ``vocab_size`` is missing.
+        WeightsError: weights are not there or do not fit.
+    """
+    return DualEncoder(
+        _image_tower(preset, image_weights, from_scratch=from_scratch, offline=offline),
+        _text_tower(preset, vocab_size, text_weights, from_scratch=from_scratch, offline=offline),
+        embedding_dim=preset.embedding_dim,
+        projection=preset.projection,
+        projection_dropout=preset.projection_dropout,
+        temperature=preset.temperature,
+        learn_temperature=preset.learn_temperature,
+    )
+
+
+def _image_tower(
+    preset: EncoderPreset, weights: Path | str | None, *, from_scratch: bool, offline: bool
+) -> nn.Module:
+    tower = build_image_tower(preset.image_encoder, image_size=preset.image_size)
+    target = tower.backbone if isinstance(tower, TorchvisionTower) else tower
+    if weights is not None:
+        load_state(target, read_weights(weights), source=str(weights))
+    elif not from_scratch and preset.image_encoder != SMALL_RESNET:
+        state = torchvision_state(preset.image_encoder, offline=offline)
+        load_state(target, state, source=f"of torchvision's {preset.image_encoder}")
+    return tower
+
+
+def _text_tower(
+    preset: EncoderPreset,
+    vocab_size: int | None,
+    weights: Path | str | None,
+    *,
+    from_scratch: bool,
+    offline: bool,
+) -> nn.Module:
+    if preset.text_encoder == SMALL_TRANSFORMER:
+        if vocab_size is None:
+            raise PresetError(f"text encoder '{SMALL_TRANSFORMER}' needs the size of its vocabulary")
+        tower = SmallTransformer(vocab_size=vocab_size, max_tokens=preset.max_tokens)
+        if weights is not None:
+            load_state(tower, read_weights(weights), source=str(weights))
+        return tower
+    if weights is None and not from_scratch:
+        pretrained = pretrained_text_tower(preset.text_encoder, pooling=preset.text_pooling, offline=offline)
+        _check_vocabulary(pretrained.vocab_size, vocab_size, preset.text_encoder)
+        return pretrained
+    random = unpretrained_text_tower(
+        preset.text_encoder,
+        pooling=preset.text_pooling,
+        vocab_size=vocab_size if weights is None else None,
+        offline=offline,
+    )
+    if weights is not None:
+        load_state(random.model, read_weights(weights), source=str(weights))
+    return random
+
+
+def _check_vocabulary(known: int, vocab_size: int | None, name: str) -> None:
+    if vocab_size is not None and vocab_size > known:
+        raise WeightsError(
+            f"text encoder '{name}' knows {known} tokens and its tokenizer gives {vocab_size}: "
+            "use the folder they were saved to together"
+        )
+
+
+def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
+    """Build the torch model of a model folder, with its weights, in evaluation mode.
+
+    Raises:
+        BundleError: the weights were altered or do not fit the configuration.
+    """
+    from safetensors.torch import load
+
+    state = load(bundle.read_verified(WEIGHTS_FILE))
+    shape = dict(bundle.config.architecture)
+    try:
+        image_tower = rebuild_image_tower(shape.pop("image_tower"))
+        text_tower = rebuild_text_tower(shape.pop("text_tower"))
+        model = DualEncoder(image_tower, text_tower, **shape)
+        model.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, PresetError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise BundleError(
+            f"model {bundle.path}: its weights and config.json do not fit ({reason})"
+        ) from error
+    return model.eval()
+
+
+def _feature_dim(tower: nn.Module) -> int:
+    return int(tower.feature_dim)  # type: ignore[arg-type]

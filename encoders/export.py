@@ -1,0 +1,238 @@
+"""A torch dual encoder to a model folder: weights, ONNX graphs checked against torch, tokenizer, config."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoders.bundle import (
+    IMAGE_GRAPH_FILE,
+    TEXT_GRAPH_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    ModelBundle,
+    ModelConfig,
+    check_replaceable,
+    write_bundle,
+)
+from encoders.dual import DualEncoder
+from encoders.errors import ExportError
+from encoders.preprocessing import CaptionTokenizer
+from encoders.presets import EncoderPreset
+from encoders.runtime import open_session
+
+MIN_COSINE = 0.9999
+OPSET = 18
+_IMAGE_BATCHES = (1, 2, 5)
+_TEXT_BATCHES = ((1, 4), (3, 9), (5, 17))
+
+
+class ImageGraph(nn.Module):
+    """The image half of a dual encoder as one function."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        """Wrap the model."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``[b, 3, H, W] -> [b, d]``."""
+        return self.model.embed_images(pixels)
+
+
+class TextGraph(nn.Module):
+    """The text half of a dual encoder as one function."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        """Wrap the model."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s], [b, s] -> [b, d]``."""
+        return self.model.embed_texts(ids, mask)
+
+
+def describe_model(
+    model: DualEncoder,
+    tokenizer: CaptionTokenizer,
+    preset: EncoderPreset,
+    *,
+    trained_on: Mapping[str, Any] | None = None,
+    validation: Mapping[str, Any] | None = None,
+) -> ModelConfig:
+    """The configuration of a model, all but its files, which ``save_bundle`` adds."""
+    return ModelConfig(
+        preset=preset.name,
+        image_encoder=preset.image_encoder,
+        text_encoder=preset.text_encoder,
+        embedding_dim=model.embedding_dim,
+        projection=preset.projection,
+        image=preset.image_preprocessing,
+        max_tokens=tokenizer.max_tokens,
+        vocab_size=tokenizer.vocab_size,
+        architecture=model.architecture,
+        trained_on=dict(trained_on or {}),
+        validation=dict(validation or {}),
+    )
+
+
+def save_bundle(
+    path: Path | str,
+    model: DualEncoder,
+    tokenizer: CaptionTokenizer,
+    config: ModelConfig,
+    *,
+    extra: Mapping[str, bytes] | None = None,
+    force: bool = False,
+) -> ModelBundle:
+    """Write a model folder: exported, verified, and only then put in place.
+
+    Args:
+        path: the folder to make.
+        model: any device, any mode; it is copied, not changed.
+        tokenizer: that the text tower was trained with.
+        config: of ``describe_model``.
+        extra: further files by name (``training.jsonl``, ``MODEL_CARD.md``), listed like the rest.
+        force: replace a model folder that stands there.
+
+    Raises:
+        BundleError: the folder exists and may not be replaced, or cannot be written.
+        ExportError: a graph disagrees with torch.
+    """
+    target = Path(path)
+    check_replaceable(target, force=force)
+    model = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    files: dict[str, bytes] = {
+        WEIGHTS_FILE: _weights_bytes(model),
+        IMAGE_GRAPH_FILE: export_image_graph(model, config.image.size),
+        TEXT_GRAPH_FILE: export_text_graph(model, tokenizer),
+        TOKENIZER_FILE: tokenizer.to_bytes(),
+        **(extra or {}),
+    }
+    return write_bundle(target, config, files, force=force)
+
+
+def export_image_graph(model: DualEncoder, image_size: int) -> bytes:
+    """Export ``pixels`` float32 ``[b, 3, size, size]`` to ``vectors`` float32 ``[b, d]``, any batch size.
+
+    Raises:
+        ExportError: the graph cannot be made, or disagrees with torch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        {"pixels": torch.randn(count, 3, image_size, image_size, generator=generator)}
+        for count in _IMAGE_BATCHES
+    ]
+    return _export(ImageGraph(model), "image", batches, {"pixels": {0: "batch"}})
+
+
+def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer) -> bytes:
+    """Export ``ids`` and ``mask``, int64 ``[b, s]``, to ``vectors`` float32 ``[b, d]``, any b and s.
+
+    Raises:
+        ExportError: the graph cannot be made, or disagrees with torch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batches = [_padded_batch(rows, tokens, tokenizer, generator) for rows, tokens in _TEXT_BATCHES]
+    dynamic = {0: "batch", 1: "tokens"}
+    return _export(TextGraph(model), "text", batches, {"ids": dynamic, "mask": dynamic})
+
+
+def _padded_batch(
+    rows: int, tokens: int, tokenizer: CaptionTokenizer, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Random ids; every row but the first is padded, each to another length."""
+    tokens = min(tokens, tokenizer.max_tokens)
+    ids = torch.randint(0, tokenizer.vocab_size, (rows, tokens), generator=generator)
+    lengths = torch.arange(tokens, tokens - rows, -1).clamp(min=1)
+    mask = (torch.arange(tokens) < lengths[:, None]).to(torch.int64)
+    return {"ids": ids, "mask": mask}
+
+
+def _export(
+    graph: nn.Module, name: str, batches: list[dict[str, Tensor]], dynamic_axes: dict[str, dict[int, str]]
+) -> bytes:
+    graph.eval()
+    dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes.values()}
+    with _silence(), torch.no_grad():
+        try:
+            program: Any = torch.onnx.export(
+                graph,
+                kwargs=batches[-1],
+                dynamo=True,
+                input_names=list(dynamic_axes),
+                output_names=["vectors"],
+                dynamic_shapes={
+                    key: {index: dimensions[axis] for index, axis in axes.items()}
+                    for key, axes in dynamic_axes.items()
+                },
+                opset_version=OPSET,
+                verbose=False,
+            )
+            data: bytes = program.model_proto.SerializeToString()
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise ExportError(f"the {name} tower cannot be exported to ONNX ({reason})") from error
+    _verify(data, graph, name, batches)
+    return data
+
+
+def _verify(data: bytes, graph: nn.Module, name: str, batches: list[dict[str, Tensor]]) -> None:
+    session = open_session(data)
+    for batch in batches:
+        with torch.no_grad():
+            expected = graph(**batch).numpy()
+        (exported,) = session.run(None, {key: value.numpy() for key, value in batch.items()})
+        check_agreement(exported, expected, name)
+
+
+def check_agreement(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
+    """Make sure that an exported graph says what torch says.
+
+    Args:
+        exported: ``[b, d]`` from ONNX Runtime.
+        expected: ``[b, d]`` of unit length, from torch.
+        name: of the graph, for the message.
+
+    Raises:
+        ExportError: some row's cosine is under ``MIN_COSINE``, a row is not of unit length, or not a number.
+    """
+    cosine = (exported * expected).sum(axis=1)
+    length = np.linalg.norm(exported, axis=1)
+    # Not-a-number compares false, so it fails as well.
+    if not (cosine >= MIN_COSINE).all() or not (abs(length - 1) < 1e-3).all():
+        raise ExportError(
+            f"the exported {name} graph disagrees with torch: cosine {cosine.min():.6f}, "
+            f"at least {MIN_COSINE} wanted"
+        )
+
+
+def _weights_bytes(model: DualEncoder) -> bytes:
+    from safetensors.torch import save
+
+    data: bytes = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    return data
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's prints, log lines and warnings off the terminal."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,184 @@
+"""Text towers: token ids to feature vectors (torch).
+
+Legend of the shapes: b batch, s tokens, w width of a token, f features, n heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoders.errors import PresetError
+from encoders.presets import SMALL_TRANSFORMER, Pooling
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward (arXiv 2002.04745)."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float) -> None:
+        """Make a block of ``heads`` attention heads."""
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm1 = nn.LayerNorm(width)
+        self.attend = nn.Linear(width, 3 * width)
+        self.merge = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.shrink = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        """``[b, s, w] -> [b, s, w]``; ``visible`` is bool ``[b, 1, 1, s]``, False for padding."""
+        x = x + self._drop(self.merge(self._attention(self.norm1(x), visible)))
+        return x + self._drop(self.shrink(F.gelu(self.expand(self.norm2(x)))))
+
+    def _attention(self, x: Tensor, visible: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        # [b, s, 3 w] -> three of [b, n, s, w / n]
+        query, key, value = (
+            part.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.attend(x).chunk(3, dim=-1)
+        )
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+        return mixed.transpose(1, 2).reshape(batch, tokens, width)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class SmallTransformer(nn.Module):
+    """A four-layer transformer encoder for the captions of one corpus."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        max_tokens: int,
+        width: int = 192,
+        layers: int = 4,
+        heads: int = 6,
+        dropout: float = 0.1,
+    ) -> None:
+        """Make the tower; ``width`` must be a multiple of ``heads``."""
+        super().__init__()
+        self.architecture: dict[str, Any] = {
+            "kind": SMALL_TRANSFORMER,
+            "vocab_size": vocab_size,
+            "max_tokens": max_tokens,
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "dropout": dropout,
+        }
+        self.feature_dim = width
+        self.tokens = nn.Embedding(vocab_size, width)
+        self.positions = nn.Parameter(torch.empty(max_tokens, width))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions, std=0.01)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s], [b, s] -> [b, f]``: the mean over the tokens that are not padding."""
+        x = self.tokens(ids) + self.positions[: ids.shape[1]]  # [b, s, w]
+        visible = mask.to(torch.bool)[:, None, None, :]
+        for block in self.blocks:
+            x = block(x, visible)
+        return mean_of_tokens(self.norm(x), mask)
+
+
+def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """Average the token states that the mask keeps: ``[b, s, w], [b, s] -> [b, w]``."""
+    weights = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+class TransformersTower(nn.Module):
+    """Any text encoder of the transformers library, pooled to one vector a caption."""
+
+    def __init__(self, model: nn.Module, *, pooling: Pooling = "mean") -> None:
+        """Wrap a transformers model.
+
+        Args:
+            model: returns ``last_hidden_state`` for ``input_ids`` and ``attention_mask``.
+            pooling: ``mean`` over the caption's tokens, or the first (``cls``) token.
+        """
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+        config: Any = model.config
+        self.feature_dim = int(config.hidden_size)
+        self.architecture: dict[str, Any] = {
+            "kind": "transformers",
+            "pooling": pooling,
+            "config": config.to_diff_dict() | {"model_type": config.model_type},
+        }
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids the tower knows."""
+        return int(self.model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s], [b, s] -> [b, f]``."""
+        states: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        if self.pooling == "cls":
+            return states[:, 0]
+        return mean_of_tokens(states, mask)
+
+
+def transformers_tower(config: dict[str, Any], *, pooling: Pooling = "mean") -> TransformersTower:
+    """Build a transformers text encoder with random weights from its configuration.
+
+    Args:
+        config: keys of a transformers configuration, ``model_type`` among them.
+        pooling: see ``TransformersTower``.
+
+    Raises:
+        PresetError: this version of transformers does not know the model type.
+    """
+    from transformers import AutoConfig
+
+    arguments = {key: value for key, value in config.items() if key != "model_type"}
+    model_type = str(config.get("model_type"))
+    try:
+        full_config = AutoConfig.for_model(model_type, **arguments)
+        model = text_model_class(full_config).from_config(full_config)
+    except (KeyError, ValueError) as error:
+        raise PresetError(f"transformers knows no text encoder of type '{model_type}': upgrade it") from error
+    return TransformersTower(encoder_of(model), pooling=pooling)
+
+
+def text_model_class(config: Any) -> Any:  # noqa: ANN401 (transformers is untyped)
+    """The auto class that makes a text encoder of this configuration."""
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+
+
+def encoder_of(model: Any) -> nn.Module:  # noqa: ANN401 (transformers is untyped)
+    """Keep the part of a transformers model that reads text, without the pooler no loss would reach."""
+    encoder = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder  # type: ignore[no-any-return]
+
+
+def rebuild_text_tower(architecture: dict[str, Any]) -> nn.Module:
+    """Build the tower that a saved ``architecture`` describes, with random weights.
+
+    Raises:
+        PresetError: this version knows no such tower.
+    """
+    arguments = {key: value for key, value in architecture.items() if key != "kind"}
+    match architecture.get("kind"):
+        case "small-transformer":
+            return SmallTransformer(**arguments)
+        case "transformers":
+            return transformers_tower(arguments["config"], pooling=arguments["pooling"])
+        case kind:
+            raise PresetError(f"unknown kind of text tower '{kind}': upgrade medclip-cli")
