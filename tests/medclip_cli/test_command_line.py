@@ -1,0 +1,102 @@
+"""The contract of the command line: help, exit codes, two streams, JSON that parses."""
+
+import sys
+import typing
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medclip_cli import __version__
+from medclip_cli.app import app
+
+runner = CliRunner()
+root = typer.main.get_command(app)
+
+
+def every_command(group=root, path=()):
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+        else:
+            yield pytest.param((*path, name), command, id=" ".join((*path, name)))
+
+
+@pytest.mark.parametrize(("path", "command"), every_command())
+def test_every_command_and_option_has_help_and_an_example(path, command):
+    assert command.help, "no docstring"
+    assert "Example: medclip" in (command.epilog or ""), "no example in the epilog"
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+
+
+@pytest.mark.parametrize(("path", "command"), every_command())
+def test_help_of_every_command_is_printed_on_stdout(path, command):
+    result = runner.invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_same_flag_means_the_same_everywhere():
+    meanings: dict[str, set[str]] = {}
+    for case in every_command():
+        _, command = case.values
+        for parameter in command.params:
+            for flag in parameter.opts:
+                if len(flag) == 2 and flag.startswith("-"):
+                    meanings.setdefault(flag, set()).add(typing.cast(str, parameter.name))
+    assert {flag: names for flag, names in meanings.items() if len(names) > 1} == {}
+
+
+def test_version():
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"medclip {__version__}\n")
+
+
+def test_wrong_usage_is_exit_2_on_stderr():
+    result = runner.invoke(app, ["caption", "--no-such-option"])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "no-such-option" in result.stderr
+
+
+def test_an_error_is_one_line_on_stderr_and_exit_1(tmp_path):
+    result = runner.invoke(app, ["clean", "folder", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("medclip: ")
+    assert result.stderr.count("\n") == 1
+    assert "nowhere" in result.stderr
+
+
+def test_a_traceback_only_with_debug(tmp_path):
+    arguments = ["clean", "folder", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"), "--debug"]
+    result = runner.invoke(app, arguments)
+    assert type(result.exception).__name__ == "CorpusError"
+
+
+def test_ctrl_c_is_exit_130(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medclip_cli.commands.doctor.examine", interrupted)
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 130
+    assert result.stderr == "medclip: interrupted\n"
+
+
+def test_a_full_disk_is_one_line(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "corpus.parquet")
+
+    monkeypatch.setattr("medclip_cli.commands.doctor.examine", full)
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert result.stderr == "medclip: corpus.parquet: No space left on device\n"
+
+
+def test_python_m_runs_the_same_program(road):
+    assert road.medclip("--version").out == f"medclip {__version__}\n"
+    assert sys.executable  # the fixture runs `python -m medclip_cli`

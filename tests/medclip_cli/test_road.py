@@ -1,0 +1,190 @@
+"""The whole road, walked by one process after the other on drawn data."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.test_architecture import TORCH_FREE
+
+
+def test_the_corpus_counts_every_row(road):
+    report = __import__("json").loads((road.corpus / "report.json").read_text(encoding="utf-8"))
+    assert report["read"] == report["kept"] + sum(report["rejected"].values()) == 180
+
+
+def test_caption_answers_in_json_lines(road):
+    done = road.medclip("caption", road.scan, road.scan, "-k", "3", "--collection", "phantoms", "--json")
+    assert done.code == 0, done.err
+    assert done.err == ""
+    first, second = done.records
+    assert first == second
+    assert first["image"] == str(road.scan)
+    assert first["method"] == "nearest"
+    assert first["caption"] == first["neighbours"][0]["caption"]
+    assert [neighbour["rank"] for neighbour in first["neighbours"]] == [1, 2, 3]
+    scores = [neighbour["score"] for neighbour in first["neighbours"]]
+    assert scores == sorted(scores, reverse=True)
+    assert first["collection"] == "phantoms"
+
+
+def test_an_indexed_scan_is_its_own_nearest_neighbour(road):
+    done = road.medclip("search", "--image", road.scan, "--mode", "dense", "-k", "1", "--json")
+    (hit,) = done.answer
+    known = road.medclip("caption", road.raw / "images" / "phantom0001.png", "--json").records[0]
+    assert hit["score"] == pytest.approx(1.0, abs=1e-4) or known["score"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_caption_reads_paths_from_stdin_and_goes_on_after_a_bad_one(road, tmp_path):
+    broken = tmp_path / "notes.jpg"
+    broken.write_text("no picture", encoding="utf-8")
+    done = road.medclip("caption", "-", "--json", stdin=f"{road.scan}\n{broken}\n{road.scan}\n")
+    assert done.code == 3
+    assert [record["caption"] is None for record in done.records] == [False, True, False]
+    assert done.records[1]["error"]
+    assert str(broken) in done.err
+
+
+def test_caption_of_nothing_readable_is_exit_1(road, tmp_path):
+    done = road.medclip("caption", tmp_path / "gone.png", "--json")
+    assert done.code == 1
+    assert "gone.png" in done.err
+
+
+def test_no_reliable_match_is_an_answer(road):
+    done = road.medclip("caption", road.scan, "--where", "modality=US", "--json")
+    assert done.code == 0
+    assert done.records[0]["caption"] is None
+    assert "no known image" in done.records[0]["reason"]
+
+
+def test_where_keeps_only_what_matches(road):
+    done = road.medclip("search", "lesion", "--where", "modality=MR", "--where", "view!=Axial", "-k", "50", "--json")
+    fields = [hit["fields"] for hit in done.answer]
+    assert fields
+    assert {field["modality"] for field in fields} == {"MR"}
+    assert "Axial" not in {field["view"] for field in fields}
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "words"])
+def test_search_by_words(road, mode):
+    done = road.medclip("search", "coronal CT scan", "--mode", mode, "-k", "5", "--json")
+    assert done.code == 0, done.err
+    assert len(done.answer) == 5
+    if mode == "words":
+        assert all("coronal CT" in hit["caption"] for hit in done.answer)
+
+
+def test_people_get_a_table_and_the_disclaimer_on_stderr(road):
+    done = road.medclip("caption", road.scan, "-k", "2")
+    assert "rank" in done.out
+    assert "not a medical device" in done.err
+    assert "not a medical device" not in done.out
+
+
+def test_evaluate_judges_the_split_beside_its_floors(road):
+    done = road.medclip("evaluate", road.corpus, "--split", "val", "--json")
+    assert done.code == 0, done.err
+    answer = done.answer
+    assert set(answer["captions"]) >= {"nearest", "random", "most_frequent", "pixel_nearest", "same_fields_oracle"}
+    assert answer["captions"]["most_frequent"]["distinct"] == 1
+    assert answer["n"] == answer["retrieval"]["image_to_text"]["pool"]
+    assert 0 < answer["retrieval"]["image_to_text"]["chance_r@1"] < 0.5
+
+
+def test_evaluate_of_an_empty_split_says_so(road, tmp_path):
+    done = road.medclip("evaluate", tmp_path / "none", "--json")
+    assert done.code == 1
+    assert "no corpus at" in done.err
+
+
+def test_a_model_of_another_fingerprint_is_refused(road, tmp_path):
+    other = tmp_path / "other"
+    train = ("train", "encoders", road.corpus, "--out", other, "--preset", "tiny", "--from-scratch")
+    assert road.medclip(*train, "--epochs", 1, "--seed", 5).code == 0
+    done = road.medclip("caption", road.scan, "--collection", "phantoms", "--model", other)
+    assert done.code == 1
+    assert "other" in done.err and "model" in done.err
+    assert done.out == ""
+
+
+def test_an_unknown_collection_names_those_there_are(road):
+    done = road.medclip("search", "lesion", "--collection", "nope")
+    assert done.code == 1
+    assert "'nope'" in done.err
+    assert "phantoms" in done.err
+
+
+def test_an_unknown_preset_names_those_there_are(road, tmp_path):
+    done = road.medclip("train", "encoders", road.corpus, "--out", tmp_path / "m", "--preset", "huge")
+    assert done.code in (1, 2)
+    assert "tiny" in done.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_altered_model_is_refused(road, tmp_path):
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(road.model, copy)
+    graph = copy / "image.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    done = road.medclip("caption", road.scan, "--model", copy)
+    assert done.code == 1
+    assert "image.onnx" in done.err
+
+
+def test_doctor_finds_everything_well(road):
+    done = road.medclip("doctor", "--json")
+    assert done.code == 0, done.out
+    assert {finding["what"] for finding in done.answer["findings"]} >= {"torch", "home", "collection phantoms"}
+
+
+def test_doctor_names_a_model_that_is_gone(road, tmp_path):
+    import shutil
+
+    home = tmp_path / "home"
+    model = tmp_path / "model"
+    shutil.copytree(road.model, model)
+    assert road.medclip("index", road.corpus, "--model", model, "--collection", "x", home=home).code == 0
+    shutil.rmtree(model)
+    done = road.medclip("doctor", "--json", home=home)
+    assert done.code == 1
+    (finding,) = [f for f in done.answer["findings"] if not f["ok"]]
+    assert finding["what"] == "collection x"
+    assert finding["mend"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("caption", "{scan}", "--json"),
+        ("search", "axial CT", "--json"),
+        ("evaluate", "{corpus}", "--json"),
+        ("index", "{corpus}", "--model", "{model}", "--collection", "imports"),
+        ("--help",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_asking_never_imports_torch(road, arguments):
+    values = {"scan": str(road.scan), "corpus": str(road.corpus), "model": str(road.model)}
+    command = [argument.format(**values) for argument in arguments]
+    if command[0] in ("caption", "search", "evaluate"):
+        command += ["--collection", "phantoms"]
+    probe = (
+        "import sys\n"
+        "from medclip_cli.app import app\n"
+        f"sys.argv = ['medclip', *{command!r}]\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert end.code in (0, None), end.code\n"
+        f"print(*(m for m in {TORCH_FREE!r} if m in sys.modules), file=sys.stderr)"
+    )
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, MEDCLIP_HOME=str(road.folder / "home")),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1:] in ([], [""]), done.stderr
