@@ -110,16 +110,26 @@ class Query:
     weights: tuple[float, float] = (1.0, 1.0)
     diversity: float | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse a question that cannot be answered.
+    @property
+    def asks_words(self) -> bool:
+        """Whether captions are compared by BM25."""
+        return self.mode != "dense" and bool((self.words or "").strip())
+
+    @property
+    def compared_vectors(self) -> list[Vector]:
+        """The vectors that are compared by cosine."""
+        given = (self.image_vector, self.text_vector)
+        return [] if self.mode == "words" else [vector for vector in given if vector is not None]
+
+    def check(self) -> None:
+        """Refuse a question that cannot be answered; a hybrid one makes do with what it is given.
 
         Raises:
             UsageError: nothing to compare with in this mode, or a number out of range.
         """
-        if self.mode != "words" and self.image_vector is None and self.text_vector is None:
-            raise UsageError(f"mode {self.mode} needs an image or words to embed")
-        if self.mode != "dense" and not (self.words or "").strip():
-            raise UsageError(f"mode {self.mode} needs words to look for")
+        if not self.asks_words and not self.compared_vectors:
+            needed = {"dense": "an image or words to embed", "words": "words to look for"}
+            raise UsageError(f"mode {self.mode} needs {needed.get(self.mode, 'an image or words')}")
         if self.top < 1:
             raise UsageError(f"the number of neighbours must be 1 or more, not {self.top}")
         if min(self.weights) < 0 or max(self.weights) == 0:
@@ -222,6 +232,7 @@ class VectorIndex(Protocol):
         """Answer each question with its neighbours, best first.
 
         Raises:
+            UsageError: a question that cannot be answered.
             CollectionError: the collection cannot be read, or vectors of another length were given.
         """
 
@@ -244,8 +255,8 @@ class IndexWriter(Protocol):
     def resumed(self) -> bool:
         """Whether the run goes on where an interrupted one stopped."""
 
-    def digests(self) -> dict[str, str]:
-        """Return the content digest of every point that is already there, by point id."""
+    def digests(self, corpus: str) -> dict[str, str]:
+        """Return the content digest of every point of a corpus that is already there, by point id."""
 
     def add_corpus(self, name: str, source: CorpusSource) -> None:
         """Remember where records came from."""

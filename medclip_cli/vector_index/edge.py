@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
-def open_collection(home: Path, name: str, *, lock_timeout: float = 10.0) -> EdgeIndex:
+def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0) -> EdgeIndex:
     """Open a collection for asking.
 
     Args:
         home: the folder of medclip's data.
         name: of the collection.
-        lock_timeout: seconds to wait for a generation that is being replaced just now.
+        lock_timeout_seconds: seconds to wait for a generation that is being replaced just now.
 
     Raises:
         CollectionError: there is none of this name, it is damaged, of a newer format, or stays locked.
@@ -48,8 +48,11 @@ def open_collection(home: Path, name: str, *, lock_timeout: float = 10.0) -> Edg
             raise
         return EdgeIndex(info, shard, hold)
 
-    busy = f"collection {name!r} stayed locked for {lock_timeout:g} s: try again, or raise --lock-timeout"
-    return locks.with_retries(attempt, lock_timeout, busy)
+    busy = (
+        f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s: try again, or raise "
+        "MEDCLIP_LOCK_TIMEOUT_SECONDS"
+    )
+    return locks.with_retries(attempt, lock_timeout_seconds, busy)
 
 
 def list_collections(home: Path) -> list[CollectionInfo]:
@@ -108,7 +111,7 @@ def engine_reason(error: BaseException) -> str:
 def _engine_message(name: str, reason: str) -> str:
     lowered = reason.lower()
     if "read-only file system" in lowered or "permission denied" in lowered:
-        hint = "the engine needs write access to the collection's folder, copy it into a MEDCLIP_HOME of your own"
+        hint = "the engine needs write access to its folder, copy it into a MEDCLIP_HOME of your own"
         return f"collection {name!r} cannot be opened ({reason}): {hint}"
     return f"collection {name!r} is damaged ({reason}): {HOW_TO_MEND}"
 
@@ -132,6 +135,7 @@ class EdgeIndex:
         """Answer each question with its neighbours, best first; many at once are cheaper than one by one.
 
         Raises:
+            UsageError: a question that cannot be answered.
             CollectionError: the collection is damaged or closed, or vectors of another length were given.
         """
         from qdrant_edge import QueryBatchRequest
@@ -139,7 +143,7 @@ class EdgeIndex:
         from medclip_cli.vector_index.edge_requests import query_request
 
         for query in queries:
-            check_length(self._info, query)
+            check_query(self._info, query)
         requests = [query_request(query, self._encoder, self._info.fields) for query in queries]
         answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
         return [
@@ -172,14 +176,16 @@ class EdgeIndex:
         self.close()
 
 
-def check_length(info: CollectionInfo, query: Query) -> None:
-    """Refuse vectors that cannot be compared with the stored ones.
+def check_query(info: CollectionInfo, query: Query) -> None:
+    """Refuse a question that this collection cannot answer.
 
     Raises:
-        CollectionError: naming both lengths.
+        UsageError: it is not one.
+        CollectionError: its vectors cannot be compared with the stored ones; names both lengths.
     """
-    for vector in (query.image_vector, query.text_vector):
-        if vector is not None and vector.shape != (info.dim,):
+    query.check()
+    for vector in query.compared_vectors:
+        if vector.shape != (info.dim,):
             raise CollectionError(
                 f"collection {info.name!r} holds vectors of {info.dim} numbers, not of shape {vector.shape}: "
                 f"use --model {info.model_path}"

@@ -1,9 +1,9 @@
 """A shard being built: begun as a copy of the live one or empty, flushed at checkpoints, finished once.
 
 Crash safety without a write-ahead log: points become durable at a flush. The engine writes a point's version
-last, and forgets points without one when it loads a shard, so that whatever an interrupted run leaves behind is a
-set of whole points. A changed point is deleted before it is inserted, never overwritten in place; the worst that
-can happen to it is to be missing, and the next run embeds it again.
+last, and forgets points without one when it loads a shard, so that whatever an interrupted run leaves
+behind is a set of whole points. A changed point is deleted before it is inserted, never overwritten in
+place; the worst that can happen to it is to be missing, and the next run embeds it again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ CHECKPOINT_POINTS = 2_048
 # More values than this say nothing to a person.
 MOST_VALUES = 200
 COUNTED_FIELDS = ("modality", "view", "region", "category", "findings", "sex", "split", "corpus", "source")
+StoredDigest = tuple[str, str]
 _SCROLL = 10_000
 _SPARE_BYTES = 64 << 20
 _PAYLOAD_BYTES = 2_500  # a point's payload, words and index entries; measured on MedPix captions
@@ -89,8 +90,8 @@ class BuildingShard:
         generations.write_building(folder, self.building)
         return EdgeShard.load(str(self.generation / generations.SHARD))
 
-    def digests(self) -> dict[str, str]:
-        """Return the content digest of every point, by point id."""
+    def digests(self) -> dict[str, StoredDigest]:
+        """Return the corpus and the content digest of every point, by point id."""
         return digests_of(self._shard)
 
     def reserve(self, points: int) -> None:
@@ -197,9 +198,13 @@ def _no_room(name: str, needed: int, free: int, place: Path) -> str:
     )
 
 
-def digests_of(shard: EdgeShard) -> dict[str, str]:
-    """Return the content digest of every point of a shard, by point id."""
-    return {str(record.id): (record.payload or {}).get("digest", "") for record in _scroll(shard, ["digest"])}
+def digests_of(shard: EdgeShard) -> dict[str, StoredDigest]:
+    """Return the corpus and the content digest of every point of a shard, by point id."""
+    found = {}
+    for record in _scroll(shard, ["corpus", "digest"]):
+        payload = record.payload or {}
+        found[str(record.id)] = (payload.get("corpus", ""), payload.get("digest", ""))
+    return found
 
 
 def _scroll(shard: EdgeShard, fields: Sequence[str]) -> Iterator[Record]:

@@ -8,7 +8,7 @@ from typing import Any
 import qdrant_edge as qe
 
 from medclip_cli.vector_index import payload as payloads
-from medclip_cli.vector_index.base import Condition, Point, Query, Vector
+from medclip_cli.vector_index.base import Condition, Point, Query
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
 
@@ -64,7 +64,7 @@ def query_request(query: Query, encoder: qe.Bm25, known: Mapping[str, Mapping[st
     chosen = edge_filter(query.where, query.exclude_groups, known)
     params = qe.SearchParams(exact=query.exact, hnsw_ef=None if query.exact else HNSW_EF)
     arms = _arms(query, encoder)
-    if query.diversity is not None and query.mode != "words":
+    if query.diversity is not None and query.compared_vectors:
         return _diverse(query, arms[0], chosen, params)
     shared: dict[str, Any] = {
         "limit": query.top + EXTRA,
@@ -81,12 +81,9 @@ def query_request(query: Query, encoder: qe.Bm25, known: Mapping[str, Mapping[st
 
 def _arms(query: Query, encoder: qe.Bm25) -> list[tuple[Any, str]]:
     """Return each ranking as what is compared and the stored vector it is compared with."""
-    arms: list[tuple[Any, str]] = []
-    if query.mode != "words":
-        vectors: Iterable[Vector | None] = (query.image_vector, query.text_vector)
-        arms += [(vector.tolist(), query.against) for vector in vectors if vector is not None]
-    if query.mode != "dense" and query.words is not None:
-        arms.append((encoder.embed_query(query.words), "words"))
+    arms: list[tuple[Any, str]] = [(vector.tolist(), query.against) for vector in query.compared_vectors]
+    if query.asks_words:
+        arms.append((encoder.embed_query(query.words or ""), "words"))
     return arms
 
 
@@ -98,7 +95,7 @@ def _fusion(query: Query, arms: int) -> Any:  # noqa: ANN401 - the engine's clas
     if query.fusion == "dbsf":
         return qe.Fusion.Dbsf()
     dense, words = query.weights
-    weights = [dense] * (arms - 1) + [words] if query.mode == "hybrid" else [1.0] * arms
+    weights = [dense] * (arms - 1) + [words] if query.asks_words else [1.0] * arms
     return qe.Fusion.Rrf(k=RRF_K, weights=weights)
 
 

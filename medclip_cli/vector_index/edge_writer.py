@@ -1,4 +1,4 @@
-"""One index run on the embedded engine: what changes is built beside the live generation, then put in its place."""
+"""One index run on the embedded engine: built beside the live generation, then put in its place."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import generations, locks, manifest
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
 from medclip_cli.vector_index.edge import load_shard
-from medclip_cli.vector_index.edge_building import BuildingShard, digests_of
+from medclip_cli.vector_index.edge_building import BuildingShard, StoredDigest, digests_of
 from medclip_cli.vector_index.generations import Building
 
 
 def create_writer(
-    home: Path, name: str, spec: CollectionSpec, *, rebuild: bool = False, lock_timeout: float = 10.0
+    home: Path, name: str, spec: CollectionSpec, *, rebuild: bool = False, lock_timeout_seconds: float = 10.0
 ) -> EdgeWriter:
     """Open a collection for one index run, making it if there is none.
 
@@ -27,15 +27,15 @@ def create_writer(
         name: of the collection.
         spec: the model it is for.
         rebuild: begin with an empty generation; also the way to change the model.
-        lock_timeout: seconds to wait for another run to end.
+        lock_timeout_seconds: seconds to wait for another run to end.
 
     Raises:
-        CollectionError: another run is writing, the collection is damaged or of a newer format, or it was made
-            by another model and `rebuild` is not set.
+        CollectionError: another run is writing, the collection is damaged or of a newer format, or it was
+            made by another model and `rebuild` is not set.
     """
     folder = generations.collection_folder(home, name)
     try:
-        lock = locks.hold_writer_lock(folder, lock_timeout)
+        lock = locks.hold_writer_lock(folder, lock_timeout_seconds)
     except OSError as error:
         raise CollectionError(f"cannot write collection {name!r} in {folder} ({error.strerror})") from error
     try:
@@ -88,18 +88,18 @@ class EdgeWriter:
         """Whether the run goes on where an interrupted one stopped."""
         return self._interrupted is not None
 
-    def digests(self) -> dict[str, str]:
-        """Return the content digest of every point that is already there, by point id."""
-        if self._shard is not None or self._interrupted is not None:
-            found = self._open().digests()
-        elif self._base is not None:
-            found = self._live_digests(self._base)
-        else:
-            found = {}
-        self._known = set(found)
-        return found
+    def digests(self, corpus: str) -> dict[str, str]:
+        """Return the content digest of every point of a corpus that is already there, by point id."""
+        stored = self._stored()
+        self._known = set(stored)
+        return {point: digest for point, (owner, digest) in stored.items() if owner == corpus}
 
-    def _live_digests(self, base: CollectionInfo) -> dict[str, str]:
+    def _stored(self) -> dict[str, StoredDigest]:
+        if self._shard is not None or self._interrupted is not None:
+            return self._open().digests()
+        return self._live_digests(self._base) if self._base is not None else {}
+
+    def _live_digests(self, base: CollectionInfo) -> dict[str, StoredDigest]:
         shard = load_shard(base.name, generations.generation_folder(self._folder, base.generation))
         try:
             return digests_of(shard)
@@ -146,8 +146,7 @@ class EdgeWriter:
 
     def _known_ids(self) -> set[str]:
         if self._known is None:
-            self.digests()
-        assert self._known is not None
+            self._known = set(self._stored())
         return self._known
 
     def _open(self) -> BuildingShard:

@@ -9,8 +9,8 @@
         building.json           a generation being built, and by which rules
         writer.lock             held by the one run that writes
 
-A run builds generation n+1 beside n, and goes live by replacing collection.json. Old generations are removed when
-no reader holds them.
+A run builds generation n+1 beside n, and goes live by replacing collection.json. Old generations are
+removed when no reader holds them.
 """
 
 from __future__ import annotations

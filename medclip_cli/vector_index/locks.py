@@ -1,8 +1,8 @@
 """Who holds what: readers share a generation, one writer holds a collection.
 
-Locks are advisory ``flock`` locks, which the system drops with the process, so that a killed one leaves nothing
-behind. A generation's own folder is what readers lock: nothing is written for them, and a file system that cannot
-lock folders only loses the protection against removal while reading.
+Locks are advisory ``flock`` locks, which the system drops with the process, so that a killed one leaves
+nothing behind. A generation's own folder is what readers lock: nothing is written for them, and a file
+system that cannot lock folders only loses the protection against removal while reading.
 """
 
 from __future__ import annotations
@@ -129,4 +129,4 @@ def _busy(folder: Path, path: Path) -> str:
     return _BUSY.format(name=folder.name, holder="")
 
 
-_BUSY = "another run{holder} is writing to collection {name!r}: wait for it to end, or raise --lock-timeout"
+_BUSY = "another run{holder} is writing to collection {name!r}: wait for it to end"

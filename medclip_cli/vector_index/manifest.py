@@ -53,7 +53,8 @@ def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
     version = data.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CollectionError(
-            f"collection {name!r} has format {version} and this medclip reads up to {FORMAT_VERSION}: update medclip"
+            f"collection {name!r} has format {version}, newer than format {FORMAT_VERSION} of this medclip: "
+            "update medclip"
         )
     try:
         values = {key: value for key, value in data.items() if key != "format_version"}

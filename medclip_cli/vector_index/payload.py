@@ -59,8 +59,8 @@ def content_digest(record: CaptionedImage, image_stamp: str = "") -> str:
 
     Args:
         record: what is stored.
-        image_stamp: stands for the image's bytes when the corpus holds no hash of them, such as the file's size
-            and time of change.
+        image_stamp: stands for the image's bytes when the corpus holds no hash of them, such as the file's
+            size and time of change.
     """
     content = payload_of(record, "", "") | {"bytes": record.sha256 or image_stamp}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -24,8 +24,8 @@ def fused_pool(top: int) -> int:
 def ranked(query: Query, scored: Iterable[tuple[float, Mapping[str, Any]]]) -> list[Neighbour]:
     """Return scored payloads as neighbours, best first, equals in the order of their ids.
 
-    Equal scores are common, since many scans share a caption: `EXTRA` more answers than wanted are asked for, and
-    the cut among equals is made here, so that every engine and every run makes the same one.
+    Equal scores are common, since many scans share a caption: `EXTRA` more answers than wanted are asked
+    for, and the cut among equals is made here, so that every engine and every run makes the same one.
     """
     hits = list(scored)
     if query.diversity is None:

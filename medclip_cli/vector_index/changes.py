@@ -1,0 +1,177 @@
+"""What an index run has to do: compare a corpus with what a collection already holds, and do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from medclip_cli.records import SPLITS, CaptionedImage
+from medclip_cli.vector_index.base import IndexWriter, Point, Vector, point_id
+from medclip_cli.vector_index.payload import content_digest
+
+_POINTS_PER_UPSERT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One record that has to be embedded."""
+
+    record: CaptionedImage
+    image: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The difference between a corpus and a collection.
+
+    Attributes:
+        added: records that the collection does not hold.
+        changed: records that it holds in another form.
+        unchanged: how many it holds as they are.
+        gone: ids of its points of this corpus that no record stands for any more.
+    """
+
+    added: list[Task]
+    changed: list[Task]
+    unchanged: int
+    gone: list[str]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Everything that has to be embedded."""
+        return self.added + self.changed
+
+
+def default_splits(records: Iterable[CaptionedImage]) -> tuple[str, ...]:
+    """Return the splits to index when nobody says which.
+
+    The train split alone, if there is one: what is kept out of a collection can judge it, and a scan is then
+    never answered with itself.
+    """
+    found = {record.split for record in records}
+    return ("train",) if "train" in found else tuple(split for split in SPLITS if split in found)
+
+
+def find_changes(
+    corpus: str,
+    records: Sequence[CaptionedImage],
+    stored: Mapping[str, str],
+    image_path: Callable[[CaptionedImage], Path],
+) -> Changes:
+    """Compare records with the digests that a collection holds of their corpus.
+
+    Args:
+        corpus: name of the corpus.
+        records: those that should be in the collection.
+        stored: digest by point id, of this corpus alone.
+        image_path: where the image of a record lies.
+    """
+    added: list[Task] = []
+    changed: list[Task] = []
+    seen: set[str] = set()
+    for record in records:
+        path, identifier = image_path(record), point_id(corpus, record.id)
+        seen.add(identifier)
+        task = Task(record, path, content_digest(record, "" if record.sha256 else _stamp(path)))
+        if identifier not in stored:
+            added.append(task)
+        elif stored[identifier] != task.digest:
+            changed.append(task)
+    gone = [identifier for identifier in stored if identifier not in seen]
+    return Changes(added, changed, len(seen) - len(added) - len(changed), gone)
+
+
+def _stamp(path: Path) -> str:
+    """Stand for the bytes of an image that the corpus has no hash of, as rsync does."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_size}:{facts.st_mtime_ns}"
+
+
+class Embedded(Protocol):
+    """What became of one image."""
+
+    @property
+    def vector(self) -> Vector | None:
+        """Its vector, or None."""
+
+    @property
+    def error(self) -> str | None:
+        """Why there is none."""
+
+
+class Embedder(Protocol):
+    """Turns images and captions into unit-length vectors."""
+
+    def embed_files(self, sources: Iterable[Path], batch_size: int) -> Iterator[Embedded]:
+        """Yield what became of each image, in order."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Vector:
+        """Return one row a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record whose image could not be read."""
+
+    id: str
+    image: str
+    error: str
+
+
+def embed_into(
+    writer: IndexWriter,
+    corpus: str,
+    tasks: Sequence[Task],
+    embedder: Embedder,
+    *,
+    batch_size: int = 32,
+    on_done: Callable[[Failure | None], None] = lambda _: None,
+) -> list[Failure]:
+    """Embed records and store them, a few batches in memory at a time.
+
+    Args:
+        writer: where they are stored.
+        corpus: name of their corpus.
+        tasks: what to embed.
+        embedder: the model.
+        batch_size: images and captions in one forward pass.
+        on_done: called after each record, with what was wrong with it, if anything was.
+
+    Returns:
+        The records that could not be embedded; all others are stored.
+    """
+    failures: list[Failure] = []
+    outcomes = zip(tasks, embedder.embed_files((task.image for task in tasks), batch_size), strict=True)
+    while chunk := list(islice(outcomes, _POINTS_PER_UPSERT)):
+        good = [(task, outcome.vector) for task, outcome in chunk if outcome.vector is not None]
+        captions = _embed_captions(embedder, [task.record.caption for task, _ in good], batch_size)
+        writer.upsert(
+            [
+                Point(task.record, corpus, vector, captions[task.record.caption], task.digest)
+                for task, vector in good
+            ]
+        )
+        for task, outcome in chunk:
+            failure = None
+            if outcome.vector is None:
+                failure = Failure(task.record.id, str(task.image), outcome.error or "unreadable")
+                failures.append(failure)
+            on_done(failure)
+    return failures
+
+
+def _embed_captions(embedder: Embedder, captions: Sequence[str], batch_size: int) -> dict[str, Vector]:
+    """Embed each different caption once, those of like length together, which spares padding."""
+    distinct = sorted(set(captions), key=lambda caption: (len(caption), caption))
+    vectors: dict[str, Vector] = {}
+    for start in range(0, len(distinct), batch_size):
+        batch = distinct[start : start + batch_size]
+        vectors.update(zip(batch, embedder.embed_texts(batch), strict=True))
+    return vectors
