@@ -115,8 +115,10 @@ class Model:
             with _model_errors():
                 vectors = iter(self._encoder.embed_pixels(np.stack(pixels)) if pixels else ())
             for source, item in batch:
-                failed = isinstance(item, str)
-                yield Embedded(index, source, None if failed else next(vectors), item if failed else None)
+                if isinstance(item, str):
+                    yield Embedded(index, source, None, item)
+                else:
+                    yield Embedded(index, source, next(vectors))
                 index += 1
 
 

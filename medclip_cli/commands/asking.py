@@ -50,7 +50,7 @@ def open_collection(settings: Settings, name: str | None) -> Iterator[VectorInde
         if len(existing) == 1:
             chosen = existing[0].name
     with edge.open_collection(
-        settings.home, chosen, lock_timeout=settings.lock_timeout_seconds
+        settings.home, chosen, lock_timeout_seconds=settings.lock_timeout_seconds
     ) as collection:
         yield collection
 

@@ -61,6 +61,11 @@ def evaluate(
 
 
 def _show(result: Evaluation) -> None:
+    directions: list[tuple[tables.Cell, ...]] = [
+        (direction.replace("_", " "), *scores.recall.values(), scores.median_rank, scores.pool)
+        for direction, scores in result.retrieval.items()
+    ]
+    directions.append(("chance", *result.chance["image_to_text"].values(), None, result.queries))
     tables.show(
         f"Captions of {result.queries} {result.split} images, answered from {result.pool} known images",
         ("caption chosen", *SHOWN, "distinct"),
@@ -73,10 +78,6 @@ def _show(result: Evaluation) -> None:
     tables.show(
         f"Retrieval among the {result.queries} {result.split} images; equal captions count as right",
         ("direction", "R@1", "R@5", "R@10", "median rank", "pool"),
-        [
-            (direction.replace("_", " "), *scores.recall.values(), scores.median_rank, scores.pool)
-            for direction, scores in result.retrieval.items()
-        ]
-        + [("chance", *result.chance["image_to_text"].values(), None, result.queries)],
+        directions,
     )
     console.note(asking.DISCLAIMER)
