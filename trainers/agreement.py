@@ -1,0 +1,58 @@
+"""How much two pairs say the same: what the ``matched`` loss spares from being pushed apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.batches import Rows, TrainingPair
+
+
+class Agreement:
+    """Compares captions, groups and labels of the training pairs, a batch at a time."""
+
+    def __init__(self, pairs: Sequence[TrainingPair], label_weight: float = 0.0) -> None:
+        """Number the captions, groups and labels.
+
+        Args:
+            pairs: the training pairs.
+            label_weight: agreement of two pairs whose labels are all equal, when neither caption nor group
+                is; partly equal labels count by the square of the shared part (Jaccard). 0 ignores labels.
+        """
+        self._texts = _numbers([pair.text for pair in pairs])
+        self._groups = _numbers([pair.group or f"\0{row}" for row, pair in enumerate(pairs)])
+        self._label_weight = label_weight
+        names = {name: place for place, name in enumerate(sorted({n for pair in pairs for n in pair.labels}))}
+        self._labels = np.zeros((len(pairs), len(names)), dtype=np.float32)
+        for row, pair in enumerate(pairs):
+            self._labels[row, [names[name] for name in pair.labels]] = 1.0
+
+    def matrix(self, rows: Rows) -> Tensor:
+        """Agreement of each pair of a batch with each other.
+
+        Args:
+            rows: of the pairs [b].
+
+        Returns:
+            float32 [b, b] in 0 to 1: 1 for the same caption or the same group (and on the diagonal), else the
+            share given to labels.
+        """
+        texts, groups = self._texts[rows], self._groups[rows]
+        same = (texts[:, None] == texts) | (groups[:, None] == groups)
+        return torch.from_numpy(np.maximum(same.astype(np.float32), self._by_labels(rows)))
+
+    def _by_labels(self, rows: Rows) -> np.ndarray:
+        if not self._label_weight or not self._labels.shape[1]:
+            return np.zeros((len(rows), len(rows)), dtype=np.float32)
+        labels = self._labels[rows]
+        shared = labels @ labels.T
+        either = labels.sum(axis=1)[:, None] + labels.sum(axis=1) - shared
+        jaccard = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+        return np.asarray(self._label_weight * jaccard**2, dtype=np.float32)
+
+
+def _numbers(names: Sequence[str]) -> np.ndarray:
+    return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1].reshape(-1)

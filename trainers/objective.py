@@ -1,0 +1,80 @@
+"""What a contrastive run minimises: the two towers of a batch, and the loss by its name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from encoders.dual import DualEncoder
+from encoders.preprocessing import ImagePreprocessing
+from trainers import losses
+from trainers.augmentation import Augmentation, augment
+from trainers.options import LossName
+from trainers.placement import Placement
+
+SIGLIP_BIAS = -10.0
+
+
+class PairEncoder(nn.Module):
+    """A dual encoder together with what only its training needs."""
+
+    def __init__(self, model: DualEncoder, loss: LossName, placement: Placement) -> None:
+        """Wrap a model that is already on its device."""
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.placement = placement
+        if loss == "sigmoid":
+            self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS, device=placement.device))
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``[b, 3, h, w], [b, s], [b, s]`` -> image and text vectors, float32 ``[b, d]`` of unit length."""
+        with self.placement.autocast():
+            seen, read = self.model.image_tower(pixels), self.model.text_tower(ids, mask)
+        # Unit length to three digits would blur the ranking: the heads stay in float32.
+        return self.model.project_images(seen.float()), self.model.project_texts(read.float())
+
+    def batch_loss(self, images: Tensor, texts: Tensor, agreement: Tensor | None) -> Tensor:
+        """The loss of a batch of embeddings.
+
+        Args:
+            images: unit vectors [b, d].
+            texts: unit vectors [b, d].
+            agreement: [b, b], for the ``matched`` loss.
+        """
+        scale = self.model.logit_scale.exp()
+        if self.loss == "soft":
+            return losses.soft(images, texts, scale)
+        if self.loss == "sigmoid":
+            return losses.sigmoid(images, texts, scale, self.bias)
+        if self.loss == "matched" and agreement is not None:
+            return losses.matched(images, texts, scale, agreement)
+        return losses.infonce(images, texts, scale)
+
+    def clamp_scale(self, largest: float) -> None:
+        """Keep the learnable scale from running away (CLIP, section 2.5)."""
+        if self.model.logit_scale.requires_grad:
+            with torch.no_grad():
+                self.model.logit_scale.clamp_(max=math.log(largest))
+
+
+def to_pixels(
+    squares: Tensor, spec: ImagePreprocessing, amounts: Augmentation, generator: torch.Generator
+) -> Tensor:
+    """Augment and normalise a batch on the device it lies on.
+
+    Args:
+        squares: uint8 [b, h, w, 3].
+        spec: the model's preprocessing.
+        amounts: of the augmentation.
+        generator: on the CPU.
+
+    Returns:
+        float32 [b, 3, h, w] in channels_last order, which convolutions like best.
+    """
+    grey = augment(squares.permute(0, 3, 1, 2).float() / 255, amounts, generator)
+    mean = torch.tensor(spec.mean, device=grey.device).view(3, 1, 1)
+    std = torch.tensor(spec.std, device=grey.device).view(3, 1, 1)
+    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)

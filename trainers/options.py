@@ -1,0 +1,98 @@
+"""What a training run is asked to do: plain data, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from encoders.presets import EncoderPreset
+from trainers.augmentation import Augmentation
+from trainers.errors import OptionsError
+
+LossName = Literal["infonce", "matched", "soft", "sigmoid"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastiveOptions:
+    """Options of one contrastive run.
+
+    Attributes:
+        preset: the shape of the model.
+        from_scratch: start every weight at random, also where pretrained ones exist.
+        image_weights: a file of pretrained weights for the image tower.
+        text_weights: a folder of a pretrained text tower.
+        offline: never ask the network for weights.
+        loss: one of ``LossName``.
+        label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
+        epochs: passes over the training pairs.
+        batch_size: pairs that are compared with each other.
+        learning_rate: peak, of every parameter that has no rate of its own.
+        image_learning_rate: peak of the image tower without its head.
+        text_learning_rate: peak of the text tower without its head.
+        weight_decay: of matrices; norms, biases and the scale have none.
+        warmup_fraction: share of the run in which the rate rises.
+        clip_norm: gradients longer than this are shortened to it.
+        max_logit_scale: the learnable scale stays below this.
+        augmentation: how far training images are moved.
+        seed: of weights, order, augmentation and dropout.
+        device: ``auto`` takes a GPU when there is one.
+        precision: ``auto`` takes bf16 on a GPU that has it.
+        time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
+        force: replace a model folder that exists.
+    """
+
+    preset: EncoderPreset
+    from_scratch: bool = False
+    image_weights: Path | None = None
+    text_weights: Path | None = None
+    offline: bool = False
+    loss: LossName = "matched"
+    label_agreement: float = 0.0
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    image_learning_rate: float | None = None
+    text_learning_rate: float | None = None
+    weight_decay: float = 0.05
+    warmup_fraction: float = 0.1
+    clip_norm: float = 1.0
+    max_logit_scale: float = 100.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    device: DeviceName = "auto"
+    precision: Precision = "auto"
+    time_limit_minutes: float | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values no run can have, naming the flag to change."""
+        _check_choice("--loss", self.loss, get_args(LossName))
+        _check_choice("--device", self.device, get_args(DeviceName))
+        _check_choice("--precision", self.precision, get_args(Precision))
+        _check(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
+        _check(
+            self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative"
+        )
+        _check(self.seed >= 0, "--seed", self.seed, "0 or more")
+        _check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
+        _check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
+        _check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")
+        _check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
+        _check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")
+        for rate in (self.learning_rate, self.image_learning_rate, self.text_learning_rate):
+            _check(rate is None or 0 < rate <= 1, "learning rate", rate, "more than 0 and at most 1")
+        limit = self.time_limit_minutes
+        _check(limit is None or limit > 0, "--minutes", limit, "more than 0")
+
+
+def _check(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise OptionsError(f"{name} is {value}: give {wanted}")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise OptionsError(f"{name} is '{value}': give one of {', '.join(known)}")

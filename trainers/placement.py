@@ -1,0 +1,54 @@
+"""Where a run computes, and in which number format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from trainers.errors import OptionsError
+from trainers.options import DeviceName, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device and how it multiplies.
+
+    Attributes:
+        device: the torch device.
+        bf16: whether matrices are multiplied in bfloat16; weights and losses stay float32.
+    """
+
+    device: torch.device
+    bf16: bool
+
+    @property
+    def precision(self) -> str:
+        """``bf16`` or ``fp32``."""
+        return "bf16" if self.bf16 else "fp32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context the towers run in."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+
+def choose_placement(device: DeviceName, precision: Precision) -> Placement:
+    """Settle what ``auto`` means on this machine.
+
+    bf16 is the default on a GPU that has it. On a CPU it must be asked for: without AVX-512 or AMX units for
+    it, it is many times slower than float32.
+
+    Raises:
+        OptionsError: a GPU, or bf16 on it, is asked for and not there.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise OptionsError(
+            "--device is 'cuda' and torch sees no GPU: use --device cpu, or install a CUDA build"
+        )
+    chosen = torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
+    gpu_bf16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and chosen.type == "cuda" and not gpu_bf16:
+        raise OptionsError("--precision is 'bf16' and this GPU has none: use --precision fp32")
+    return Placement(chosen, bf16=precision == "bf16" or (precision == "auto" and gpu_bf16))
