@@ -1,14 +1,12 @@
-"""What `caption`, `search` and `evaluate` share: which images, which collection, which model."""
+"""What `caption`, `search` and `evaluate` share: which collection, which model, how an answer looks."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.errors import UsageError
 from medclip_cli.records import Neighbour
 
 if TYPE_CHECKING:
@@ -16,27 +14,7 @@ if TYPE_CHECKING:
     from medclip_cli.settings import Settings
     from medclip_cli.vector_index.base import CollectionInfo, VectorIndex
 
-STDIN = "-"
 DISCLAIMER = "medclip is a research tool, not a medical device."
-
-
-def expand_images(arguments: Iterable[str]) -> Iterator[Path]:
-    """Yield the image paths that the arguments name, as they come.
-
-    ``-`` stands for paths on stdin, one a line; they are read lazily, so that a slow `find` and we overlap.
-
-    Raises:
-        UsageError: ``-`` is given while stdin is a terminal, where nobody would type paths.
-    """
-    for argument in arguments:
-        if argument != STDIN:
-            yield Path(argument)
-        elif sys.stdin is None or sys.stdin.isatty():
-            raise UsageError(
-                "'-' reads image paths from stdin, but nothing is piped in: name the images instead"
-            )
-        else:
-            yield from (Path(line) for line in map(str.rstrip, sys.stdin) if line)
 
 
 @contextmanager

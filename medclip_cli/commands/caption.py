@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from medclip_cli.commands import asking
+from medclip_cli.commands import asking, inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
+    FilesFrom,
     JsonOutput,
     MinScore,
     ModelPath,
+    NulSeparated,
     Quiet,
+    StdinImage,
     Top,
     Verbose,
     Where,
@@ -21,6 +24,10 @@ from medclip_cli.commands.options import (
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import BinaryIO
+
     from medclip_cli.records import Neighbour
     from medclip_cli.vector_index.base import CollectionInfo
 
@@ -31,13 +38,19 @@ BATCH_SIZE = 8  # small, so that the first answer of a long list comes soon
 
 def caption(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Image files; '-' reads paths from stdin.")
-    ],
+        Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Argument(
+            metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
+        ),
+    ] = None,
     top: Top = 5,
     where: Where = None,
     min_score: MinScore = None,
     collection: CollectionName = None,
     model: ModelPath = None,
+    files_from: FilesFrom = None,
+    nul_separated: NulSeparated = False,
+    from_stdin: StdinImage = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -49,11 +62,16 @@ def caption(
 
     settings = load_settings()
     conditions = tuple(parse_condition(text) for text in where or ())
+    sources: Iterable[Path | BinaryIO] = (
+        [inputs.stdin_image()]
+        if from_stdin
+        else inputs.expand_images(images or [], files_from, nul_separated=nul_separated)
+    )
     failed = answered = 0
     with asking.open_collection(settings, collection) as index:
         encoder = asking.open_matching_model(index.info, model or settings.model)
-        for embedded in encoder.embed_files(asking.expand_images(images), BATCH_SIZE):
-            path = str(embedded.source)
+        for embedded in encoder.embed_files(sources, BATCH_SIZE):
+            path = inputs.label_of(embedded.source)
             if embedded.vector is None:
                 failed += 1
                 _show_failure(path, embedded.error or "cannot be read", as_json)

@@ -9,6 +9,7 @@ import typer
 
 from medclip_cli.rendering import console
 
+_INPUT = "Input"
 _ASKING = "Asking"
 _OUTPUT = "Output"
 
@@ -88,4 +89,22 @@ Where = Annotated[
 MinScore = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
+]
+FilesFrom = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--files-from",
+        metavar="FILE",
+        help="Read image paths from a file, one a line; '-' is stdin.",
+        rich_help_panel=_INPUT,
+    ),
+]
+NulSeparated = Annotated[
+    bool,
+    typer.Option(
+        "-0", "--null", help="Paths in lists end with NUL, as of find -print0.", rich_help_panel=_INPUT
+    ),
+]
+StdinImage = Annotated[
+    bool, typer.Option("--stdin-image", help="Read one image from stdin.", rich_help_panel=_INPUT)
 ]
