@@ -1,0 +1,1 @@
+"""From neighbours to an answer: consensus, field votes, confidence."""
