@@ -1,0 +1,195 @@
+"""`medclip clean`: a published data set, or a folder of one's own, into a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import UsageError
+from medclip_cli.rendering import console, json_output, tables
+
+EXAMPLE = (
+    "Example: medclip clean medpix2 MedPix-2-0 --out work/medpix --caption medpix-seed, "
+    "or: medclip clean folder my-scans --out work/mine"
+)
+_CAPTIONS = "Captions"
+_ROWS = "Which rows"
+_TABLE = "Your own table"
+
+
+class UncertainLabels(str, Enum):
+    """What a label the source calls uncertain means."""
+
+    positive = "positive"
+    negative = "negative"
+    drop = "drop"
+    mention = "mention"
+
+
+class Splits(str, Enum):
+    """Where the splits come from."""
+
+    official = "official"
+    filtered = "filtered"
+    group = "group"
+
+
+def clean(
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Argument(metavar="DATASET", help="The data set's name; --list names them all."),
+    ] = None,
+    root: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="ROOT", help="The folder it was downloaded to."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="The corpus folder to make."),
+    ] = None,
+    caption: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A style (report, findings, impression, labels, template, fields, medpix-seed) or a "
+            "template like 'a {modality} of the {region}'. [default: the data set's own]",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = None,
+    strip_marks: Annotated[
+        bool,
+        typer.Option(
+            help="Drop de-identification marks (XXXX, ___) and enumeration from reports.",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = False,
+    uncertain: Annotated[
+        UncertainLabels,
+        typer.Option(
+            help="Labels the source calls uncertain: count them as positive or negative, drop the row, or "
+            "mention them in the caption as possible.",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = UncertainLabels.mention,
+    modality: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Keep only these, as CT,MR.", rich_help_panel=_ROWS),
+    ] = None,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Read so many rows at most.", rich_help_panel=_ROWS),
+    ] = None,
+    splits: Annotated[
+        Splits,
+        typer.Option(
+            help="The official splits where there are any; those without held-out groups that stand in "
+            "train; or new ones by patient, case or article.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = Splits.official,
+    seed: Annotated[int, typer.Option(help="Of new splits.", rich_help_panel=_ROWS)] = 0,
+    skip_image_check: Annotated[
+        bool,
+        typer.Option(
+            "--skip-image-check", help="Clean the metadata alone, without images.", rich_help_panel=_ROWS
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail when train leaks into a held-out split.", rich_help_panel=_ROWS),
+    ] = False,
+    captions: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The table of captions. [default: found in ROOT]", rich_help_panel=_TABLE),
+    ] = None,
+    image_column: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Its column of image paths. [default: guessed]", rich_help_panel=_TABLE),
+    ] = None,
+    caption_column: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Its column of captions. [default: guessed]", rich_help_panel=_TABLE),
+    ] = None,
+    group_pattern: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Regular expression on the image path; what it matches is the patient.",
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The corpus's name. [default: that of the --out folder]"),
+    ] = None,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Images decoded at once. [default: one a core]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, but write nothing.")] = False,
+    list_datasets: Annotated[bool, typer.Option("--list", help="Name the data sets and exit.")] = False,
+    force: Force = False,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Read a data set, leave out what cannot be used, and write a corpus."""
+    from medclip_cli.commands import making
+    from medclip_cli.corpora.layout import ReadOptions
+    from medclip_cli.corpora.registry import layout_named
+
+    if list_datasets:
+        return _show_datasets(as_json)
+    if dataset is None or root is None or (out is None and not dry_run):
+        raise UsageError(
+            "medclip clean needs DATASET, ROOT and --out: medclip clean --list names the data sets"
+        )
+    job = making.CleaningJob(
+        layout=layout_named(dataset),
+        root=root,
+        out=None if dry_run else out,
+        name=name or (out or Path(dataset)).absolute().name,
+        caption=caption,
+        strip_marks=strip_marks,
+        uncertain=uncertain.value,
+        modalities=making.parse_modalities(modality),
+        splits=splits.value,
+        seed=seed,
+        limit=limit,
+        read_options=ReadOptions(captions, image_column, caption_column, group_pattern),
+        check_images=not skip_image_check,
+        strict=strict,
+        threads=threads,
+        force=force,
+    )
+    report = making.make_corpus(job)
+    if as_json:
+        json_output.write(report)
+    else:
+        _show_report(report)
+    if out and not dry_run:
+        console.note(f"wrote {out}: {report['kept']} of {report['read']} rows kept")
+
+
+def _show_report(report: Mapping[str, Any]) -> None:
+    rows = [("kept", report["kept"]), *report["rejected"].items(), ("read", report["read"])]
+    tables.show("Rows", ("outcome", "rows"), rows)
+    sizes = [(name, split["images"], split["groups"]) for name, split in report["splits"].items()]
+    console.out("")
+    tables.show("Splits", ("split", "images", "groups"), sizes)
+
+
+def _show_datasets(as_json: bool) -> None:
+    from medclip_cli.corpora.registry import LAYOUTS
+
+    if as_json:
+        fields = ("name", "title", "licence", "download", "reads")
+        json_output.write([{name: getattr(layout, name) for name in fields} for layout in LAYOUTS.values()])
+        return
+    columns = ("name", "data set", "licence", "download", "reads")
+    rows = [(one.name, one.title, one.licence, one.download, one.reads) for one in LAYOUTS.values()]
+    tables.show("Data sets", columns, rows)

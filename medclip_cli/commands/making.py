@@ -1,0 +1,197 @@
+"""What `clean` does, for every command that makes a corpus: read, clean, settle the splits, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.errors import CorpusError, UsageError
+from medclip_cli.records import MODALITIES
+from medclip_cli.rendering import console, progress
+
+if TYPE_CHECKING:
+    from medclip_cli.cleaning.captions import Uncertain
+    from medclip_cli.cleaning.leaks import Leaks
+    from medclip_cli.cleaning.pipeline import Cleaning, CleaningOptions, SplitPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class CleaningJob:
+    """Everything `medclip clean` may be told.
+
+    Attributes:
+        layout: of the data set.
+        root: the folder it lies in.
+        out: the corpus folder to make; None counts without writing.
+        name: of the corpus.
+        caption: a style or a template; None takes the data set's own.
+        strip_marks: drop de-identification marks and enumeration from free texts.
+        uncertain: what a label the source calls uncertain means.
+        modalities: the ones to keep; empty keeps all.
+        splits: where the splits come from.
+        seed: of new splits.
+        limit: read so many rows at most.
+        read_options: what the adapter is told.
+        check_images: whether images are decoded.
+        strict: fail on a leak.
+        threads: images decoded at once; None for one a core.
+        force: replace a corpus that is there.
+    """
+
+    layout: DatasetLayout
+    root: Path
+    out: Path | None
+    name: str
+    caption: str | None = None
+    strip_marks: bool = False
+    uncertain: Uncertain = "mention"
+    modalities: frozenset[str] = frozenset()
+    splits: SplitPolicy = "official"
+    seed: int = 0
+    limit: int | None = None
+    read_options: ReadOptions = field(default_factory=ReadOptions)
+    check_images: bool = True
+    strict: bool = False
+    threads: int | None = None
+    force: bool = False
+
+
+def parse_modalities(text: str | None) -> frozenset[str]:
+    """Return the modalities of ``--modality CT,MR``.
+
+    Raises:
+        UsageError: one of them is not known.
+    """
+    asked = [part.strip().upper() for part in (text or "").split(",") if part.strip()]
+    for modality in asked:
+        if modality not in MODALITIES:
+            raise UsageError(f"no modality {modality!r}: choose from {', '.join(MODALITIES)}")
+    return frozenset(asked)
+
+
+def make_corpus(job: CleaningJob) -> dict[str, Any]:
+    """Clean a data set and write its corpus.
+
+    Returns:
+        what was counted, as ``report.json`` has it.
+
+    Raises:
+        CorpusError: the data set cannot be read, nothing could be kept, the corpus cannot be written, or
+            ``strict`` found a leak.
+        UsageError: the caption style means nothing here.
+    """
+    from medclip_cli.cleaning import report as counts
+    from medclip_cli.cleaning.leaks import find_leaks
+    from medclip_cli.cleaning.pipeline import read_rows, settle_splits
+    from medclip_cli.corpora.corpus_folder import check_target, write_corpus
+
+    options = _cleaning_options(job)
+    if job.out:
+        check_target(job.out, force=job.force)
+    cleaning = read_rows(job.layout.read(job.root, job.read_options), options)
+    _warn_of_unfilled_names(cleaning, options)
+    if job.check_images:
+        _check_images(cleaning, job)
+    if not cleaning.records:
+        raise CorpusError(_why_nothing(cleaning, job.root))
+    settle_splits(cleaning, options)
+    leaks = find_leaks(cleaning.records)
+    _judge_leaks(leaks, strict=job.strict)
+    report = counts.build_report(cleaning, options, leaks, images_checked=job.check_images)
+    if job.out:
+        write_corpus(
+            job.out,
+            name=job.name,
+            image_root=job.root,
+            caption_style=options.style.name,
+            records=cleaning.records,
+            rejected=cleaning.rejected,
+            report=report,
+            force=job.force,
+        )
+        _journal_file(job.out).unlink(missing_ok=True)
+    return {"corpus": job.out, "name": job.name, "caption_style": options.style.name, **report}
+
+
+def _cleaning_options(job: CleaningJob) -> CleaningOptions:
+    from medclip_cli.cleaning.captions import StyleChoices, caption_style
+    from medclip_cli.cleaning.pipeline import CleaningOptions
+
+    layout = job.layout
+    choices = StyleChoices(layout.texts, layout.sentence, layout.fields, layout.has_labels)
+    return CleaningOptions(
+        source=job.name if layout.is_own else layout.name,
+        licence=layout.licence,
+        style=caption_style(job.caption or layout.default_caption, choices, strip_marks=job.strip_marks),
+        modalities=job.modalities,
+        uncertain=job.uncertain,
+        splits=job.splits,
+        seed=job.seed,
+        limit=job.limit,
+    )
+
+
+def _check_images(cleaning: Cleaning, job: CleaningJob) -> None:
+    from medclip_cli.cleaning.journal import open_journal
+    from medclip_cli.cleaning.pipeline import check_images
+    from medclip_cli.engines import read_scan
+
+    journal_file = _journal_file(job.out) if job.out else None
+    try:
+        with (
+            open_journal(journal_file, job.root.absolute()) as journal,
+            progress.track("Decoding", len(cleaning.records), "images") as bar,
+        ):
+            check_images(
+                cleaning,
+                job.root,
+                read_scan,
+                journal=journal,
+                threads=job.threads,
+                on_image=lambda kept: bar.advance() if kept else bar.fail(),
+            )
+    except KeyboardInterrupt:
+        if journal_file:
+            console.note("the images looked at so far are remembered: run the same command again to go on")
+        raise
+
+
+def _journal_file(out: Path) -> Path:
+    from medclip_cli.cleaning.journal import journal_path
+
+    return journal_path(out)
+
+
+def _warn_of_unfilled_names(cleaning: Cleaning, options: CleaningOptions) -> None:
+    from medclip_cli.cleaning.pipeline import unfilled_names
+
+    names = unfilled_names(cleaning, options.style)
+    if names:
+        there = ", ".join(sorted(cleaning.words))
+        console.warn(f"no row fills {', '.join(f'{{{name}}}' for name in names)}: there are {there}")
+
+
+def _judge_leaks(leaks: Leaks, *, strict: bool) -> None:
+    if not leaks.any:
+        return
+    found = (
+        f"{leaks.groups} groups, {leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate "
+        "images of held-out splits stand in train"
+    )
+    if strict:
+        raise CorpusError(f"{found}: clean with --splits group or filtered, or without --strict")
+    console.warn(f"{found}: see leaks in report.json")
+
+
+def _why_nothing(cleaning: Cleaning, root: Path) -> str:
+    if not cleaning.read:
+        return f"{root} has no rows: nothing was written"
+    reasons: Mapping[str, int] = cleaning.reasons()
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    hint = (
+        ": are the images below it? --skip-image-check cleans without" if "missing_image" in reasons else ""
+    )
+    return f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}"

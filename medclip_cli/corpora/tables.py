@@ -1,0 +1,251 @@
+"""Tables as people publish them: CSV in two encodings, TSV, gzip, JSON Lines, and Excel under any name."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TextIO, cast
+
+from medclip_cli.corpora.vocabulary import known
+from medclip_cli.errors import CorpusError
+
+# A cell as large as this is an unclosed quote that swallows the rest of the file, not a report.
+MAX_CELL = 1 << 20
+csv.field_size_limit(MAX_CELL)
+
+_EXCEL_MAGIC = b"PK\x03\x04"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        number: its line in the file, from 1.
+        cells: by header, in lower case.
+        fault: why it could not be read, if it could not.
+    """
+
+    number: int
+    cells: dict[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+
+    def get(self, *names: str) -> str | None:
+        """Return the first of these columns that says something, without its outer white space."""
+        for name in names:
+            text = known(self.cells.get(name))
+            if text is not None:
+                return text
+        return None
+
+    def raw(self, *names: str) -> Any:  # noqa: ANN401 - JSON tables hold anything
+        """Return the first of these columns that is there, just as it stands."""
+        return next((self.cells[name] for name in names if self.cells.get(name) is not None), None)
+
+
+def read_table(
+    path: Path, *, columns: Sequence[str] | None = None, delimiter: str | None = None, quoted: bool = True
+) -> Iterator[Row]:
+    """Read a table row by row; a row that cannot be read comes back with its fault.
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.xlsx``, the text ones also gzipped.
+        columns: headers, for a file that has no header line.
+        delimiter: between cells; guessed from the first line by default.
+        quoted: whether double quotes quote.
+
+    Raises:
+        CorpusError: the file is missing, cannot be read, or is empty.
+    """
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        return _json_lines(path)
+    if suffix == ".json":
+        return _json_rows(path)
+    if _starts_with(path, _EXCEL_MAGIC):
+        return _excel(path, columns)
+    return _delimited(path, columns, delimiter, quoted)
+
+
+def columns_of(path: Path) -> list[str]:
+    """Return the columns of a table's first good row, in lower case; none when it has no row.
+
+    Raises:
+        CorpusError: the file is missing or cannot be read.
+    """
+    return next((list(row.cells) for row in read_table(path) if row.fault is None), [])
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
+    """Read a whole JSON file.
+
+    Raises:
+        CorpusError: it is missing or is no JSON.
+    """
+    try:
+        with _open_text(path) as file:
+            return json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path} is not JSON ({error}): download it again") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return a text file's lines, stripped, without empty ones."""
+    with _open_text(path) as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def _delimited(
+    path: Path, columns: Sequence[str] | None, delimiter: str | None, quoted: bool
+) -> Iterator[Row]:
+    with _open_text(path, newline="") as file:
+        if delimiter is None:
+            delimiter = _guess_delimiter(file)
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+        yield from _headed(_cells(reader), columns, path)
+
+
+def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:  # noqa: ANN401 - csv's reader has no public type
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"{error} (an unclosed quote?)"
+            continue
+        if cells:
+            yield reader.line_num, cells
+
+
+def _headed(
+    lines: Iterable[tuple[int, Sequence[Any] | str]], columns: Sequence[str] | None, path: Path
+) -> Iterator[Row]:
+    names = _names(columns) if columns else None
+    for number, cells in lines:
+        if names is None:
+            if isinstance(cells, str):
+                raise CorpusError(f"{path} has no header line that can be read: {cells}")
+            names = _names(cells)
+        elif isinstance(cells, str):
+            yield Row(number, fault=cells)
+        else:
+            yield _row(number, names, cells)
+
+
+def _row(number: int, names: Sequence[str], cells: Sequence[Any]) -> Row:
+    if len(cells) > len(names) and any(known(cell) for cell in cells[len(names) :]):
+        return Row(number, fault=f"{len(cells)} cells under {len(names)} headers")
+    row = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
+    row.pop("", None)
+    return Row(number, row)
+
+
+def _names(cells: Sequence[Any]) -> list[str]:
+    names = ["" if cell is None else str(cell).strip() for cell in cells]
+    return ["" if name.startswith("Unnamed:") else name.lower() for name in names]
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with _open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield _json_row(number, json.loads(line))
+            except (ValueError, RecursionError):
+                yield Row(number, fault="not a line of JSON")
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    content = read_json(path)
+    rows = content if isinstance(content, list) else [content]
+    for number, row in enumerate(rows, 1):
+        yield _json_row(number, row)
+
+
+def _json_row(number: int, value: object) -> Row:
+    if not isinstance(value, dict):
+        return Row(number, fault="not a JSON object")
+    return Row(number, {str(name).strip().lower(): cell for name, cell in value.items()})
+
+
+def _excel(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise CorpusError(
+            f"{path} is an Excel file: pip install 'medclip-cli[excel]', or save it as CSV"
+        ) from None
+    try:
+        with path.open("rb") as file:
+            sheet = load_workbook(file, read_only=True, data_only=True).active
+            lines = ((n, list(cells)) for n, cells in enumerate(sheet.iter_rows(values_only=True), 1))
+            yield from _headed(lines, columns, path)
+    except CorpusError:
+        raise
+    except Exception as error:  # openpyxl raises KeyError, BadZipFile, InvalidFileException ...
+        raise CorpusError(
+            f"{path} cannot be read as Excel ({type(error).__name__}): save it as CSV"
+        ) from error
+
+
+@contextmanager
+def _open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    try:
+        encoding = _encoding(path)
+        with _open_binary(path) as file:
+            yield io.TextIOWrapper(file, encoding, errors="replace", newline=newline)
+    except FileNotFoundError:
+        raise CorpusError(f"there is no {path}") from None
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{path} cannot be read ({reason}): download it again") from error
+
+
+def _open_binary(path: Path) -> BinaryIO:
+    packed = _starts_with(path, _GZIP_MAGIC)
+    return cast("BinaryIO", gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except FileNotFoundError:
+        raise CorpusError(f"there is no {path}") from None
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 if all of the file is, UTF-16 if it says so, else what Windows saves."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with _open_binary(path) as file:
+        chunk = file.read(1 << 20)
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        try:
+            while chunk:
+                decoder.decode(chunk)
+                chunk = file.read(1 << 20)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def _guess_delimiter(file: TextIO) -> str:
+    header = file.readline()
+    file.seek(0)
+    return max(",\t;", key=header.count)

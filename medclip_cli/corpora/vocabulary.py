@@ -1,0 +1,134 @@
+"""One word for one thing: modalities, views, sexes, ages and missing values, however a source spells them."""
+
+from __future__ import annotations
+
+import re
+
+_MISSING = frozenset(
+    {"", "nan", "n/a", "na", "none", "null", "nil", "#name?", "left blank", "unknown", "not specified"}
+    | {"nos - not specified", "-"}
+)
+
+# First match wins, so the more particular come first. Terms: DICOM PS3.3 C.7.3.1.1.1 and the data sets'.
+_MODALITIES = tuple(
+    (re.compile(pattern, re.IGNORECASE), modality)
+    for pattern, modality in (
+        (r"drawing|photo|diagram|not specified|\bot\b", "OT"),
+        (r"histolog|microscop|h&e|\bhe\b|\bsm\b|smear|cytolog", "HE"),
+        (r"gross|\bgx\b|\bxc\b|specimen", "GX"),
+        (r"\bpet\b|\bpt\b|positron|\bpet[-/ ]?ct\b", "PET"),
+        (r"nuclear|\bnm\b|scintigra|\bspect\b|bone scan", "NM"),
+        (r"\bmr|magnetic|flair|\bt[12]w?\b", "MR"),
+        (r"\bcta?\b|computed|tomogra|virtual colonoscopy", "CT"),
+        (r"angiogra|\ban\b|\bxa\b|\bdsa\b|interventional|\bint\b|fluoro|\brf\b", "AN"),
+        (r"\bus\b|\bus-d\b|ultraso|sonogra|doppler|echo", "US"),
+        (r"\bxr\b|x-?ray|radiogra|plain film|\b[cd]xr?\b|\bcr\b|\bdx\b|\bmg\b|mammogra|\bpx\b", "XR"),
+    )
+)
+
+_VIEWS = {
+    "axial": "Axial",
+    "transverse": "Axial",
+    "transversal": "Axial",
+    "sagittal": "Sagittal",
+    "coronal": "Coronal",
+    "frontal": "Frontal",
+    "oblique": "Oblique",
+    "lateral": "Lateral",
+    "lat": "Lateral",
+    "l": "Lateral",
+    "ll": "Lateral",
+    "rl": "Lateral",
+    "pa": "PA",
+    "posteroanterior": "PA",
+    "ap": "AP",
+    "anteroposterior": "AP",
+    "multiple or montage": "Montage",
+    "3d reconstruction": "3D",
+}
+_NOT_A_VIEW = frozenset({"other view (see caption)", "photograph", "gross pathology", "drawing"})
+
+_SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}
+
+_AGE = re.compile(r"0*(\d{1,3}(?:\.\d+)?)\s*(?:(y|m|w|d)[a-z.]*\.?\s*o?\.?)?\Z", re.IGNORECASE)
+_YEARS_PER = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+OLDEST_AGE = 120.0  # ChestX-ray14's first table has ages of 400 and more; nobody is that old
+
+
+def known(value: object) -> str | None:
+    """Return a cell's text on its own, or None for the many ways of saying that there is none.
+
+    >>> known(" N/A "), known("0")
+    (None, '0')
+    """
+    text = "" if value is None else " ".join(str(value).split())
+    return None if text.lower() in _MISSING else text
+
+
+def modality_of(*values: object) -> str:
+    """Return the corpus's modality for the first value that names one; ``OT`` when none does.
+
+    >>> modality_of(None, "MRA - MR Angiography/Venography"), modality_of("Histology"), modality_of("a cat")
+    ('MR', 'HE', 'OT')
+    """
+    for value in values:
+        text = known(value)
+        for pattern, modality in _MODALITIES if text else ():
+            if text and pattern.search(text):
+                return modality
+    return "OT"
+
+
+def view_of(value: object) -> str | None:
+    """Return plane or projection in one spelling; an unknown word stays as it is.
+
+    >>> view_of("Transverse"), view_of("pa"), view_of("LAO"), view_of("N/A")
+    ('Axial', 'PA', 'LAO', None)
+    """
+    text = known(value)
+    if text is None or text.lower() in _NOT_A_VIEW:
+        return None
+    return _VIEWS.get(text.lower(), text)
+
+
+def sex_of(value: object) -> str | None:
+    """Return ``M``, ``F`` or None.
+
+    >>> sex_of(" female"), sex_of("O")
+    ('F', None)
+    """
+    return _SEXES.get((known(value) or "").lower())
+
+
+def age_of(value: object) -> float | None:
+    """Return an age in years; impossible ones are None.
+
+    >>> age_of("058Y"), age_of("006M"), age_of("58 y.o."), age_of("414"), age_of("73")
+    (58.0, 0.5, 58.0, None, 73.0)
+    """
+    match = _AGE.match(known(value) or "")
+    if match is None:
+        return None
+    years = float(match[1]) * _YEARS_PER[(match[2] or "y").lower()]
+    return years if years <= OLDEST_AGE else None
+
+
+def words(**values: object) -> dict[str, str]:
+    """Return what a caption template may name, without what is missing.
+
+    >>> words(view="Axial", age="N/A")
+    {'view': 'Axial'}
+    """
+    return {name: text for name, value in values.items() if (text := known(value)) is not None}
+
+
+def texts(**values: object) -> dict[str, tuple[str, ...]]:
+    """Return free texts by caption style, without what is missing.
+
+    A spreadsheet's ``#NAME?`` is kept: cleaning counts it as a placeholder.
+
+    >>> texts(report="Clear lungs.", findings="nan")
+    {'report': ('Clear lungs.',)}
+    """
+    found = {style: str(value) for style, value in values.items() if value is not None}
+    return {s: (t,) for s, t in found.items() if known(t) is not None or t.strip().startswith("#")}

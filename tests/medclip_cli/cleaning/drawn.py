@@ -1,0 +1,63 @@
+"""Rows, pictures and a scan reader for the cleaning tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from medclip_cli.cleaning.captions import StyleChoices, caption_style
+from medclip_cli.cleaning.pipeline import CleaningOptions
+from medclip_cli.errors import MedclipError
+from medclip_cli.records import SourceRow
+
+CHOICES = StyleChoices(
+    ("report", "impression"),
+    "{view} {modality} showing {labels}",
+    "modality: {modality}, plane: {view}",
+    True,
+)
+
+
+class DrawnScanError(MedclipError):
+    """Stands in for the reader's own error, which carries a reason code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("drawn to fail")
+        self.code = code
+
+
+def read_drawn_scan(stream: BinaryIO) -> Image.Image:
+    """Decode with bare Pillow; a file that says ``tiny`` fails as the real reader does."""
+    if stream.read(4) == b"tiny":
+        raise DrawnScanError("tiny_image")
+    stream.seek(0)
+    picture = Image.open(stream)
+    picture.load()
+    return picture
+
+
+def draw(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
+    """Write a smooth random picture, different for every seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 6), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def row(number: int = 0, **changes: Any) -> SourceRow:
+    values: dict[str, Any] = {
+        "key": str(number),
+        "image": f"{number}.png",
+        "modality": "CT",
+        "group": f"case{number}",
+        "split": "train",
+        "texts": {"report": (f"scan {number}",)},
+    }
+    return SourceRow(**{**values, **changes})
+
+
+def options(style: str = "report", **changes: Any) -> CleaningOptions:
+    return CleaningOptions("drawn", "none", caption_style(style, CHOICES), **changes)

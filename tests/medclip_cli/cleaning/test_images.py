@@ -1,0 +1,76 @@
+"""Fingerprints, flat pictures, and threads that keep the order."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from medclip_cli.cleaning.images import ImageFacts, difference_hash, examine_image, in_order, is_blank
+from medclip_cli.cleaning.rules import Reason
+from tests.medclip_cli.cleaning.drawn import draw, read_drawn_scan
+
+
+def bits_apart(one: str, other: str) -> int:
+    return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+def test_facts_of_a_good_image(tmp_path: Path) -> None:
+    path = draw(tmp_path / "scan.png", size=(64, 48))
+    facts = examine_image(read_drawn_scan, path)
+    assert isinstance(facts, ImageFacts)
+    assert (facts.width, facts.height) == (64, 48)
+    assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_difference_hash_bit_by_bit() -> None:
+    grey = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    grey[0] = [0, 9, 0, 9, 0, 9, 0, 9, 0]
+    assert difference_hash(Image.fromarray(grey)) == "aa" + "ff" * 7
+
+
+def test_difference_hash_survives_scaling_recompression_and_brightness(tmp_path: Path) -> None:
+    picture = Image.open(draw(tmp_path / "scan.png", size=(640, 480)))
+    picture.resize((320, 240)).save(tmp_path / "small.jpg", quality=80)
+    original = difference_hash(picture)
+    assert bits_apart(original, difference_hash(Image.open(tmp_path / "small.jpg"))) <= 2
+    assert bits_apart(original, difference_hash(ImageEnhance.Brightness(picture).enhance(0.8))) <= 2
+    assert bits_apart(original, difference_hash(Image.open(draw(tmp_path / "other.png", seed=1)))) > 10
+
+
+def test_blank_pictures(tmp_path: Path) -> None:
+    assert is_blank(Image.new("L", (32, 32), 128))
+    assert is_blank(Image.new("RGB", (32, 32), (10, 200, 30)))
+    mark = Image.new("L", (32, 32))
+    mark.putpixel((5, 5), 255)
+    assert not is_blank(mark)
+    Image.new("L", (32, 32), 7).save(tmp_path / "flat.png")
+    assert examine_image(read_drawn_scan, tmp_path / "flat.png") == Reason("blank_image", "one flat grey")
+
+
+def test_results_come_in_order_and_few_wait() -> None:
+    running = threading.Semaphore(0)
+    started: list[int] = []
+
+    def work(item: int) -> int:
+        started.append(item)
+        if item == 0:
+            running.acquire()  # the first is the last to finish
+        elif item == 3:
+            running.release()
+        return item * item
+
+    results = in_order(work, range(1000), threads=2)
+    assert next(results) == 0
+    assert len(started) <= 16
+    assert list(results) == [n * n for n in range(1, 1000)]
+
+
+def test_stopping_early_leaves_no_thread() -> None:
+    results = in_order(lambda item: item, range(1000), threads=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("examine")]

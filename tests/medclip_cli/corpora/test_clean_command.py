@@ -1,0 +1,175 @@
+"""`medclip clean`: from a folder to a corpus, and one clear line when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from medclip_cli.commands import clean
+from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.errors import MedclipError
+from tests.medclip_cli.cleaning.drawn import draw
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(clean.clean)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refusal(*arguments: object) -> str:
+    result = run(*arguments)
+    assert isinstance(result.exception, MedclipError), result.output
+    message = str(result.exception)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    root = tmp_path / "scans"
+    names = ["a", "b", "c", "d"]
+    for seed, name in enumerate(names):
+        draw(root / f"{name}.png", seed=seed)
+        (root / f"{name}.txt").write_text(f"scan {name}")
+    (root / "b.png").write_bytes((root / "b.png").read_bytes()[:300])
+    (root / "c.txt").unlink()
+    return root
+
+
+def test_a_folder_becomes_a_corpus(scans: Path, tmp_path: Path) -> None:
+    result = run("folder", scans, "--out", tmp_path / "corpus")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[:5] == [
+        "outcome           rows",
+        "kept                 2",
+        "missing_caption      1",
+        "unreadable_image     1",
+        "read                 4",
+    ]
+    assert "2 of 4 rows kept" in result.stderr
+    corpus = open_corpus(tmp_path / "corpus")
+    assert corpus.name == "corpus"
+    assert [(r.id, r.caption, r.source) for r in corpus.records] == [
+        ("corpus/a", "scan a", "corpus"),
+        ("corpus/d", "scan d", "corpus"),
+    ]
+    assert all(corpus.image_path(record).is_file() for record in corpus.records)
+    with (tmp_path / "corpus" / "rejected.csv").open() as file:
+        assert {row["id"]: row["reason"] for row in csv.DictReader(file)} == {
+            "corpus/b": "unreadable_image",
+            "corpus/c": "missing_caption",
+        }
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "scans"]
+
+
+def test_json_is_one_object_and_adds_up(scans: Path, tmp_path: Path) -> None:
+    result = run("folder", scans, "--out", tmp_path / "corpus", "--json", "--name", "mine")
+    report = json.loads(result.stdout)
+    assert report["read"] == report["kept"] + sum(report["rejected"].values())
+    assert (report["name"], report["caption_style"], report["images_checked"]) == ("mine", "report", True)
+    assert open_corpus(tmp_path / "corpus").name == "mine"
+
+
+def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
+    assert run("folder", scans, "--out", tmp_path / "corpus", "--dry-run").exit_code == 0
+    assert run("folder", scans, "--dry-run").exit_code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["scans"]
+
+
+def test_metadata_alone(scans: Path, tmp_path: Path) -> None:
+    result = run("folder", scans, "--out", tmp_path / "corpus", "--skip-image-check", "--json")
+    report = json.loads(result.stdout)
+    assert (report["kept"], report["images_checked"]) == (3, False)
+    assert open_corpus(tmp_path / "corpus").records[0].sha256 == ""
+
+
+def test_output_that_exists(scans: Path, tmp_path: Path) -> None:
+    run("folder", scans, "--out", tmp_path / "corpus")
+    assert "exists: replace it with --force" in refusal("folder", scans, "--out", tmp_path / "corpus")
+    assert run("folder", scans, "--out", tmp_path / "corpus", "--force", "--limit", 1).exit_code == 0
+    assert len(open_corpus(tmp_path / "corpus").records) == 1
+
+
+def test_nothing_to_keep(scans: Path, tmp_path: Path) -> None:
+    message = refusal("folder", scans, "--out", tmp_path / "corpus", "--modality", "CT")
+    assert message == f"none of the 4 rows of {scans} could be kept (4 modality)"
+    (scans / "captions.csv").write_text("image,caption\nx.png,y\n")
+    assert "(1 missing_image): are the images below it?" in refusal("folder", scans, "--dry-run")
+    (scans / "captions.csv").write_text("image,caption\n")
+    assert "has no rows" in refusal("folder", scans, "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("folder",), "needs DATASET, ROOT and --out"),
+        (("folders", "x", "--out", "y"), "no data set 'folders': did you mean folder"),
+        (("folder", "nowhere", "--out", "y"), "there is no folder nowhere"),
+        (("folder", ".", "--out", "y", "--modality", "CAT"), "no modality 'CAT': choose from CT, MR"),
+        (("folder", ".", "--out", "y", "--caption", "poem"), "no caption style 'poem' here"),
+    ],
+)
+def test_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refusal(*arguments)
+
+
+def test_a_name_that_no_row_fills_is_said(scans: Path, tmp_path: Path) -> None:
+    asked = "{modality} of {reigon}"
+    result = run("folder", scans, "--out", tmp_path / "corpus", "--caption", asked, "--splits", "group")
+    assert "no row fills {reigon}: there are image, modality" in result.stderr
+    assert open_corpus(tmp_path / "corpus").records[0].caption == "OT"
+
+
+def test_strict_fails_on_a_leak_and_writes_nothing(tmp_path: Path) -> None:
+    for name in ("train/a.png", "test/b.png"):
+        draw(tmp_path / "scans" / name, seed=1)
+    (tmp_path / "scans" / "captions.csv").write_text("image,caption\ntrain/a.png,x\ntest/b.png,y\n")
+    assert "0 groups, 1 exact and 0 near-duplicate" in refusal(
+        "folder", tmp_path / "scans", "--out", tmp_path / "corpus", "--strict"
+    )
+    assert not (tmp_path / "corpus").exists()
+    result = run("folder", tmp_path / "scans", "--out", tmp_path / "corpus")
+    assert result.exit_code == 0
+    assert "stand in train: see leaks in report.json" in result.stderr
+
+
+def test_an_interruption_is_gone_on_from(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medclip_cli import engines
+
+    def interrupt(source: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "read_scan", interrupt)
+        result = run("folder", scans, "--out", tmp_path / "corpus")
+    assert "run the same command again to go on" in result.stderr
+    assert (tmp_path / ".corpus.cleaning.jsonl").exists()
+    assert run("folder", scans, "--out", tmp_path / "corpus").exit_code == 0
+    assert not (tmp_path / ".corpus.cleaning.jsonl").exists()
+
+
+def test_the_list_of_data_sets() -> None:
+    assert "medpix2" in run("--list").stdout
+    listed = json.loads(run("--list", "--json").stdout)
+    assert {"name", "title", "licence", "download", "reads"} == set(listed[0])
+
+
+def test_the_real_sample(shared_dir: Path, tmp_path: Path) -> None:
+    root = shared_dir / "data" / "medpix2"
+    if not root.is_dir():
+        pytest.skip("the MedPix 2.0 sample is not there")
+    seed = json.loads(run("medpix2", root, "--out", tmp_path / "corpus", "--json").stdout)
+    assert (seed["read"], seed["kept"], seed["splits"]["train"]["images"]) == (1850, 1850, 1653)
+    report = run("medpix2", root, "--dry-run", "--skip-image-check", "--json", "--caption", "report")
+    assert json.loads(report.stdout)["rejected"] == {"placeholder_caption": 21}
