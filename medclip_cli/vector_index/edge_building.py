@@ -75,7 +75,7 @@ class BuildingShard:
             return None
 
     def _begin(self, folder: Path, copy_of: int) -> EdgeShard:
-        fresh = self.generation.with_name(f"{self.generation.name}.part")
+        fresh = self.generation.with_name(f"{self.generation.name}{generations.PART}")
         shutil.rmtree(fresh, ignore_errors=True)
         shard = fresh / generations.SHARD
         shard.mkdir(parents=True)
@@ -155,6 +155,8 @@ class BuildingShard:
             say("counting and checksumming")
             fields = self._count_values()
             self._shard.close()
+            # The first opening after a write folds the engine's journals into its files; later ones change none.
+            EdgeShard.load(str(self.generation / generations.SHARD)).close()
             generations.record_files(self.generation)
         return points, fields
 

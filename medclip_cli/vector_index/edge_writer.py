@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -170,8 +169,6 @@ class EdgeWriter:
 
     def _remove_leftovers(self) -> None:
         (self._folder / generations.BUILDING).unlink(missing_ok=True)
-        for part in (self._folder / "generations").glob("*.part"):
-            shutil.rmtree(part, ignore_errors=True)
         generations.remove_old_generations(self._folder, {self._live.generation} if self._live else set())
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:

@@ -35,6 +35,8 @@ FILES = "files.json"
 SHARD = "shard"
 # The engine rewrites these whenever a shard is opened: same content, keys in another order.
 _REWRITTEN = ("edge_config.json", "segment.json")
+PART = ".part"  # a copy or an empty shard that is not complete yet
+_TRASH = ".trash-"
 _CHUNK = 1 << 22
 
 
@@ -146,11 +148,11 @@ def hold_generation(folder: Path, generation: int) -> int:
 
 def remove_old_generations(folder: Path, keep: set[int]) -> None:
     """Remove generations that nobody reads, and what earlier removals left behind."""
-    for path in (folder / "generations").iterdir():
+    for path in (folder / "generations").glob("*"):
         if path.name.isdigit():
             if int(path.name) not in keep:
                 remove_unless_held(path)
-        elif path.name.startswith(".trash-"):
+        elif path.name.startswith(_TRASH) or path.suffix == PART:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -162,7 +164,7 @@ def remove_unless_held(path: Path) -> None:
         return
     try:
         # Renamed first: a reader that comes too late finds no folder rather than half of one.
-        trash = path.with_name(f".trash-{uuid.uuid4().hex}")
+        trash = path.with_name(f"{_TRASH}{uuid.uuid4().hex}")
         path.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
     finally:
