@@ -8,15 +8,15 @@ torch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from medclip_cli.errors import MedclipError, ModelError
+from medclip_cli.errors import MedclipError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from encoders.bundle import ModelBundle
     from encoders.runtime import OnnxEncoder
+    from medclip_cli.records import CaptionedImage
+    from trainers.batches import TrainingPair
+    from trainers.listeners import TrainingListener
 
     Vectors = NDArray[np.float32]
     Source = Path | BinaryIO
@@ -156,6 +159,131 @@ def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
 
     with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
         return np.stack(list(pool.map(shrink, paths)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What training is asked for; None anywhere leaves the choice to the preset.
+
+    Attributes:
+        preset: name of the preset.
+        shape: fields of the preset to override.
+        recipe: fields of the trainers' options to override.
+        augmented: whether training images are moved a little.
+    """
+
+    preset: str
+    shape: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    augmented: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model that training has just written.
+
+    Attributes:
+        path: its folder.
+        fingerprint: of its weights and preprocessing.
+        best_epoch: the epoch it was taken from; 0 when none was finished.
+        epochs: finished epochs.
+        interrupted: whether training was stopped before its end.
+        skipped: training images that could not be read.
+        seconds: training took.
+        validation: recall both ways, with the size of the pool.
+    """
+
+    path: Path
+    fingerprint: str
+    best_epoch: int
+    epochs: int
+    interrupted: bool
+    skipped: int
+    seconds: float
+    validation: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def train_encoders(
+    train: Sequence[CaptionedImage],
+    validation: Sequence[CaptionedImage],
+    image_path: Callable[[CaptionedImage], Path],
+    out: Path,
+    request: TrainingRequest,
+    listener: TrainingListener,
+    *,
+    provenance: Mapping[str, Any],
+) -> TrainedModel:
+    """Train an image and a text encoder, and write the model folder.
+
+    Args:
+        train: records to learn from.
+        validation: records to judge by.
+        image_path: where the image of a record lies.
+        out: the model folder to make.
+        request: preset and overrides.
+        listener: hears of the run.
+        provenance: what `config.json` says of the corpus.
+
+    Raises:
+        UsageError: an option is out of range, or no preset or tower has this name.
+        ModelError: training failed, or the folder cannot be written.
+    """
+    with _model_errors(), _training_errors():
+        from encoders.bundle import ModelBundle
+        from encoders.presets import preset_named
+        from trainers.augmentation import NO_AUGMENTATION
+        from trainers.contrastive import train_encoders as fit
+        from trainers.recipes import options_for
+
+        unmoved = {} if request.augmented else {"augmentation": NO_AUGMENTATION}
+        options = options_for(preset_named(request.preset, **request.shape), **{**request.recipe, **unmoved})
+        train_pairs, judged_pairs = (
+            [_training_pair(record, image_path(record)) for record in part] for part in (train, validation)
+        )
+        result = fit(train_pairs, judged_pairs, out, options, listener, provenance=provenance)
+        fingerprint = ModelBundle.open(out).fingerprint
+    return TrainedModel(
+        path=out,
+        fingerprint=fingerprint,
+        best_epoch=result.best_epoch,
+        epochs=result.epochs,
+        interrupted=result.interrupted,
+        skipped=result.skipped,
+        seconds=round(result.seconds, 1),
+        validation=result.validation.to_dict(),
+    )
+
+
+def _training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
+    from trainers.batches import TrainingPair
+
+    fields = {name: getattr(record, name) for name in ("modality", "view", "region", "category")}
+    labels = [f"{name}={value}" for name, value in fields.items() if value]
+    return TrainingPair(
+        id=record.id,
+        image=image,
+        text=record.caption,
+        group=record.group,
+        labels=(*labels, *(f"finding={finding}" for finding in record.findings)),
+        other_texts=tuple(text for text in record.captions if text != record.caption),
+    )
+
+
+@contextmanager
+def _training_errors() -> Iterator[None]:
+    from encoders.errors import PresetError
+    from trainers.errors import OptionsError, TrainingError
+
+    try:
+        yield
+    except (OptionsError, PresetError) as error:
+        raise UsageError(str(error)) from error
+    except TrainingError as error:
+        raise ModelError(str(error)) from error
 
 
 @contextmanager

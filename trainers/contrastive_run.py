@@ -58,7 +58,7 @@ class ContrastiveRun:
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._encoder = PairEncoder(model, options.loss, placement)
         self._optimiser = build_adamw(parameter_groups(self._encoder, options))
-        self._judge = Judge(validation, self._spec, tokenizer, placement, on_skip=listener.on_note)
+        self._judge = Judge(validation, self._spec, tokenizer, placement, on_skip=listener.on_skip)
         self._images = SquareCache([pair.image for pair in train], self._spec, on_skip=self._skipped)
         tokens = TokenCache(train, tokenizer)
         self._batches = BatchSource(
@@ -251,4 +251,4 @@ class ContrastiveRun:
 
     def _skipped(self, row: int, reason: str) -> None:
         pair = self._pairs[row]
-        self.listener.on_note(f"image of {pair.id} is skipped ({pair.image}): {reason}")
+        self.listener.on_skip(pair.id, pair.image, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Judge:
         tokenizer: CaptionTokenizer,
         placement: Placement,
         *,
-        on_skip: Callable[[str], None],
+        on_skip: Callable[[str, Path, str], None],
     ) -> None:
         """Read the validation images; those that cannot be read leave the pool and are reported.
 
@@ -42,7 +43,7 @@ class Judge:
         """
 
         def skipped(row: int, reason: str) -> None:
-            on_skip(f"validation image {pairs[row].image} is left out: {reason}")
+            on_skip(pairs[row].id, pairs[row].image, reason)
 
         self._spec, self._placement = spec, placement
         cache = SquareCache([pair.image for pair in pairs], spec, on_skip=skipped)

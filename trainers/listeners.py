@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from trainers.validation import RetrievalRecall
@@ -105,8 +106,11 @@ class TrainingListener(Protocol):
     def on_epoch(self, report: EpochReport) -> None:
         """An epoch was finished and judged."""
 
+    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
+        """An image cannot be read; its pair is left out, and no other takes its place."""
+
     def on_note(self, message: str) -> None:
-        """Something worth knowing happened: an image was skipped, the time is over ..."""
+        """Something worth knowing happened: the time is over, a model was kept ..."""
 
 
 class SilentListener:
@@ -119,6 +123,9 @@ class SilentListener:
         """Ignore it."""
 
     def on_epoch(self, report: EpochReport) -> None:
+        """Ignore it."""
+
+    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
         """Ignore it."""
 
     def on_note(self, message: str) -> None:

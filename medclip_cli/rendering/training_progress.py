@@ -1,0 +1,179 @@
+"""A training run on stderr: a bar while it steps, a line for each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from medclip_cli.rendering import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SHOWN_SKIPS = 10
+
+
+class Start(Protocol):
+    """What is shown of a run that starts."""
+
+    @property
+    def train_pairs(self) -> int: ...  # noqa: D102
+    @property
+    def validation_pairs(self) -> int: ...  # noqa: D102
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def total_steps(self) -> int: ...  # noqa: D102
+    @property
+    def first_step(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+    @property
+    def parameters(self) -> int: ...  # noqa: D102
+
+
+class Step(Protocol):
+    """What is shown of a step."""
+
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+    @property
+    def images_per_second(self) -> float: ...  # noqa: D102
+    @property
+    def seconds_left(self) -> float: ...  # noqa: D102
+
+
+class Direction(Protocol):
+    """Recall in one direction."""
+
+    @property
+    def r1(self) -> float: ...  # noqa: D102
+    @property
+    def r5(self) -> float: ...  # noqa: D102
+    @property
+    def r10(self) -> float: ...  # noqa: D102
+    @property
+    def median_rank(self) -> float: ...  # noqa: D102
+
+
+class Recall(Protocol):
+    """Recall in both directions."""
+
+    @property
+    def pool(self) -> int: ...  # noqa: D102
+    @property
+    def image_to_text(self) -> Direction: ...  # noqa: D102
+    @property
+    def text_to_image(self) -> Direction: ...  # noqa: D102
+
+
+class Epoch(Protocol):
+    """What is shown of an epoch."""
+
+    @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+    @property
+    def validation(self) -> Recall: ...  # noqa: D102
+    @property
+    def is_best(self) -> bool: ...  # noqa: D102
+    @property
+    def images_per_second(self) -> float: ...  # noqa: D102
+    @property
+    def waiting_share(self) -> float: ...  # noqa: D102
+
+
+class TrainingProgress:
+    """Listens to a run and shows it."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        """Show lines, and a bar when there is one to draw on."""
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._epochs = self._skipped = 0
+
+    def on_start(self, start: Start) -> None:
+        """Say what will be trained on what."""
+        self._epochs = start.epochs
+        console.note(
+            f"Training {start.parameters / 1e6:.1f} M parameters on {start.train_pairs:,} pairs "
+            f"({start.device}, {start.precision}): {start.epochs} epochs, {start.total_steps:,} steps; "
+            f"each epoch is judged on {start.validation_pairs:,} validation pairs"
+        )
+        if self._progress is not None:
+            self._task = self._progress.add_task(
+                "", total=start.total_steps, completed=start.first_step, loss="", rate="", left=""
+            )
+
+    def on_step(self, report: Step) -> None:
+        """Move the bar."""
+        if self._progress is None or self._task is None:
+            return
+        self._progress.update(
+            self._task,
+            completed=report.step,
+            description=f"epoch {report.epoch}/{self._epochs}",
+            loss=f"loss {report.loss:.3f}",
+            rate=f"{report.images_per_second:.0f} images/s",
+            left=f"{_clock(report.seconds_left)} left",
+        )
+
+    def on_epoch(self, report: Epoch) -> None:
+        """Print the epoch's line."""
+        found = report.validation
+        console.note(
+            f"epoch {report.epoch}/{self._epochs}: loss {report.loss:.3f}, "
+            f"R@1/5/10 of {found.pool} image to text {_recalls(found.image_to_text)}, "
+            f"text to image {_recalls(found.text_to_image)}, "
+            f"{report.images_per_second:.0f} images/s, {report.waiting_share:.1%} waiting for data"
+            f"{', best so far' if report.is_best else ''}"
+        )
+
+    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
+        """Name an image that cannot be read; after some, only count."""
+        self._skipped += 1
+        if self._skipped <= SHOWN_SKIPS:
+            console.warn(f"{image}: {reason}; {pair_id} is left out")
+        elif self._skipped == SHOWN_SKIPS + 1:
+            console.warn("more images cannot be read; they are counted only")
+
+    def on_note(self, message: str) -> None:
+        """Print it."""
+        console.note(message)
+
+
+@contextmanager
+def show_training() -> Iterator[TrainingProgress]:
+    """A listener that draws a bar on a terminal and prints lines everywhere."""
+    if console.verbosity.quiet or not console.stderr().is_terminal:
+        yield TrainingProgress()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}  {task.fields[rate]}  {task.fields[left]}"),
+    )
+    with Progress(*columns, console=console.stderr(), transient=True) as progress:
+        yield TrainingProgress(progress)
+
+
+def _recalls(way: Direction) -> str:
+    return f"{way.r1:.3f}/{way.r5:.3f}/{way.r10:.3f} (median rank {way.median_rank:g})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
