@@ -16,6 +16,7 @@ NUMERIC_SYMBOLS = (
     "\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2080-\u2089\u2150-\u2182\u2185-\u218b"
     "\u2460-\u249b\u24ea-\u24ff\u2776-\u2793"
 )
+SPELT_FRACTIONS = "\u00bc-\u00be\u2153\u2154"  # 1/4 1/2 3/4 1/3 2/3: each a token of its own
 # Accents, vowel signs and the like, which Python does not count as word characters.
 COMBINING_MARKS = (
     "\u02c2-\u02c5\u02d2-\u02df\u02e5-\u02eb\u02ed\u02ef-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"

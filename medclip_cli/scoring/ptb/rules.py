@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from medclip_cli.scoring.ptb.characters import (
@@ -19,6 +20,7 @@ from medclip_cli.scoring.ptb.characters import (
     LETTER,
     NOT_IN_WORD,
     NUMERIC_SYMBOLS,
+    SPELT_FRACTIONS,
 )
 
 
@@ -80,7 +82,12 @@ _NUMBERS = (
         rf"(?:\+\d{{2,4}}{GLUE})?(?:\d{{2,4}}[-{GLUE}]|\(\d{{2,3}}\)[-{GLUE}]?)\d{{3,4}}[-{GLUE}]?\d{{3,5}}",
     ),
     Rule("dollars", "US$", "$", r"(?:[A-Z]{1,3})?\$"),
-    Rule("superscripts, fractions, circled numbers", "\u00b2\u00b3", "", rf"[{NUMERIC_SYMBOLS}]+"),
+    Rule(
+        "superscripts, circled numbers, fractions that keep their sign",
+        "\u00b2\u00b3",
+        "",
+        rf"(?:(?![{SPELT_FRACTIONS}])[{NUMERIC_SYMBOLS}])+",
+    ),
     Rule(
         "decade or year", "'90s", _APOSTROPHES, rf"{APOSTROPHE}[2-9]0s{NOT_IN_WORD}|{APOSTROPHE}\d\ds?(?=$)"
     ),
@@ -127,7 +134,7 @@ _SIGNS = (
     Rule("smiley, eastern", "^_^", "_", r"[-^x=~<>]_[-^x=~<>']"),
 )
 _WEB = (
-    Rule("hashtag or handle", "@name", "#@", rf"#{_Z}+|@{_Z}[A-Za-z0-9_]*"),
+    Rule("hashtag or handle", "@name", "#@", rf"#{LETTER}+|@[A-Za-z_]\w*"),
     Rule(
         "address with a scheme", "http://rad.example.org/case?id=5", ":", rf"(?i:https?)://{_URL}+{_URL_END}"
     ),
@@ -165,13 +172,15 @@ _WEB = (
     Rule("character reference", "&#945;", "&", r"&#\d+;"),
 )
 RULES = (*_WORDS, *_NUMBERS, *_CLITICS, *_SIGNS, *_WEB)
-_COMPILED = tuple((rule.needs, re.compile(rule.pattern)) for rule in RULES)
+_compiled = cache(re.compile)  # most rules are never needed, and compiling them all would slow every start
 
 
 def rules_for(chunk: str) -> list[re.Pattern[str]]:
     """The rules that could match somewhere in the chunk; most chunks hold few signs, so few are left."""
     characters = set(chunk)
-    return [pattern for needs, pattern in _COMPILED if not needs or not characters.isdisjoint(needs)]
+    return [
+        _compiled(rule.pattern) for rule in RULES if not rule.needs or not characters.isdisjoint(rule.needs)
+    ]
 
 
 def longest_match(rules: Sequence[re.Pattern[str]], chunk: str, start: int) -> int:

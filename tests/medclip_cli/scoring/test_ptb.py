@@ -57,6 +57,7 @@ def test_each_rule_matches_its_example(rule):
         ("&lt;5 cm", "< 5 cm"),
         ("1 1/2 inches", f"1{INNER_BLANK}1/2 inches"),
         ("\u00bd of it", "1/2 of it"),
+        ("5\u00bd\u00b2 #\u00e9", "5 1/2 \u00b2 #\u00e9"),
         ("grade A. The rest", "grade a the rest"),
         ("grade A. rest", "grade a. rest"),
         # What COCO drops, and what it keeps because it drops before lower-casing would match.
