@@ -16,20 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.bundle import WEIGHTS_FILE, ModelBundle
-from encoders.errors import BundleError, PresetError, WeightsError
+from encoders.errors import BundleError, PresetError, WeightsError, first_line
+from encoders.hub import pretrained_text_tower, pretrained_tokenizer, unpretrained_text_tower
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
 from encoders.projection import build_projection
 from encoders.text import SmallTransformer, rebuild_text_tower
 from encoders.vision import TorchvisionTower, build_image_tower, rebuild_image_tower
-from encoders.weights import (
-    load_state,
-    pretrained_text_tower,
-    pretrained_tokenizer,
-    read_weights,
-    torchvision_state,
-    unpretrained_text_tower,
-)
+from encoders.weights import load_state, read_weights, torchvision_state
 from encoders.wordpiece import train_wordpiece
 
 
@@ -229,9 +223,8 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
         model = DualEncoder(image_tower, text_tower, **shape)
         model.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, PresetError) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise BundleError(
-            f"model {bundle.path}: its weights and config.json do not fit ({reason})"
+            f"model {bundle.path}: its weights and config.json do not fit ({first_line(error)})"
         ) from error
     return model.eval()
 

@@ -41,3 +41,8 @@ class BundleError(EncoderError):
 
 class ExportError(EncoderError):
     """An exported ONNX graph disagrees with the torch model it came from."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's exception says, or its type when it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__

@@ -26,7 +26,7 @@ from encoders.bundle import (
     write_bundle,
 )
 from encoders.dual import DualEncoder
-from encoders.errors import ExportError
+from encoders.errors import ExportError, first_line
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import EncoderPreset
 from encoders.runtime import open_session
@@ -182,8 +182,7 @@ def _export(
             )
             data: bytes = program.model_proto.SerializeToString()
         except Exception as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise ExportError(f"the {name} tower cannot be exported to ONNX ({reason})") from error
+            raise ExportError(f"the {name} tower cannot be exported to ONNX ({first_line(error)})") from error
     _verify(data, graph, name, batches)
     return data
 

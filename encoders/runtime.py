@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.bundle import IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE, ModelBundle
-from encoders.errors import BundleError
+from encoders.errors import BundleError, first_line
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -106,9 +106,8 @@ class OnnxEncoder:
         try:
             return open_session(graph, threads=self._threads)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
-            reason = (str(error).splitlines() or [""])[0]
             raise BundleError(
-                f"model {self._bundle.path}: ONNX Runtime cannot open {name} ({reason}): "
+                f"model {self._bundle.path}: ONNX Runtime cannot open {name} ({first_line(error)}): "
                 "upgrade onnxruntime, or export the model again"
             ) from error
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from encoders.errors import ScanError
+from encoders.errors import ScanError, first_line
 
 MAX_SCAN_PIXELS = 100_000_000
 MIN_SCAN_SIDE = 16
@@ -73,7 +73,7 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         raise ScanError(f"it has more than {MAX_SCAN_PIXELS:,} pixels", code="too_large") from None
     # Pillow's plugins raise nearly anything on damaged files: SyntaxError, struct.error, EOFError ...
     except Exception as error:
-        raise ScanError(f"the image data is damaged or cut short ({_first_line(error)})") from error
+        raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -157,10 +157,6 @@ def _why_unidentified(stream: BinaryIO) -> str:
     except (OSError, ValueError):
         empty = False
     return "the file is empty" if empty else "it is not an image in any format Pillow knows"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _quiet_pillow() -> None:
