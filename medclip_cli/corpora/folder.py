@@ -11,7 +11,7 @@ from pathlib import Path
 from medclip_cli.corpora.image_files import ImageFiles, list_images
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
 from medclip_cli.corpora.tables import Row, columns_of, read_table
-from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, texts, view_of, words
+from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.records import SourceRow
 
@@ -42,17 +42,6 @@ _OPTIONAL = {
     "sex": ("sex", "gender", "patient_sex", "patient_gender"),
     "group": ("group", "patient", "patient_id", "subject", "subject_id", "case", "case_id", "study_id"),
     "split": ("split", "partition", "fold", "subset"),
-}
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "validate": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
 }
 
 
@@ -131,7 +120,7 @@ def _from_table(row: Row, columns: Columns, images: ImageFiles, groups: re.Patte
         image=image,
         modality=modality_of(columns.get(row, "modality")),
         group=columns.get(row, "group") or _group(image, groups),
-        split=_SPLITS.get((columns.get(row, "split") or "").lower()) or _split_by_folder(image),
+        split=split_of(columns.get(row, "split")) or _split_by_folder(image),
         texts=_captions(captions),
         words=words(**{**{_plain(c): row.get(c) for c in columns.others}, "caption": known(captions)}),
         view=view_of(columns.get(row, "view")),
@@ -207,7 +196,7 @@ def _group(image: str, pattern: re.Pattern[str] | None) -> str:
 
 def _split_by_folder(image: str) -> str | None:
     top, slash, _ = image.partition("/")
-    return _SPLITS.get(top.lower()) if slash else None
+    return split_of(top) if slash else None
 
 
 def _key(image: str) -> str:

@@ -18,11 +18,9 @@ from typing import Any
 from medclip_cli.corpora.image_files import ImageFiles, base_folder, below, list_images
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
 from medclip_cli.corpora.tables import read_json
-from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, texts, view_of, words
+from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
-
-_SPLITS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
@@ -89,9 +87,9 @@ def _official_splits(path: Path) -> dict[str, str]:
     if not isinstance(lists, dict):
         raise CorpusError(f"{path} is not a list of cases by split: download it again")
     return {
-        str(case): _SPLITS[name]
+        str(case): split
         for name, cases in lists.items()
-        if name in _SPLITS and isinstance(cases, list)
+        if (split := split_of(name)) and isinstance(cases, list)
         for case in cases
     }
 

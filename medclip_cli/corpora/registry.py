@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from medclip_cli.corpora import folder, medpix2
+from medclip_cli.corpora import chestxray14, chexpert, folder, medpix2
 from medclip_cli.corpora.layout import DatasetLayout
 from medclip_cli.errors import UsageError
 
-LAYOUTS: dict[str, DatasetLayout] = {module.LAYOUT.name: module.LAYOUT for module in (medpix2, folder)}
+LAYOUTS: dict[str, DatasetLayout] = {
+    module.LAYOUT.name: module.LAYOUT for module in (medpix2, chexpert, chestxray14, folder)
+}
 
 
 def layout_named(name: str) -> DatasetLayout:

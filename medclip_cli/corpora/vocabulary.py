@@ -48,6 +48,12 @@ _VIEWS = {
 }
 _NOT_A_VIEW = frozenset({"other view (see caption)", "photograph", "gross pathology", "drawing"})
 
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
 _SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}
 
 _AGE = re.compile(r"0*(\d{1,3}(?:\.\d+)?)\s*(?:(y|m|w|d)[a-z.]*\.?\s*o?\.?)?\Z", re.IGNORECASE)
@@ -89,6 +95,15 @@ def view_of(value: object) -> str | None:
     if text is None or text.lower() in _NOT_A_VIEW:
         return None
     return _VIEWS.get(text.lower(), text)
+
+
+def split_of(value: object) -> str | None:
+    """Return ``train``, ``val``, ``test``, or None for what names no split.
+
+    >>> split_of("validate"), split_of("dev"), split_of("fold3")
+    ('val', 'val', None)
+    """
+    return _SPLITS.get((known(value) or "").lower())
 
 
 def sex_of(value: object) -> str | None:
