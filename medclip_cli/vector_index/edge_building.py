@@ -155,7 +155,7 @@ class BuildingShard:
             say("counting and checksumming")
             fields = self._count_values()
             self._shard.close()
-            # The first opening after a write folds the engine's journals into its files; later ones change none.
+            # The first opening after a write folds the engine's journals into its files; later ones do not.
             EdgeShard.load(str(self.generation / generations.SHARD)).close()
             generations.record_files(self.generation)
         return points, fields

@@ -1,3 +1,5 @@
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,22 @@ class Edge:
         return open_collection(self.home, self.name, **options)
 
 
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def fast_folder(tmp_path_factory):
+    """A folder in memory where there is one: on a busy disk these tests would mostly wait for syncs."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < 1 << 30:
+        yield tmp_path_factory.mktemp("homes")
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="medclip-tests-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
+def home(fast_folder):
+    return Path(tempfile.mkdtemp(dir=fast_folder))
 
 
 @pytest.fixture
@@ -49,6 +64,6 @@ def engine(request, home):
 
 
 @pytest.fixture(params=ENGINES, scope="module")
-def shared_engine(request, tmp_path_factory):
+def shared_engine(request, fast_folder):
     """An engine for tests that only read: building a collection takes longer than asking it."""
-    return ENGINES[request.param](tmp_path_factory.mktemp("shared"))
+    return ENGINES[request.param](Path(tempfile.mkdtemp(dir=fast_folder)))

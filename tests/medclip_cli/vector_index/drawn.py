@@ -21,7 +21,8 @@ def draw_record(number: int, **changes) -> CaptionedImage:
     rng = np.random.default_rng(number)
     modality = _MODALITIES[number % 3]
     view = _VIEWS[number % 4]
-    caption = f"{view or 'oblique'} {modality} of the {rng.choice(_ORGANS)} with {rng.choice(_SIGNS)} number {number}"
+    seen = f"{rng.choice(_ORGANS)} with {rng.choice(_SIGNS)} number {number}"
+    caption = f"{view or 'oblique'} {modality} of the {seen}"
     known = {
         "id": f"drawn/{number:05d}",
         "image": f"images/{number:05d}.png",

@@ -212,7 +212,9 @@ def test_all_filters_must_hold(index):
 @pytest.mark.parametrize("mode", ["dense", "words", "hybrid"])
 def test_excluded_patients_never_answer(index, mode):
     excluded = frozenset({"patient0", "patient5", "nobody"})
-    query = Query(text_vector=draw_vector(7), words="scan CT MR XR", mode=mode, top=60, exclude_groups=excluded)
+    query = Query(
+        text_vector=draw_vector(7), words="scan CT MR XR", mode=mode, top=60, exclude_groups=excluded
+    )
     (found,) = index.query([query])
     assert found
     assert not {neighbour.group for neighbour in found} & excluded
@@ -241,7 +243,11 @@ def test_equal_scores_are_ordered_by_id(engine):
         (Query(mode="words", image_vector=draw_vector(1)), UsageError, "mode words needs words to look for"),
         (Query(mode="hybrid", words=" "), UsageError, "mode hybrid needs an image or words"),
         (Query(image_vector=draw_vector(1), top=0), UsageError, "must be 1 or more, not 0"),
-        (Query(image_vector=draw_vector(1), weights=(0.0, 0.0)), UsageError, "fusion weights must be 0 or more"),
+        (
+            Query(image_vector=draw_vector(1), weights=(0.0, 0.0)),
+            UsageError,
+            "fusion weights must be 0 or more",
+        ),
         (Query(image_vector=draw_vector(1), diversity=1.5), UsageError, "diversity lies between 0 and 1"),
         (
             Query(image_vector=draw_vector(1, dim=5)),
@@ -388,7 +394,10 @@ def test_a_rebuild_begins_empty_and_may_change_the_model(engine):
 
 def test_points_of_another_length_are_refused(engine):
     point = replace(POINTS[0], caption_vector=np.zeros(5, np.float32))
-    with engine.writer() as writer, pytest.raises(CollectionError, match=r"drawn/00000: .*\(5,\).*dimension 8"):
+    with (
+        engine.writer() as writer,
+        pytest.raises(CollectionError, match=r"drawn/00000: .*\(5,\).*dimension 8"),
+    ):
         writer.upsert([point])
 
 
