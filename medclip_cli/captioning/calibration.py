@@ -1,0 +1,168 @@
+"""What was measured on validation images, kept in the model folder: which method won, how sure it may be.
+
+The file is ``captioning.json``. It is fitted to one model and the neighbours its own training split gives; a
+collection of other scans is answered with the same numbers, which are then a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip_cli.captioning.confidence import (
+    MIN_EXAMPLES,
+    Platt,
+    ReliabilityRow,
+    cross_fitted,
+    fit_platt,
+    reliability,
+)
+from medclip_cli.errors import ModelError
+
+Floats = NDArray[np.float64]
+
+FILE_NAME = "captioning.json"
+FORMAT_VERSION = 1
+# Share of real held-out scans that may be refused as foreign.
+REFUSED_SHARE = 0.03
+# What a method is judged by when one must win: it tells captions of one template apart best.
+DECIDING_SCORE = "cider"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRecord:
+    """How one caption method did on the validation split.
+
+    Attributes:
+        scores: caption scores by name.
+        platt: from features to the probability that modality, view and region are right.
+        reliability: promised and kept, each answer judged by a calibration that did not see its patient.
+        right: share of answers that were right.
+        answers: how many were judged.
+    """
+
+    scores: dict[str, float]
+    platt: Platt | None = None
+    reliability: tuple[ReliabilityRow, ...] = ()
+    right: float = 0.0
+    answers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Everything ``captioning.json`` holds.
+
+    Attributes:
+        neighbours: the k that features and the domain test were measured with.
+        domain_floor: similarity of the k-th neighbour under which an image is like nothing that is known.
+        methods: by name.
+        corpus: name of the corpus it was measured on.
+        format_version: of the file.
+    """
+
+    neighbours: int
+    domain_floor: float
+    methods: Mapping[str, MethodRecord] = field(default_factory=dict)
+    corpus: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def best_method(self) -> str:
+        """The method with the highest CIDEr; of equals the first."""
+        return max(self.methods, key=lambda name: self.methods[name].scores.get(DECIDING_SCORE, 0.0))
+
+    def confidence(self, method: str, features: Floats) -> float | None:
+        """Probability that an answer has modality, view and region right; None where nothing is known."""
+        record = self.methods.get(method)
+        if record is None or record.platt is None:
+            return None
+        return float(record.platt(features)[0])
+
+    def is_foreign(self, scores: Sequence[float]) -> bool:
+        """Whether an image is further from everything known than all but a few real scans are.
+
+        Args:
+            scores: similarity of the neighbours, best first. With fewer than k of them the last one counts.
+        """
+        return bool(scores) and scores[min(self.neighbours, len(scores)) - 1] < self.domain_floor
+
+    def to_json(self) -> str:
+        """The content of the file."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """Read the content of the file.
+
+        Raises:
+            ModelError: it is damaged, or comes from a newer medclip.
+        """
+        try:
+            content = json.loads(text)
+            version = int(content["format_version"])
+            if version > FORMAT_VERSION:
+                raise ModelError(f"{FILE_NAME} has format {version}, newer than this medclip: upgrade it")
+            methods = {name: _method_record(record) for name, record in content["methods"].items()}
+            return cls(
+                int(content["neighbours"]), float(content["domain_floor"]), methods, str(content["corpus"])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{FILE_NAME} cannot be read: measure it again with medclip train confidence"
+            ) from error
+
+
+def _method_record(content: dict[str, Any]) -> MethodRecord:
+    platt = content["platt"]
+    if platt is not None:
+        values = {name: tuple(platt[name]) for name in ("mean", "scale", "slopes")}
+        platt = Platt(**values, intercept=float(platt["intercept"]))
+    rows = tuple(ReliabilityRow(**row) for row in content["reliability"])
+    return MethodRecord(
+        dict(content["scores"]), platt, rows, float(content["right"]), int(content["answers"])
+    )
+
+
+def judge_method(
+    scores: Mapping[str, float],
+    features: Floats,
+    right: Sequence[bool | None],
+    groups: Sequence[str],
+) -> MethodRecord:
+    """Fit a method's confidence and say how well it keeps its promise.
+
+    Args:
+        scores: caption scores on the validation split.
+        features: [n, f] of each answer.
+        right: [n] whether its fields were right; None where the truth is not known.
+        groups: [n] patient or case of each image.
+    """
+    known = np.array([value is not None for value in right], dtype=bool)
+    outcome = np.array([bool(value) for value in right], dtype=bool)[known]
+    if len(outcome) < MIN_EXAMPLES:
+        return MethodRecord(dict(scores))
+    judged = features[known]
+    kept_apart = [group for group, is_known in zip(groups, known, strict=True) if is_known]
+    promised = cross_fitted(judged, outcome, kept_apart)
+    return MethodRecord(
+        dict(scores),
+        fit_platt(judged, outcome),
+        reliability(promised, outcome),
+        float(outcome.mean()),
+        len(outcome),
+    )
+
+
+def domain_floor(kth_scores: Sequence[float], refused_share: float = REFUSED_SHARE) -> float:
+    """Similarity of the k-th neighbour that all but a few real scans reach.
+
+    Args:
+        kth_scores: of validation images, at least one.
+        refused_share: of them that may lie under the floor.
+    """
+    return float(np.quantile(np.asarray(kth_scores, dtype=np.float64), refused_share))
