@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,11 +12,16 @@ from numpy.typing import NDArray
 from medclip_cli.cleaning.splits import leaked_groups
 from medclip_cli.records import CaptionedImage
 
-# Difference hashes of one picture saved twice differ by no more bits than this; those of two pictures of one
-# study often differ by three to six. Two bits cut the hash into three bands, one of which must be equal.
-NEAR_BITS = 2
-_BANDS = ((0, 22), (22, 21), (43, 21))
+# A picture that was scaled, brightened or saved again differs from itself by so many bits at most, 95 times
+# in 100. Three bits cut the coarse hash into four bands, one of which must be equal; chest X-rays of two
+# people are often that near, so the fine hash has the last word (there, two people are 70 bits apart or more).
+NEAR_BITS = 3
+NEAR_FINE_BITS = 40
+_BANDS = ((0, 16), (16, 16), (32, 16), (48, 16))
 EXAMPLES = 10
+
+Pair = tuple[CaptionedImage, CaptionedImage]
+FineHash = Callable[[CaptionedImage], "bytes | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +53,62 @@ class Leaks:
         return asdict(self)
 
 
-def find_leaks(records: Sequence[CaptionedImage]) -> Leaks:
-    """Compare the held-out splits with train."""
+def find_leaks(records: Sequence[CaptionedImage], fine_hash: FineHash) -> Leaks:
+    """Compare the held-out splits with train.
+
+    Args:
+        records: with their splits.
+        fine_hash: gives the fine hash of a record's image, 64 bytes; None if it was not looked at, and then
+            it has no near duplicates.
+    """
     train = [r for r in records if r.split == "train"]
     held_out = [r for r in records if r.split != "train"]
     exact = list(_exact(train, held_out))
     known = {held.id for held, _ in exact}
-    near = list(_near(train, [r for r in held_out if r.id not in known]))
+    rest = [r for r in held_out if r.id not in known]
+    near = near_pairs(rest, train, fine_hash)
     captions = {r.caption for r in train}
     return Leaks(
         groups=len(leaked_groups(records)),
         exact_duplicates=len(exact),
         near_duplicates=len(near),
         shared_captions=sum(r.caption in captions for r in held_out),
-        examples=tuple((held.id, other.id) for held, other in (exact + near)[:EXAMPLES]),
+        examples=tuple((held.id, other.id) for held, other in [*exact, *near][:EXAMPLES]),
     )
 
 
-_Pair = tuple[CaptionedImage, CaptionedImage]
-
-
-def _exact(train: Sequence[CaptionedImage], held_out: Sequence[CaptionedImage]) -> Iterator[_Pair]:
+def _exact(train: Sequence[CaptionedImage], held_out: Sequence[CaptionedImage]) -> Iterator[Pair]:
     by_content = {r.sha256: r for r in train if r.sha256}
     for record in held_out:
         if record.sha256 in by_content:
             yield record, by_content[record.sha256]
 
 
-def _near(train: Sequence[CaptionedImage], held_out: Sequence[CaptionedImage]) -> Iterator[_Pair]:
-    """Pair each held-out image with a train image at most `NEAR_BITS` bits away, if there is one."""
-    ours, theirs = _hashes(held_out), _hashes(train)
+def near_pairs(
+    ours: Sequence[CaptionedImage], theirs: Sequence[CaptionedImage], fine_hash: FineHash
+) -> list[Pair]:
+    """Pair each of our images with the first of theirs that shows the same picture, if there is one."""
     found: dict[int, int] = {}
+    our_hashes, their_hashes = _hashes(ours), _hashes(theirs)
     for start, width in _BANDS:
         mask, shift = np.uint64((1 << width) - 1), np.uint64(start)
-        buckets = _by_value((theirs >> shift) & mask, theirs)
-        for i, band in enumerate(((ours >> shift) & mask).tolist()):
+        buckets = _by_value((their_hashes >> shift) & mask, their_hashes)
+        for i, band in enumerate(((our_hashes >> shift) & mask).tolist()):
             candidates = buckets.get(band)
-            if i in found or candidates is None or not ours[i]:
+            if i in found or candidates is None or not our_hashes[i]:
                 continue
-            distance = _bits(theirs[candidates] ^ ours[i])
-            best = int(distance.argmin())
-            if distance[best] <= NEAR_BITS:
-                found[i] = int(candidates[best])
-    for i, j in sorted(found.items()):
-        yield held_out[i], train[j]
+            near = candidates[_bits(their_hashes[candidates] ^ our_hashes[i]) <= NEAR_BITS]
+            match = next((j for j in near.tolist() if _same_picture(ours[i], theirs[j], fine_hash)), None)
+            if match is not None:
+                found[i] = match
+    return [(ours[i], theirs[j]) for i, j in sorted(found.items())]
+
+
+def _same_picture(one: CaptionedImage, other: CaptionedImage, fine_hash: FineHash) -> bool:
+    first, second = fine_hash(one), fine_hash(other)
+    if first is None or second is None:
+        return False
+    return (int.from_bytes(first, "big") ^ int.from_bytes(second, "big")).bit_count() <= NEAR_FINE_BITS
 
 
 def _hashes(records: Sequence[CaptionedImage]) -> NDArray[np.uint64]:
@@ -101,12 +117,11 @@ def _hashes(records: Sequence[CaptionedImage]) -> NDArray[np.uint64]:
 
 
 def _by_value(bands: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> dict[int, NDArray[np.int64]]:
-    buckets: defaultdict[int, list[int]] = defaultdict(list)
-    # One picture of each hash is enough: there may be thousands of the same.
-    _, firsts = np.unique(hashes, return_index=True)
-    for i in firsts[hashes[firsts] != 0].tolist():
-        buckets[int(bands[i])].append(i)
-    return {band: np.array(rows) for band, rows in buckets.items()}
+    """Return the rows of each band value; pictures without a hash are in none."""
+    rows = np.flatnonzero(hashes)
+    rows = rows[np.argsort(bands[rows], kind="stable")]
+    values, starts = np.unique(bands[rows], return_index=True)
+    return dict(zip(values.tolist(), np.split(rows, starts[1:]), strict=True)) if len(rows) else {}
 
 
 def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -54,12 +54,14 @@ class Cleaning:
         records: rows still in.
         rejected: rows left out, in the order it happened.
         words: how many rows had each word that a template may name.
+        fine_hashes: of the images that were looked at, by record id.
     """
 
     read: int = 0
     records: list[CaptionedImage] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     words: Counter[str] = field(default_factory=Counter)
+    fine_hashes: dict[str, bytes] = field(default_factory=dict)
 
     def reject(self, record: CaptionedImage, reason: Reason) -> None:
         """Leave a record out."""
@@ -133,6 +135,7 @@ def check_images(
             cleaning.reject(draft, found)
         else:
             contents.add((found.sha256, draft.caption))
+            cleaning.fine_hashes[draft.id] = bytes.fromhex(found.fine_hash)
             cleaning.records.append(replace(draft, sha256=found.sha256, dhash=found.dhash))
         on_image(not isinstance(found, Reason))
 

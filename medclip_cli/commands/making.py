@@ -98,7 +98,7 @@ def make_corpus(job: CleaningJob) -> dict[str, Any]:
     if not cleaning.records:
         raise CorpusError(_why_nothing(cleaning, job.root))
     settle_splits(cleaning, options)
-    leaks = find_leaks(cleaning.records)
+    leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
     _judge_leaks(leaks, strict=job.strict)
     report = counts.build_report(cleaning, options, leaks, images_checked=job.check_images)
     if job.out:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from medclip_cli.cleaning.images import ImageFacts, difference_hash, examine_image, in_order, is_blank
+from medclip_cli.cleaning.images import ImageFacts, difference_hashes, examine_image, in_order, is_blank
 from medclip_cli.cleaning.rules import Reason
 from tests.medclip_cli.cleaning.drawn import draw, read_drawn_scan
 
@@ -26,19 +26,32 @@ def test_facts_of_a_good_image(tmp_path: Path) -> None:
     assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_difference_hash_bit_by_bit() -> None:
+def test_the_coarse_hash_bit_by_bit() -> None:
     grey = np.arange(72, dtype=np.uint8).reshape(8, 9)
     grey[0] = [0, 9, 0, 9, 0, 9, 0, 9, 0]
-    assert difference_hash(Image.fromarray(grey)) == "aa" + "ff" * 7
+    coarse, fine = difference_hashes(Image.fromarray(grey))
+    assert coarse == "aa" + "ff" * 7
+    assert len(fine) == 128
 
 
-def test_difference_hash_survives_scaling_recompression_and_brightness(tmp_path: Path) -> None:
+def test_the_fine_hash_looks_across_and_down() -> None:
+    ramp = np.tile(np.arange(272, dtype=np.uint16), (272, 1)).clip(0, 255).astype(np.uint8)
+    across, down = (difference_hashes(Image.fromarray(array))[1] for array in (ramp, ramp.T))
+    assert across == "ff" * 32 + "00" * 32
+    assert down == "00" * 32 + "ff" * 32
+
+
+def test_the_hashes_survive_scaling_recompression_and_brightness(tmp_path: Path) -> None:
     picture = Image.open(draw(tmp_path / "scan.png", size=(640, 480)))
     picture.resize((320, 240)).save(tmp_path / "small.jpg", quality=80)
-    original = difference_hash(picture)
-    assert bits_apart(original, difference_hash(Image.open(tmp_path / "small.jpg"))) <= 2
-    assert bits_apart(original, difference_hash(ImageEnhance.Brightness(picture).enhance(0.8))) <= 2
-    assert bits_apart(original, difference_hash(Image.open(draw(tmp_path / "other.png", seed=1)))) > 10
+    small, brighter = Image.open(tmp_path / "small.jpg"), ImageEnhance.Brightness(picture).enhance(0.8)
+    other = Image.open(draw(tmp_path / "other.png", seed=1))
+    coarse, fine = difference_hashes(picture)
+    for same in (small, brighter):
+        assert bits_apart(coarse, difference_hashes(same)[0]) <= 3
+        assert bits_apart(fine, difference_hashes(same)[1]) <= 40
+    assert bits_apart(coarse, difference_hashes(other)[0]) > 10
+    assert bits_apart(fine, difference_hashes(other)[1]) > 100
 
 
 def test_blank_pictures(tmp_path: Path) -> None:

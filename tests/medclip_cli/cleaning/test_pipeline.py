@@ -160,7 +160,9 @@ def test_the_report_adds_up() -> None:
     asked = options()
     cleaning = read_rows([row(0), row(1, split="val"), row(2, texts={})], asked)
     settle_splits(cleaning, asked)
-    report = build_report(cleaning, asked, find_leaks(cleaning.records), images_checked=False)
+    report = build_report(
+        cleaning, asked, find_leaks(cleaning.records, lambda record: None), images_checked=False
+    )
     assert report["read"] == report["kept"] + sum(report["rejected"].values()) == 3
     assert report["splits"]["val"] == {"images": 1, "groups": 1}
     assert report["splits"]["test"] == {"images": 0, "groups": 0}

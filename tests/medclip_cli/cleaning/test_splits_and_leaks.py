@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medclip_cli.cleaning import leaks
 from medclip_cli.cleaning.leaks import find_leaks
 from medclip_cli.cleaning.splits import TRAIN_VAL, assign_splits, deal_groups, leaked_groups
+from medclip_cli.records import CaptionedImage
 from tests.medclip_cli.corpora.drawn import record
+
+
+def same_fine_hash(record: CaptionedImage) -> bytes:
+    return bytes(64)
+
 
 SHARES = {"test": 0.1, "val": 0.1}
 
@@ -64,10 +72,10 @@ def test_leaks_by_group_content_and_picture() -> None:
     held_out = [
         record(3, split="val", sha256="aa", dhash="00ff00ff00ff00ff", group="shared"),
         record(4, split="test", sha256="cc", dhash="f0f0f0f0f0f0f0f3", caption=train[0].caption),
-        record(5, split="test", sha256="dd", dhash="f0f0f0f0f0f0f00f"),
+        record(5, split="test", sha256="dd", dhash="f0f0f0f0f0f00f0f"),
         record(6, split="test", sha256="ff", dhash="0000000000000000"),
     ]
-    leaks = find_leaks([*train, *held_out])
+    leaks = find_leaks([*train, *held_out], same_fine_hash)
     assert (leaks.groups, leaks.exact_duplicates, leaks.near_duplicates, leaks.shared_captions) == (
         1,
         1,
@@ -79,15 +87,26 @@ def test_leaks_by_group_content_and_picture() -> None:
 
 
 def test_nothing_leaks_between_different_images_or_unchecked_ones() -> None:
-    leaks = find_leaks([record(0), record(1, split="val"), record(2, split="test", dhash="0123456789abcdef")])
-    assert not leaks.any
+    records = [record(0), record(1, split="val"), record(2, split="test", dhash="0123456789abcdef")]
+    assert not find_leaks(records, same_fine_hash).any
 
 
-@given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=4))
+@pytest.mark.parametrize(
+    ("flipped", "near"), [(0, 1), (leaks.NEAR_FINE_BITS, 1), (leaks.NEAR_FINE_BITS + 1, 0), (None, 0)]
+)
+def test_the_fine_hash_has_the_last_word(flipped: int | None, near: int) -> None:
+    records = [record(0, dhash="ff" * 8), record(1, split="val", dhash="ff" * 8)]
+    fine = {"drawn/0": bytes(64)}
+    if flipped is not None:
+        fine["drawn/1"] = ((1 << flipped) - 1).to_bytes(64, "big")
+    assert find_leaks(records, lambda record: fine.get(record.id)).near_duplicates == near
+
+
+@given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=5))
 def test_near_duplicates_agree_with_counting_bits(one: int, flipped: set[int]) -> None:
     other = one
     for bit in flipped:
         other ^= 1 << bit
     records = [record(0, dhash=f"{one:016x}"), record(1, dhash=f"{other:016x}", split="val")]
-    expected = len(flipped) <= 2 and one != 0 and other != 0
-    assert find_leaks(records).near_duplicates == expected
+    expected = len(flipped) <= leaks.NEAR_BITS and one != 0 and other != 0
+    assert find_leaks(records, same_fine_hash).near_duplicates == expected
