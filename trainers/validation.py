@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +17,10 @@ class DirectionRecall:
     """Retrieval in one direction.
 
     Attributes:
-        r1: share of queries whose own partner ranks first.
+        r1: share of queries whose right answer ranks first.
         r5: within the first 5.
         r10: within the first 10.
-        median_rank: of the own partner, 1 is best.
+        median_rank: of the first right answer, 1 is best.
     """
 
     r1: float
@@ -31,7 +34,7 @@ class RetrievalRecall:
     """Retrieval in both directions over one pool.
 
     Attributes:
-        pool: pairs in the pool; each query has one relevant candidate among this many.
+        pool: pairs in the pool.
         image_to_text: an image looks for its caption.
         text_to_image: a caption looks for its image.
     """
@@ -51,41 +54,44 @@ class RetrievalRecall:
         return {**asdict(self), "mean_recall": self.mean_recall}
 
 
-def own_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
-    """Rank of candidate ``i`` for query ``i``.
-
-    Only the own partner counts as relevant, as is the custom. Candidates with the same similarity share the
-    mean of their ranks: captions repeat within a case, and an order among equals would be luck.
+def first_ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
+    """Rank of the best right candidate of each query; ties count against it.
 
     Args:
         queries: unit vectors [n, d].
         candidates: unit vectors [n, d].
+        right: which candidates answer each query, bool [n, n], at least one a row.
 
     Returns:
-        Ranks from 1, in steps of one half, float64 [n].
+        Ranks from 1, int64 [n].
     """
     # float64: equal captions must come out equal, whatever row of the product they stand in.
     similarity = queries.double() @ candidates.double().T  # [n, n]
-    own = similarity.diagonal().unsqueeze(1)  # [n, 1]
-    tied = (similarity - own).abs() <= 1e-6
-    better = (similarity > own) & ~tied
-    return 1 + better.sum(dim=1) + (tied.sum(dim=1) - 1) / 2
+    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + ((similarity >= best - TIE) & ~right).sum(dim=1)
 
 
-def retrieval_recall(images: Tensor, texts: Tensor) -> RetrievalRecall:
+def retrieval_recall(images: Tensor, texts: Tensor, captions: Sequence[str]) -> RetrievalRecall:
     """Recall at 1, 5 and 10 and the median rank, both ways.
+
+    An equal caption is a right answer, as in `medclip evaluate`: the images of one case share theirs, and no
+    model can tell two equal texts apart.
 
     Args:
         images: unit vectors [n, d]; row ``i`` belongs to row ``i`` of ``texts``.
         texts: unit vectors [n, d].
+        captions: the n texts themselves.
     """
+    numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    kind = torch.tensor([numbers[caption] for caption in captions])
+    right = kind[:, None] == kind[None, :]
     return RetrievalRecall(
         pool=len(images),
-        image_to_text=_direction(own_ranks(images, texts)),
-        text_to_image=_direction(own_ranks(texts, images)),
+        image_to_text=_direction(first_ranks(images, texts, right)),
+        text_to_image=_direction(first_ranks(texts, images, right)),
     )
 
 
 def _direction(ranks: Tensor) -> DirectionRecall:
     r1, r5, r10 = ((ranks <= k).double().mean().item() for k in (1, 5, 10))
-    return DirectionRecall(r1, r5, r10, torch.quantile(ranks, 0.5).item())
+    return DirectionRecall(r1, r5, r10, torch.quantile(ranks.double(), 0.5).item())
