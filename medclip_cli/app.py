@@ -4,25 +4,102 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from medclip_cli import __version__
-from medclip_cli.commands import caption, clean, demo, doctor, evaluate, index, score, search, train
 from medclip_cli.errors import MedclipError
 from medclip_cli.rendering import console
 
+MARKUP: Final = "rich"
 INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C: 128 + SIGINT
 
 
-class OneLineErrors(TyperGroup):
-    """Runs a command and turns whatever it raises into one line on stderr and an exit code."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command, as `medclip --help` lists it.
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer and click name the context type differently
+    Attributes:
+        panel: the heading it stands under.
+        summary: one line; its full help is the docstring of its function.
+    """
+
+    panel: str
+    summary: str
+
+
+# Each command lives in the module of its own name, with a function of that name, or a Typer `app` of several.
+COMMANDS: Mapping[str, Entry] = {
+    "clean": Entry("Prepare", "Read a data set, leave out what cannot be used, write a corpus."),
+    "train": Entry("Prepare", "Train encoders on a corpus."),
+    "index": Entry("Prepare", "Embed a corpus into a collection; again, only what changed."),
+    "caption": Entry("Ask", "Caption images with what is known of their look-alikes."),
+    "search": Entry("Ask", "Find images by words, by an example image, or by both."),
+    "score": Entry("Judge", "Score predictions of any system: BLEU, ROUGE-L, CIDEr."),
+    "evaluate": Entry("Judge", "Score a collection on a held-out split, beside its floors."),
+    "doctor": Entry("Look around", "Say what is installed, what is wrong and how to mend it."),
+    "demo": Entry("Look around", "Walk the whole road on a corpus that medclip draws itself."),
+}
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands by name. Each is imported when it is asked for, so that one pays for one."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer and click name the command type differently
+        """Import a command and build it."""
+        if name not in COMMANDS:
+            raise KeyError(name)
+        module = import_module(f"medclip_cli.commands.{name}")
+        group = getattr(module, "app", None)
+        if group is None:
+            group = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+            group.command(name, epilog=module.EXAMPLE)(getattr(module, name))
+        command = typer.main.get_command(group)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in the order of the help."""
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        """Count the commands."""
+        return len(COMMANDS)
+
+
+class MedclipGroup(TyperGroup):
+    """The root: finds commands lazily, prints its help without loading any, and keeps the error boundary."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Take what typer gives, with our own commands."""
+        super().__init__(*args, **kwargs)
+        self.commands = LazyCommands()  # type: ignore[assignment]  # nobody adds a command later
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """Return the names in the order of the help."""
+        return list(COMMANDS)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Write the help in plain text: drawing it with rich takes longer than the rest of the command."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        for panel in dict.fromkeys(entry.panel for entry in COMMANDS.values()):
+            with formatter.section(panel):
+                formatter.write_dl(
+                    [(name, entry.summary) for name, entry in COMMANDS.items() if entry.panel == panel]
+                )
+        with formatter.section("Options"):
+            records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+            formatter.write_dl([record for record in records if record])
+        formatter.write("\nmedclip COMMAND --help says more, with an example.\n")
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command inside the error boundary."""
         with _one_line_errors():
             return super().invoke(ctx)
@@ -62,9 +139,9 @@ def _print_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name="medclip",
-    cls=OneLineErrors,
+    cls=MedclipGroup,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=MARKUP,
     # Local variables may hold patients' words: they never reach a traceback.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,19 +160,3 @@ def medclip(
     Each command makes what the next one reads: clean, train, index, then caption and search.
     medclip is a research tool, not a medical device.
     """
-
-
-_PREPARE = "Prepare"
-_ASK = "Ask"
-_JUDGE = "Judge"
-_HELP = "Look around"
-
-app.command(rich_help_panel=_PREPARE, epilog=clean.EXAMPLE)(clean.clean)
-app.add_typer(train.app, name="train", rich_help_panel=_PREPARE)
-app.command(rich_help_panel=_PREPARE, epilog=index.EXAMPLE)(index.index)
-app.command(rich_help_panel=_ASK, epilog=caption.EXAMPLE)(caption.caption)
-app.command(rich_help_panel=_ASK, epilog=search.EXAMPLE)(search.search)
-app.command(rich_help_panel=_JUDGE, epilog=score.EXAMPLE)(score.score)
-app.command(rich_help_panel=_JUDGE, epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command(rich_help_panel=_HELP, epilog=doctor.EXAMPLE)(doctor.doctor)
-app.command(rich_help_panel=_HELP, epilog=demo.EXAMPLE)(demo.demo)

@@ -30,5 +30,7 @@ def shared_dir() -> Path:
     """The folder of real samples and reference scores beside the checkout; skips where it is absent."""
     path = Path(os.environ.get("MEDCLIP_SHARED", REPOSITORY.parent / "shared"))
     if not (path / "golden").is_dir():
-        pytest.skip(f"no real samples at {path}: set MEDCLIP_SHARED to the folder that holds data/ and golden/")
+        pytest.skip(
+            f"no real samples at {path}: set MEDCLIP_SHARED to the folder that holds data/ and golden/"
+        )
     return path

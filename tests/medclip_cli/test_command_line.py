@@ -63,7 +63,9 @@ def test_wrong_usage_is_exit_2_on_stderr():
 
 
 def test_an_error_is_one_line_on_stderr_and_exit_1(tmp_path):
-    result = runner.invoke(app, ["clean", "folder", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+    result = runner.invoke(
+        app, ["clean", "folder", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    )
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("medclip: ")
