@@ -26,7 +26,6 @@ class Augmentation:
         shift: largest shift, as a share of the side.
         brightness: largest shift of the grey values, in units of the full range.
         contrast: largest change of contrast around the image's mean, as a share.
-        noise: standard deviation of Gaussian noise, in units of the full range.
     """
 
     rotation_degrees: float = 10.0
@@ -34,43 +33,49 @@ class Augmentation:
     shift: float = 0.05
     brightness: float = 0.05
     contrast: float = 0.3
-    noise: float = 0.005
 
     def __post_init__(self) -> None:
         """Refuse amounts that make no sense."""
-        for name in ("rotation_degrees", "zoom", "shift", "brightness", "contrast", "noise"):
+        for name in ("rotation_degrees", "zoom", "shift", "brightness", "contrast"):
             value = getattr(self, name)
             if not 0 <= value < (180 if name == "rotation_degrees" else 1):
                 raise OptionsError(f"augmentation: {name} = {value:g} is out of range")
 
 
-NO_AUGMENTATION = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NO_AUGMENTATION = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0)
+_DRAWS = 6  # rotation, zoom, shift across, shift down, brightness, contrast
 
 
-def augment(images: Tensor, amounts: Augmentation, generator: torch.Generator) -> Tensor:
+def draw(count: int, generator: torch.Generator) -> Tensor:
+    """How far each of ``count`` images goes of what is allowed.
+
+    Args:
+        count: images, b.
+        generator: on the CPU, so that a seed gives the same draws on every device.
+
+    Returns:
+        float32 [b, 6], uniform in -1 to 1.
+    """
+    return 2 * torch.rand(count, _DRAWS, generator=generator) - 1
+
+
+def augment(images: Tensor, draws: Tensor, amounts: Augmentation) -> Tensor:
     """Rotate, scale, shift and re-window each image of a batch by its own draw.
 
     Args:
         images: grey values 0 to 1, float [b, c, h, w].
-        amounts: how far.
-        generator: on the CPU, so that a seed gives the same draws on every device.
+        draws: of ``draw``, on the same device [b, 6].
+        amounts: how far a draw of 1 goes.
 
     Returns:
         float [b, c, h, w]; what moves in from outside is black. Values may leave 0 to 1 a little.
     """
     if amounts == NO_AUGMENTATION:
         return images
-    count = len(images)
-    draws = (2 * torch.rand(count, 6, generator=generator) - 1).to(images.device, images.dtype)  # [b, 6]
-    moved = _move(images, draws[:, :4], amounts)
+    moved = _move(images, draws, amounts)
+    brightness, contrast = draws[:, 4:].view(-1, 2, 1, 1, 1).unbind(dim=1)  # each [b, 1, 1, 1]
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = 1 + amounts.contrast * draws[:, 4].view(count, 1, 1, 1)
-    brightness = amounts.brightness * draws[:, 5].view(count, 1, 1, 1)
-    windowed = (moved - mean) * contrast + mean + brightness
-    if not amounts.noise:
-        return windowed
-    noise = torch.empty(images.shape[0], 1, *images.shape[2:]).normal_(generator=generator)
-    return windowed + amounts.noise * noise.to(images.device, images.dtype)
+    return (moved - mean) * (1 + amounts.contrast * contrast) + mean + amounts.brightness * brightness
 
 
 def _move(images: Tensor, draws: Tensor, amounts: Augmentation) -> Tensor:

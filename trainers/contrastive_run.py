@@ -15,6 +15,7 @@ import torch
 from encoders.dual import DualEncoder
 from encoders.preprocessing import CaptionTokenizer
 from trainers.agreement import Agreement
+from trainers.augmentation import draw
 from trainers.batches import Batch, BatchSource, TokenCache, TrainingPair, batches_per_epoch
 from trainers.errors import DataError, DivergedError
 from trainers.journal import FILE_NAME, Journal, plain_options
@@ -102,9 +103,9 @@ class ContrastiveRun:
             DataError: no training image can be read.
             DivergedError: the loss is no longer a number.
         """
-        self._announce()
         with StopSignals() as stop:
             try:
+                self._announce()
                 while self.epochs_done < self.options.epochs and not self.pace.is_over:
                     self._train_epoch(stop)
             except KeyboardInterrupt:
@@ -114,6 +115,10 @@ class ContrastiveRun:
                     else "interrupted before an epoch was finished: the weights as they are now are kept"
                 )
                 return True
+        if self.pace.is_over:
+            self.listener.on_note(
+                f"the time is over after {self.epochs_done} of {self.options.epochs} epochs"
+            )
         return False
 
     def _announce(self) -> None:
@@ -142,7 +147,6 @@ class ContrastiveRun:
                 self._report_step(epoch, losses[-1])
             stop.check()
             if self.pace.is_over:
-                self.listener.on_note(f"time is over in epoch {epoch + 1}")
                 break
         if not losses:
             raise DataError(f"none of the {len(self._pairs)} training images can be read")
@@ -154,8 +158,8 @@ class ContrastiveRun:
         set_rates(self._optimiser, factor)
         seed_torch(seed, "dropout", step)
         squares = batch.squares.to(device, non_blocking=True)
-        draws = generator(seed, "augmentation", step)
-        pixels = to_pixels(squares, self._spec, self.options.augmentation, draws)
+        draws = draw(len(batch), generator(seed, "augmentation", step))
+        pixels = to_pixels(squares, self._spec, draws, self.options.augmentation)
         images, texts = self._encoder(pixels, batch.ids.to(device), batch.mask.to(device))
         agreement = self._agreement.matrix(batch.rows).to(device) if self._agreement else None
         loss = self._encoder.batch_loss(images, texts, agreement)

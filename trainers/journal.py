@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from trainers.options import ContrastiveOptions
 
 FILE_NAME = "training.jsonl"
 
@@ -31,14 +33,11 @@ class Journal:
         return self._path.read_bytes()
 
 
-def plain_options(options: Any) -> dict[str, Any]:  # noqa: ANN401 - any options dataclass
+def plain_options(options: ContrastiveOptions) -> dict[str, Any]:
     """Options as plain values that JSON can hold; those left at None are left out."""
-    if not is_dataclass(options):
-        raise TypeError(f"{options!r} is no dataclass")
-    values = asdict(options)  # type: ignore[arg-type]  # is_dataclass also admits classes
-    named = {item.name: values[item.name] for item in fields(options)}
-    return {name: _plain(value) for name, value in named.items() if value is not None}
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    values = asdict(options)
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if value is not None
+    }

@@ -52,6 +52,7 @@ class Judge:
         if len(rows) < MIN_POOL:
             raise DataError(f"{len(rows)} validation images can be read: recall needs at least {MIN_POOL}")
         self._squares = torch.from_numpy(cache.squares(rows))
+        self._captions = [pairs[row].text for row in rows]
         self._ids, self._mask = TokenCache([pairs[row] for row in rows], tokenizer).rows(np.arange(len(rows)))
 
     @property
@@ -66,11 +67,11 @@ class Judge:
         places = torch.split(torch.arange(self.pool), BATCH_SIZE)
         images = torch.cat([self._embed_images(model, place) for place in places])
         texts = torch.cat([self._embed_texts(model, place) for place in places])
-        return retrieval_recall(images, texts)
+        return retrieval_recall(images, texts, self._captions)
 
     def _embed_images(self, model: DualEncoder, place: Tensor) -> Tensor:
         squares = self._squares[place].to(self._placement.device)
-        pixels = to_pixels(squares, self._spec, NO_AUGMENTATION, torch.Generator())
+        pixels = to_pixels(squares, self._spec, torch.zeros(len(squares), 6), NO_AUGMENTATION)
         with self._placement.autocast():
             features = model.image_tower(pixels)
         return model.project_images(features.float()).cpu()

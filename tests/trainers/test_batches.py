@@ -1,0 +1,127 @@
+"""Order, captions, images: each pair once an epoch, unreadable images left out and named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.wordpiece import train_wordpiece
+from tests.trainers.drawn import TINY, draw_pairs
+from trainers.agreement import Agreement
+from trainers.batches import BatchSource, TokenCache, TrainingPair, batches_per_epoch, epoch_order
+from trainers.squares import SquareCache
+
+SPEC = TINY.image_preprocessing
+
+
+def cache_of(pairs, skips, **options):
+    return SquareCache(
+        [pair.image for pair in pairs], SPEC, on_skip=lambda *what: skips.append(what), **options
+    )
+
+
+@pytest.mark.parametrize(("count", "size", "batches"), [(10, 4, 2), (11, 4, 3), (3, 8, 1), (128, 128, 1)])
+def test_batches_of_nearly_the_same_size(count, size, batches):
+    order = epoch_order(count, size, seed=0, epoch=0)
+    assert len(order) == batches_per_epoch(count, size) == batches
+    assert sorted(np.concatenate(order)) == list(range(count))
+    assert max(map(len, order)) - min(map(len, order)) <= 1
+
+
+def test_every_epoch_has_its_own_order_and_the_same_seed_the_same():
+    first, again = (np.concatenate(epoch_order(50, 8, seed=3, epoch=0)) for _ in range(2))
+    other = np.concatenate(epoch_order(50, 8, seed=3, epoch=1))
+    assert first.tolist() == again.tolist() != other.tolist()
+
+
+def test_images_are_decoded_once(tmp_path):
+    pairs = draw_pairs(tmp_path, 4)
+    cache = cache_of(pairs, [])
+    rows = np.arange(4)
+    before = cache.squares(cache.readable(rows))
+    for pair in pairs:
+        pair.image.unlink()
+    assert cache.readable(rows).tolist() == rows.tolist()
+    assert np.array_equal(cache.squares(rows), before)
+    assert before.shape == (4, 32, 32, 3)
+    cache.close()
+
+
+def test_a_large_cache_lies_in_a_file(tmp_path):
+    pairs = draw_pairs(tmp_path, 3)
+    small, large = cache_of(pairs, []), cache_of(pairs, [], in_memory_bytes=10)
+    rows = np.array([2, 0])
+    assert isinstance(large._squares, np.memmap)
+    assert np.array_equal(small.squares(small.readable(rows)), large.squares(large.readable(rows)))
+    small.close()
+    large.close()
+
+
+def test_unreadable_images_are_named_once_and_never_replaced(tmp_path):
+    pairs, skips = draw_pairs(tmp_path, 6), []
+    pairs[1].image.unlink()
+    pairs[4].image.write_bytes(b"not a scan")
+    cache = cache_of(pairs, skips)
+    tokenizer = train_wordpiece([pair.text for pair in pairs], 200, 16)
+    source = BatchSource(cache, TokenCache(pairs, tokenizer), count=6, batch_size=3, seed=0)
+    for epoch in range(2):
+        seen = np.concatenate([batch.rows for batch in source.epoch(epoch)])
+        assert sorted(seen) == [0, 2, 3, 5]
+    source.close()
+    assert sorted(skips) == [
+        (1, "there is no such file"),
+        (4, "it is not an image in any format Pillow knows"),
+    ]
+    assert cache.skipped == 2
+
+
+def test_an_epoch_can_go_on_from_any_batch(tmp_path):
+    pairs = draw_pairs(tmp_path, 9)
+    tokenizer = train_wordpiece([pair.text for pair in pairs], 200, 16)
+    source = BatchSource(cache_of(pairs, []), TokenCache(pairs, tokenizer), count=9, batch_size=3, seed=1)
+    whole, rest = list(source.epoch(2)), list(source.epoch(2, first_batch=2))
+    source.close()
+    assert len(whole) == 3
+    assert [batch.rows.tolist() for batch in rest] == [batch.rows.tolist() for batch in whole[2:]]
+    assert torch.equal(rest[0].squares, whole[2].squares)
+    assert torch.equal(rest[0].ids, whole[2].ids)
+
+
+def test_one_of_several_captions_is_drawn():
+    pairs = [TrainingPair("a", Path("a"), "axial view", other_texts=("coronal view", "sagittal view"))]
+    tokenizer = train_wordpiece(["axial coronal sagittal view"], 100, 8)
+    tokens = TokenCache(pairs, tokenizer)
+    drawn = {tuple(tokens.rows(np.array([0]), seed)[0][0].tolist()) for seed in range(30)}
+    first = tuple(tokens.rows(np.array([0]))[0][0].tolist())
+    assert len(drawn) == 3
+    assert first in drawn
+
+
+def test_rows_are_cut_to_the_longest_caption_of_the_batch():
+    pairs = [TrainingPair("a", Path("a"), "scan"), TrainingPair("b", Path("b"), "scan " * 6)]
+    tokens = TokenCache(pairs, train_wordpiece(["scan"], 50, 16))
+    assert tokens.rows(np.array([0]))[0].shape == (1, 3)
+    ids, mask = tokens.rows(np.array([0, 1]))
+    assert ids.shape == (2, 8)
+    assert mask.sum(dim=1).tolist() == [3, 8]
+
+
+def test_agreement_of_captions_groups_and_labels():
+    pairs = [
+        TrainingPair("a", Path("a"), "x", "case 1", ("CT", "Axial")),
+        TrainingPair("b", Path("b"), "x", "case 2", ("MR", "Coronal")),
+        TrainingPair("c", Path("c"), "y", "case 1", ("MR", "Axial")),
+        TrainingPair("d", Path("d"), "z", "", ("CT", "Axial")),
+        TrainingPair("e", Path("e"), "w", "", ()),
+    ]
+    rows = np.arange(5)
+    alone = Agreement(pairs).matrix(rows)
+    same = {(0, 1), (1, 0), (0, 2), (2, 0)} | {(i, i) for i in range(5)}
+    assert {(int(i), int(j)) for i, j in alone.nonzero()} == same
+    shared = Agreement(pairs, label_weight=0.5).matrix(rows)
+    assert shared[0, 3] == 0.5  # all labels equal
+    assert shared[2, 3] == pytest.approx(0.5 / 9)  # one of three
+    assert shared[3, 4] == 0.0
+    assert torch.equal(shared, shared.T)
+    assert torch.equal(Agreement(pairs, 0.5).matrix(np.array([3, 0])), shared[[3, 0]][:, [3, 0]])

@@ -1,0 +1,157 @@
+"""The loop on drawn images: it learns, it is repeatable, it survives what happens to real runs."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options, small_tokenizer
+from trainers.contrastive_run import ContrastiveRun
+from trainers.errors import DataError, DivergedError
+from trainers.pace import Pace
+from trainers.placement import Placement
+from trainers.randomness import seed_torch
+
+CPU = Placement(torch.device("cpu"), bf16=False)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return draw_pairs(tmp_path / "train", 24), draw_pairs(tmp_path / "val", 12, seed=1)
+
+
+def make_run(pairs, folder, listener=None, **given):
+    options = small_options(**given)
+    tokenizer = small_tokenizer(pairs[0])
+    seed_torch(options.seed, "weights")
+    model = small_model(tokenizer.vocab_size)
+    return ContrastiveRun(
+        model, tokenizer, *pairs, options, CPU, listener or Recorder(), folder / "model.training"
+    )
+
+
+def weights_after(pairs, folder, **given):
+    with make_run(pairs, folder, **given) as run:
+        run.fit()
+        return {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+
+
+def test_it_learns_to_tell_drawn_lesions_apart(pairs, tmp_path):
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, epochs=20, learning_rate=5e-3) as run:
+        assert run.fit() is False
+        # Chance is (1 + 5 + 10) / 12 / 3 = 0.44.
+        assert run.best_recall().mean_recall > 0.7
+    assert listener.epochs[-1].loss < 0.6 * listener.epochs[0].loss
+    assert listener.starts[0].total_steps == len(listener.steps) == 60
+    assert [report.step for report in listener.steps] == list(range(1, 61))
+    assert listener.steps[-1].learning_rate < 1e-4 < max(report.learning_rate for report in listener.steps)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "matched", "soft", "sigmoid"])
+def test_every_loss_trains(pairs, tmp_path, loss):
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, loss=loss, epochs=6, learning_rate=5e-3) as run:
+        run.fit()
+    assert listener.epochs[-1].loss < listener.epochs[0].loss
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(pairs, tmp_path):
+    first, again, other = (weights_after(pairs, tmp_path, seed=seed) for seed in (4, 4, 5))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_best_epoch_is_kept_not_the_last(pairs, tmp_path):
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, epochs=6, learning_rate=5e-3) as run:
+        run.fit()
+        recalls = [report.validation.mean_recall for report in listener.epochs]
+        assert run.best_recall().mean_recall == max(recalls)
+        assert run.best.epoch == 1 + recalls.index(max(recalls))
+        assert [report.is_best for report in listener.epochs][run.best.epoch - 1]
+        judged_again = run._judge.recall(run.best_model())
+    assert judged_again == run.best_recall()
+
+
+def test_the_journal_has_a_line_for_each_epoch(pairs, tmp_path):
+    with make_run(pairs, tmp_path) as run:
+        run.fit()
+        lines = [json.loads(line) for line in run.journal.content().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "epoch", "epoch"]
+    assert lines[0]["options"]["preset"]["name"] == "tiny"
+    assert lines[1]["validation"]["pool"] == 12
+
+
+def test_a_missing_image_is_skipped_counted_and_named(pairs, tmp_path):
+    pairs[0][5].image.unlink()
+    pairs[1][0].image.write_bytes(b"")
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener) as run:
+        run.fit()
+        assert run.skipped == 1
+        assert run.summary()["skipped"] == 1
+    assert sorted(listener.skips) == [
+        (pairs[0][5].id, pairs[0][5].image, "there is no such file"),
+        (pairs[1][0].id, pairs[1][0].image, "the file is empty"),
+    ]
+    assert listener.starts[0].validation_pairs == 11
+
+
+def test_no_readable_training_image_is_an_error(pairs, tmp_path):
+    for pair in pairs[0]:
+        pair.image.unlink()
+    with make_run(pairs, tmp_path) as run, pytest.raises(DataError, match="none of the 24 training images"):
+        run.fit()
+
+
+def test_no_readable_validation_image_is_an_error(pairs, tmp_path):
+    for pair in pairs[1][1:]:
+        pair.image.unlink()
+    with pytest.raises(DataError, match="1 validation images can be read: recall needs at least 2"):
+        make_run(pairs, tmp_path)
+
+
+def test_a_loss_that_is_no_number_names_step_rate_and_batch(pairs, tmp_path):
+    class Poison(Recorder):
+        def on_step(self, report):
+            super().on_step(report)
+            if report.step == 4:
+                with torch.no_grad():
+                    run._encoder.model.image_head.weight.fill_(float("nan"))
+
+    with make_run(pairs, tmp_path, Poison()) as run:
+        expected = r"no longer a number at step 5, learning rate \d\.\d\de-\d\d, batch of drawn/0-"
+        with pytest.raises(DivergedError, match=expected):
+            run.fit()
+        assert run.best.epoch == 1
+        assert all(torch.isfinite(value).all() for value in run.best_model().state_dict().values())
+
+
+def test_a_signal_stops_between_two_steps(pairs, tmp_path):
+    class Impatient(Recorder):
+        def on_step(self, report):
+            super().on_step(report)
+            if report.step == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    listener = Impatient()
+    with make_run(pairs, tmp_path, listener, epochs=5) as run:
+        assert run.fit() is True
+    assert len(listener.steps) == 5
+    assert listener.notes == ["interrupted in epoch 2: the best epoch so far is kept"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_time_limit_ends_the_run_with_its_schedule(pairs, tmp_path):
+    clock = iter(range(10_000))
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, epochs=1000, time_limit_minutes=2) as run:
+        run.pace = Pace(120, now=lambda: float(next(clock)))
+        assert run.fit() is False
+        assert 0 < run.epochs_done < 20
+        assert run.best.epoch > 0
+    assert any("the time is over after" in note for note in listener.notes)
+    assert listener.steps[-1].learning_rate < 0.1 * max(report.learning_rate for report in listener.steps)

@@ -1,0 +1,54 @@
+"""Options that make no sense are refused with the flag to change; recipes fill in the rest."""
+
+import pytest
+
+from encoders.presets import PRESETS, preset_named
+from trainers.augmentation import Augmentation
+from trainers.errors import OptionsError
+from trainers.options import ContrastiveOptions
+from trainers.recipes import options_for
+
+TINY = preset_named("tiny")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss": "triplet"}, "--loss is 'triplet': give one of infonce, matched, soft, sigmoid"),
+        ({"device": "tpu"}, "--device is 'tpu'"),
+        ({"precision": "fp8"}, "--precision is 'fp8'"),
+        ({"epochs": 0}, "--epochs is 0: give at least 1"),
+        ({"batch_size": 1}, "--batch-size is 1: give at least 2"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"warmup_fraction": 1.0}, "warm-up is 1.0"),
+        ({"label_agreement": 1.5}, "label agreement is 1.5"),
+        ({"weight_decay": -0.1}, "--weight-decay is -0.1"),
+        ({"clip_norm": 0.0}, "clip norm is 0.0"),
+        ({"max_logit_scale": 0.0}, "max logit scale is 0.0"),
+        ({"learning_rate": 0.0}, "learning rate is 0.0"),
+        ({"image_learning_rate": 2.0}, "learning rate is 2.0"),
+        ({"time_limit_minutes": 0.0}, "--minutes is 0.0"),
+    ],
+)
+def test_refuses(given, message):
+    with pytest.raises(OptionsError, match=message):
+        ContrastiveOptions(preset=TINY, **given)
+
+
+@pytest.mark.parametrize("given", [{"rotation_degrees": 180.0}, {"zoom": 1.0}, {"contrast": -0.1}])
+def test_refuses_augmentation_out_of_range(given):
+    with pytest.raises(OptionsError, match=f"augmentation: {next(iter(given))} = .* is out of range"):
+        Augmentation(**given)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_a_recipe_that_holds(name):
+    options = options_for(preset_named(name), epochs=3, batch_size=None)
+    assert options.epochs == 3
+    assert options.batch_size > 1
+
+
+def test_from_scratch_gives_both_towers_the_same_rate():
+    base = preset_named("base")
+    assert options_for(base).image_learning_rate is not None
+    assert options_for(base, from_scratch=True).image_learning_rate is None

@@ -1,0 +1,38 @@
+"""The learning rate over a run."""
+
+import pytest
+
+from trainers.schedules import run_progress, warmup_cosine
+
+
+def test_rises_linearly_then_falls_as_half_a_cosine():
+    assert warmup_cosine(0.0, 0.1) == 0.0
+    assert warmup_cosine(0.05, 0.1) == pytest.approx(0.5)
+    assert warmup_cosine(0.1, 0.1) == pytest.approx(1.0)
+    assert warmup_cosine(0.55, 0.1) == pytest.approx(0.5)  # half of the falling part
+    assert warmup_cosine(1.0, 0.1) == pytest.approx(0.0)
+
+
+def test_without_warmup_it_starts_at_the_peak():
+    assert warmup_cosine(0.0, 0.0) == 1.0
+
+
+def test_it_falls_to_the_floor():
+    assert warmup_cosine(1.0, 0.1, floor=0.2) == pytest.approx(0.2)
+    assert warmup_cosine(0.55, 0.1, floor=0.2) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("progress", "same_as"), [(-1.0, 0.0), (2.0, 1.0)])
+def test_progress_outside_the_run_is_clamped(progress, same_as):
+    assert warmup_cosine(progress, 0.1) == warmup_cosine(same_as, 0.1)
+
+
+def test_progress_by_steps():
+    assert run_progress(0, 10) == pytest.approx(0.05)
+    assert run_progress(9, 10) == pytest.approx(0.95)
+
+
+def test_progress_by_the_clock_when_that_is_further():
+    assert run_progress(1, 10, elapsed_seconds=90, limit_seconds=100) == pytest.approx(0.9)
+    assert run_progress(8, 10, elapsed_seconds=1, limit_seconds=100) == pytest.approx(0.85)
+    assert run_progress(8, 10, elapsed_seconds=500, limit_seconds=100) == 1.0
