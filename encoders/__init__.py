@@ -1,6 +1,24 @@
 """Images and words to vectors, vectors to words: the ground floor of medclip.
 
-The modules come in two worlds. ``presets``, ``scans``, ``preprocessing``, ``bundle`` and ``runtime`` never
-import torch: asking a trained model starts in a fraction of a second. ``vision``, ``text``, ``dual``,
-``weights`` and ``export`` are torch; training uses them.
+The modules come in two worlds. ``presets``, ``scans``, ``preprocessing``, ``wordpiece``, ``bundle`` and
+``runtime`` never import torch: asking a trained model starts in a fraction of a second. ``vision``, ``text``,
+``projection``, ``dual``, ``weights``, ``hub`` and ``export`` are torch; training uses them.
 """
+
+__all__ = [
+    "bundle",
+    "dual",
+    "errors",
+    "export",
+    "hub",
+    "network",
+    "preprocessing",
+    "presets",
+    "projection",
+    "runtime",
+    "scans",
+    "text",
+    "vision",
+    "weights",
+    "wordpiece",
+]

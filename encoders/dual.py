@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.bundle import WEIGHTS_FILE, ModelBundle
-from encoders.errors import BundleError, PresetError, WeightsError, first_line
+from encoders.errors import BundleError, PresetError, WeightsError
 from encoders.hub import pretrained_text_tower, pretrained_tokenizer, unpretrained_text_tower
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
@@ -224,7 +224,8 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
         model.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, PresetError) as error:
         raise BundleError(
-            f"model {bundle.path}: its weights and config.json do not fit ({first_line(error)})"
+            f"model {bundle.path}: {WEIGHTS_FILE} does not fit its config: "
+            "copy the model again, or train it anew"
         ) from error
     return model.eval()
 

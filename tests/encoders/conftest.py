@@ -67,6 +67,10 @@ def saved_model(tmp_path_factory, preset, tokenizer):
     model = small_model(tokenizer.vocab_size)
     config = describe_model(model, tokenizer, preset, trained_on={"corpus": "drawn", "groups": 3})
     bundle = save_bundle(
-        tmp_path_factory.mktemp("models") / "small", model, tokenizer, config, extra={"training.jsonl": b"{}\n"}
+        tmp_path_factory.mktemp("models") / "small",
+        model,
+        tokenizer,
+        config,
+        extra={"training.jsonl": b"{}\n"},
     )
     return bundle, model

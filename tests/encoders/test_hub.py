@@ -50,7 +50,9 @@ def test_a_tower_from_a_folder_says_what_transformers_says(bert_folder):
 
     tower = pretrained_text_tower(str(bert_folder), pooling="cls", offline=True).eval()
     ids, mask = torch.tensor([[2, 5, 6, 3], [2, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    expected = BertModel.from_pretrained(bert_folder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    expected = (
+        BertModel.from_pretrained(bert_folder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    )
     torch.testing.assert_close(tower(ids, mask), expected[:, 0])
 
 
@@ -174,7 +176,9 @@ def test_incomplete_weights_are_refused(bert_folder, tmp_path):
     del state["encoder.layer.1.output.dense.weight"]
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text((bert_folder / "config.json").read_text())
-    with pytest.raises(WeightsError, match="lacks 1 of its weights, e.g. encoder.layer.1.output.dense.weight"):
+    with pytest.raises(
+        WeightsError, match="lacks 1 of its weights, e.g. encoder.layer.1.output.dense.weight"
+    ):
         pretrained_text_tower(str(tmp_path), pooling="mean", offline=True)
 
 

@@ -50,7 +50,10 @@ def test_the_steps_add_up(model):
 
 
 def test_the_logit_scale_is_the_inverse_temperature(tokenizer):
-    towers = SmallResNet(widths=(4,), blocks=(1,)), SmallTransformer(vocab_size=9, max_tokens=4, width=4, heads=2)
+    towers = (
+        SmallResNet(widths=(4,), blocks=(1,)),
+        SmallTransformer(vocab_size=9, max_tokens=4, width=4, heads=2),
+    )
     free = DualEncoder(*towers, embedding_dim=4, temperature=0.05)
     assert free.logit_scale.exp().item() == pytest.approx(20)
     assert free.logit_scale.requires_grad
@@ -75,7 +78,8 @@ def test_padding_changes_nothing(tower):
     mask = torch.ones_like(ids)
     alone = tower(ids, mask)
     padded = tower(
-        torch.cat([ids, torch.randint(0, 50, (2, 5))], dim=1), torch.cat([mask, torch.zeros(2, 5).long()], dim=1)
+        torch.cat([ids, torch.randint(0, 50, (2, 5))], dim=1),
+        torch.cat([mask, torch.zeros(2, 5).long()], dim=1),
     )
     torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
 
@@ -195,7 +199,12 @@ def test_towers_of_the_future_are_refused():
 def test_other_families_of_text_encoders(model_type):
     shapes = {
         "distilbert": {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16},
-        "mpnet": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
+        "mpnet": {
+            "hidden_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+        },
         "t5": {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2},
         "bart": {
             "d_model": 8,

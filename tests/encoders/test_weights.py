@@ -72,7 +72,9 @@ def test_weights_fit_whatever_their_prefix(prefix):
 
 def test_weights_that_do_not_fit():
     target = SmallResNet(widths=(4, 8), blocks=(1, 1))
-    with pytest.raises(WeightsError, match=r"weights a test do not fit: \d+ of \d+ tensors are missing, e.g. layers"):
+    with pytest.raises(
+        WeightsError, match=r"weights a test do not fit: \d+ of \d+ tensors are missing, e.g. layers"
+    ):
         load_state(target, {"other": torch.ones(2)}, source="a test")
     wider = SmallResNet(widths=(4, 12), blocks=(1, 1)).state_dict()
     with pytest.raises(WeightsError, match=r"is \(12, .* and should be \(8, "):

@@ -32,7 +32,9 @@ def test_the_vocabulary_keeps_its_limit(captions):
 
 
 def test_the_order_of_the_captions_does_not_matter(captions):
-    assert train_wordpiece(captions, 120, 16).to_bytes() == train_wordpiece(captions[::-1], 120, 16).to_bytes()
+    assert (
+        train_wordpiece(captions, 120, 16).to_bytes() == train_wordpiece(captions[::-1], 120, 16).to_bytes()
+    )
 
 
 def test_every_process_trains_the_same_vocabulary():
