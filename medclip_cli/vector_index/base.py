@@ -94,6 +94,8 @@ class Query:
         weights: of the dense and the words ranking in ``rrf``.
         diversity: 0 ranks by likeness alone, up to 1 by difference from what is already chosen (maximal
             marginal relevance, Carbonell and Goldstein, SIGIR 1998); None leaves the ranking as it is.
+        examples: further example images; each makes a ranking of its own, and all are fused by rank.
+            `examples.combine` is the other way: one vector made of several.
     """
 
     image_vector: Vector | None = None
@@ -109,6 +111,7 @@ class Query:
     fusion: Literal["rrf", "dbsf"] = "rrf"
     weights: tuple[float, float] = (1.0, 1.0)
     diversity: float | None = None
+    examples: tuple[Vector, ...] = ()
 
     @property
     def asks_words(self) -> bool:
@@ -118,7 +121,7 @@ class Query:
     @property
     def compared_vectors(self) -> list[Vector]:
         """The vectors that are compared by cosine."""
-        given = (self.image_vector, self.text_vector)
+        given = (self.image_vector, *self.examples, self.text_vector)
         return [] if self.mode == "words" else [vector for vector in given if vector is not None]
 
     def check(self) -> None:
@@ -250,6 +253,10 @@ class VectorIndex(Protocol):
 
 class IndexWriter(Protocol):
     """A collection opened for one index run. Nothing is seen by readers before `commit`."""
+
+    @property
+    def live(self) -> CollectionInfo | None:
+        """The collection as readers see it, if there is one."""
 
     @property
     def resumed(self) -> bool:

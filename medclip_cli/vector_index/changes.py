@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from medclip_cli.records import SPLITS, CaptionedImage
+from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import IndexWriter, Point, Vector, point_id
 from medclip_cli.vector_index.payload import content_digest
 
@@ -44,16 +44,6 @@ class Changes:
     def tasks(self) -> list[Task]:
         """Everything that has to be embedded."""
         return self.added + self.changed
-
-
-def default_splits(records: Iterable[CaptionedImage]) -> tuple[str, ...]:
-    """Return the splits to index when nobody says which.
-
-    The train split alone, if there is one: what is kept out of a collection can judge it, and a scan is then
-    never answered with itself.
-    """
-    found = {record.split for record in records}
-    return ("train",) if "train" in found else tuple(split for split in SPLITS if split in found)
 
 
 def find_changes(

@@ -57,12 +57,22 @@ class Condition:
     negated: bool = False
 
     def with_known_values(self, known: Mapping[str, int]) -> Condition:
-        """Return the condition with each value spelt as the collection spells it (``ct`` becomes ``CT``)."""
+        """Return the condition with each value spelt as the collection spells it.
+
+        ``ct`` becomes ``CT``; and since a comma separates values but also stands in some, as in "Chest,
+        Pulmonary", pieces that make up a known value together are put together again.
+        """
         if self.kind != "any" or not known:
             return self
-        spelling = {value.casefold(): value for value in known}
-        values = (v if v in known else spelling.get(v.casefold(), v) for v in self.values)
-        return replace(self, values=tuple(values))
+        spelling = {_plain(value): value for value in known}
+        values: list[str] = []
+        left = list(self.values)
+        while left:
+            size = next((n for n in range(len(left), 1, -1) if _plain(",".join(left[:n])) in spelling), 1)
+            piece = ",".join(left[:size])
+            values.append(piece if piece in known else spelling.get(_plain(piece), piece))
+            left = left[size:]
+        return replace(self, values=tuple(dict.fromkeys(values)))
 
 
 def parse_condition(text: str) -> Condition:
@@ -89,6 +99,11 @@ def parse_condition(text: str) -> Condition:
     if not values:
         raise UsageError(f"cannot read the filter {text!r}: {_EXAMPLES}")
     return Condition(field, "any", values, negated=negated)
+
+
+def _plain(value: str) -> str:
+    """Return a value without regard to case and to spaces around commas."""
+    return ",".join(part.strip() for part in value.casefold().split(","))
 
 
 def _number_condition(field: str, operator: str, value: str) -> Condition:

@@ -83,6 +83,11 @@ class EdgeWriter:
         return left if fits else None
 
     @property
+    def live(self) -> CollectionInfo | None:
+        """The collection as readers see it, if there is one."""
+        return self._live
+
+    @property
     def resumed(self) -> bool:
         """Whether the run goes on where an interrupted one stopped."""
         return self._interrupted is not None

@@ -69,3 +69,18 @@ def test_values_are_spelt_as_the_collection_spells_them():
     condition = parse_condition("modality=ct,axial oblique,us").with_known_values(known)
     assert condition.values == ("CT", "Axial Oblique", "us")
     assert parse_condition("age=3").with_known_values(known).low == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("region=Chest, Pulmonary", ("Chest, Pulmonary",)),
+        ("region=chest,pulmonary,spine", ("Chest, Pulmonary", "Spine")),
+        ("region=spine, chest , pulmonary", ("Spine", "Chest, Pulmonary")),
+        ("region=pulmonary,chest", ("pulmonary", "Chest")),
+        ("region=skull", ("skull",)),
+    ],
+)
+def test_values_with_a_comma_are_put_together_again(text, values):
+    known = {"Chest, Pulmonary": 3, "Chest": 1, "Spine": 2}
+    assert parse_condition(text).with_known_values(known).values == values

@@ -142,6 +142,13 @@ def test_an_image_and_words_are_fused_by_rank(index):
     assert found[0].score == pytest.approx(max(expected.values()), rel=1e-3)
 
 
+def test_further_examples_are_fused_by_rank(index):
+    vectors = [draw_vector(seed) for seed in (86, 87, 88)]
+    (found,) = index.query([Query(image_vector=vectors[0], examples=tuple(vectors[1:]), top=60)])
+    expected = reciprocal_ranks(*map(brute_force, vectors), weights=(1.0, 1.0, 1.0))
+    assert {n.id: pytest.approx(n.score, rel=1e-3) for n in found} == expected
+
+
 def test_diverse_answers_begin_with_the_nearest_and_repeat_less(engine):
     near = draw_points(3)
     # Three copies of one vector and a few others: likeness alone answers with the copies.

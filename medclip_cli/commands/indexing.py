@@ -1,0 +1,215 @@
+"""What an index run does, for every command that makes a collection: compare, embed, store, swap in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medclip_cli.errors import CollectionError, CorpusError, UsageError
+from medclip_cli.records import SPLITS
+from medclip_cli.rendering import console, progress
+
+if TYPE_CHECKING:
+    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.engines import Model
+    from medclip_cli.records import CaptionedImage
+    from medclip_cli.vector_index.base import CollectionInfo, IndexWriter
+    from medclip_cli.vector_index.changes import Changes, Failure
+
+
+@dataclass(frozen=True, slots=True)
+class IndexJob:
+    """What to index, by which model, and what to do about records that are gone.
+
+    Attributes:
+        corpus: whose records.
+        splits: the splits of it that go into the collection.
+        model: that embeds them.
+        batch_size: images in one forward pass.
+        prune: remove points that no record of these splits stands for any more.
+        dry_run: only say what would be done.
+    """
+
+    corpus: Corpus
+    splits: tuple[str, ...]
+    model: Model
+    batch_size: int = 32
+    prune: bool = False
+    dry_run: bool = False
+
+    @property
+    def records(self) -> list[CaptionedImage]:
+        """The records that should be in the collection."""
+        return [record for record in self.corpus.records if record.split in self.splits]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many records of each other split stay out of it."""
+        return dict(Counter(r.split for r in self.corpus.records if r.split not in self.splits))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index run did, or with ``--dry-run`` would do; `seconds` counts from the first comparison."""
+
+    collection: str
+    corpus: str
+    model: str
+    fingerprint: str
+    splits: tuple[str, ...]
+    left_out: dict[str, int]
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    points: int
+    seconds: float
+    images_per_second: float
+    failed: list[Failure] = field(default_factory=list)
+    dry_run: bool = False
+
+
+def corpus_of(source: Path, home: Path) -> Corpus:
+    """Open a corpus, or make one of a folder of one's own images and captions.
+
+    Raises:
+        CorpusError: it is neither, or nothing in it can be used.
+    """
+    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE, open_corpus
+
+    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
+        return open_corpus(source)
+    out = _corpus_folder(source.absolute(), home)
+    console.note(f"{source} is no corpus: cleaning it into {out} first.")
+    return open_corpus(_clean(source, out))
+
+
+def is_corpus_of(corpus: Corpus, source: Path) -> bool:
+    """Return whether this is the corpus given, rather than one made of a folder given."""
+    return os.path.abspath(corpus.path) == os.path.abspath(source)
+
+
+def _corpus_folder(source: Path, home: Path) -> Path:
+    """Return where the corpus of a folder is kept; two folders of one name get a corpus each."""
+    digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:8]
+    return home / "corpora" / f"{source.name or 'images'}-{digest}"
+
+
+def _clean(source: Path, out: Path) -> Path:
+    from medclip_cli.commands import making
+    from medclip_cli.corpora.registry import layout_named
+
+    job = making.CleaningJob(layout_named("folder"), source, out, out.name, force=True)
+    report = making.make_corpus(job)
+    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
+    console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")
+    return out
+
+
+def choose_splits(corpus: Corpus, wanted: str | None) -> tuple[str, ...]:
+    """Return the splits that go into a collection.
+
+    Args:
+        corpus: that has them.
+        wanted: ``all``, or names with commas; None takes train, so that the others can judge the collection.
+
+    Raises:
+        CorpusError: the corpus is empty, or has none of these splits.
+        UsageError: there is no such split.
+    """
+    found = {record.split for record in corpus.records}
+    if not found:
+        raise CorpusError(f"the corpus {corpus.path} is empty: see its rejected.csv for the reasons")
+    if wanted is None:
+        wanted = "train" if "train" in found else "all"
+    names = SPLITS if wanted.strip() == "all" else tuple(part.strip() for part in wanted.split(","))
+    if unknown := [name for name in names if name not in SPLITS]:
+        raise UsageError(f"no split {unknown[0]!r}: choose from {', '.join(SPLITS)}, or all")
+    if not found & set(names):
+        raise CorpusError(f"the corpus {corpus.path} has no {wanted} split, only {', '.join(sorted(found))}")
+    return tuple(name for name in SPLITS if name in names and name in found)
+
+
+def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexReport:
+    """Bring a collection up to date with a corpus.
+
+    Raises:
+        CollectionError: not one image could be read, or the collection cannot be written.
+    """
+    from medclip_cli.vector_index.changes import find_changes
+
+    began = time.monotonic()
+    if writer.resumed:
+        console.note(f"Going on where an interrupted run of collection {collection!r} stopped.")
+    corpus = job.corpus
+    stored = writer.digests(corpus.name)
+    changes = find_changes(corpus.name, job.records, stored, corpus.image_path)
+    failed: list[Failure] = []
+    info = writer.live
+    if not job.dry_run:
+        failed, info = _carry_out(job, changes, writer)
+    seconds = time.monotonic() - began
+    unread = {failure.id for failure in failed}
+    return IndexReport(
+        collection=collection,
+        corpus=corpus.name,
+        model=job.model.name,
+        fingerprint=job.model.fingerprint,
+        splits=job.splits,
+        left_out=job.left_out,
+        added=sum(task.record.id not in unread for task in changes.added),
+        changed=sum(task.record.id not in unread for task in changes.changed),
+        unchanged=changes.unchanged,
+        removed=len(changes.gone) if job.prune else 0,
+        points=info.points if info else 0,
+        seconds=seconds,
+        images_per_second=len(changes.tasks) / seconds if seconds else 0.0,
+        failed=failed,
+        dry_run=job.dry_run,
+    )
+
+
+def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[list[Failure], CollectionInfo]:
+    from medclip_cli.vector_index.base import CorpusSource
+
+    path, root = os.path.abspath(job.corpus.path), os.path.abspath(job.corpus.image_root)
+    before = writer.live.corpora.get(job.corpus.name) if writer.live else None
+    if before and before.path != path and os.path.isdir(before.path):
+        raise UsageError(
+            f"the collection has another corpus named {job.corpus.name!r}, from {before.path}: clean one "
+            "of them again with another --name"
+        )
+    writer.add_corpus(job.corpus.name, CorpusSource(path, root, job.splits))
+    failed = _embed(job, changes, writer) if changes.tasks else []
+    if failed and len(failed) == len(changes.tasks) and not changes.unchanged:
+        raise CollectionError(
+            f"none of the {len(failed)} images could be read (the first: {failed[0].image}: "
+            f"{failed[0].error}): is the image root {root} right?"
+        )
+    if job.prune:
+        writer.delete(changes.gone)
+    return failed, writer.commit(console.detail)
+
+
+def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure]:
+    from medclip_cli.vector_index.changes import embed_into
+
+    writer.reserve(len(changes.tasks))
+    with progress.track("Embedding", total=len(changes.tasks)) as bar:
+        try:
+            return embed_into(
+                writer,
+                job.corpus.name,
+                changes.tasks,
+                job.model,
+                batch_size=job.batch_size,
+                on_done=lambda failure: bar.fail() if failure else bar.advance(),
+            )
+        except KeyboardInterrupt:
+            console.warn(f"stopped after {bar.done} of {len(changes.tasks)}: index again to go on from there")
+            raise
