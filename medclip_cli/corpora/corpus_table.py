@@ -58,7 +58,9 @@ def read_table(path: Path) -> tuple[CaptionedImage, ...]:
         CorpusError: the file cannot be read, lacks a column, or breaks a rule of the schema.
     """
     try:
-        table = pq.read_table(path, columns=None)
+        # Not pq.read_table: it imports pyarrow.dataset, which imports pandas where that is installed.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         columns = {name: _column(table, path, name) for name in SCHEMA.names}
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(

@@ -22,16 +22,16 @@ def every_command(group=root, path=()):
             yield pytest.param((*path, name), command, id=" ".join((*path, name)))
 
 
-@pytest.mark.parametrize(("path", "command"), every_command())
+@pytest.mark.parametrize(("path", "command"), list(every_command()))
 def test_every_command_and_option_has_help_and_an_example(path, command):
     assert command.help, "no docstring"
-    assert "Example: medclip" in (command.epilog or ""), "no example in the epilog"
+    assert command.epilog and f"medclip {' '.join(path)}" in command.epilog, "no example in the epilog"
     for parameter in command.params:
         if parameter.name != "help":
             assert getattr(parameter, "help", None), f"{parameter.name} has no help"
 
 
-@pytest.mark.parametrize(("path", "command"), every_command())
+@pytest.mark.parametrize(("path", "command"), list(every_command()))
 def test_help_of_every_command_is_printed_on_stdout(path, command):
     result = runner.invoke(app, [*path, "--help"])
     assert result.exit_code == 0
