@@ -4,21 +4,3 @@ The modules come in two worlds. ``presets``, ``scans``, ``preprocessing``, ``wor
 ``runtime`` never import torch: asking a trained model starts in a fraction of a second. ``vision``, ``text``,
 ``projection``, ``dual``, ``weights``, ``hub`` and ``export`` are torch; training uses them.
 """
-
-__all__ = [
-    "bundle",
-    "dual",
-    "errors",
-    "export",
-    "hub",
-    "network",
-    "preprocessing",
-    "presets",
-    "projection",
-    "runtime",
-    "scans",
-    "text",
-    "vision",
-    "weights",
-    "wordpiece",
-]

@@ -245,22 +245,27 @@ def write_bundle(
         name: FileRecord(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for name, data in files.items()
     }
+    content = {**files, CONFIG_FILE: config.with_files(records).to_json().encode()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _replace_folder(path.resolve(), content)
     except OSError as error:
         raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
-    try:
-        fresh = staging / "new"
-        fresh.mkdir()
-        for name, data in files.items():
-            (fresh / name).write_bytes(data)
-        (fresh / CONFIG_FILE).write_text(config.with_files(records).to_json(), encoding="utf-8")
-        if path.exists():
-            path.rename(staging / "old")
-        fresh.rename(path)
-    except OSError as error:
-        raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return ModelBundle.open(path)
+
+
+def _replace_folder(target: Path, content: Mapping[str, bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old, new = staging / "old", staging / "new"
+    try:
+        new.mkdir()
+        for name, data in content.items():
+            (new / name).write_bytes(data)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    finally:
+        # Interrupted between the two renames, the old model returns.
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(staging, ignore_errors=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,23 @@ def test_a_place_that_cannot_be_written(saved_model, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleError, match="model folder .* cannot be written"):
         write_bundle(tmp_path / "file" / "model", bundle.config, files_of(bundle))
+
+
+def test_an_interruption_between_the_renames_brings_the_old_model_back(saved_model, folder, monkeypatch):
+    bundle = saved_model[0]
+    files = files_of(bundle)
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(folder, bundle.config, files, force=True)
+    assert ModelBundle.open(folder).fingerprint == bundle.fingerprint
+    assert [path.name for path in folder.parent.iterdir()] == ["copy"]
 
 
 def test_a_full_disk_leaves_the_old_model(saved_model, folder, monkeypatch):
