@@ -83,12 +83,26 @@ class Model:
 
     def __init__(self, bundle: ModelBundle, encoder: OnnxEncoder) -> None:
         """Wrap an opened model folder; use `open_model`."""
-        self._encoder = encoder
+        self._encoder, self._bundle = encoder, bundle
         self.path: Path = bundle.path
         self.name: str = bundle.path.name
         self.fingerprint: str = bundle.fingerprint
         self.dim: int = bundle.config.embedding_dim
         self.trained_on = bundle.config.trained_on
+
+    def read_addition(self, name: str) -> str | None:
+        """Return the text of a file that was added to the model folder, or None where there is none."""
+        if name not in self._bundle.config.files:
+            return None
+        with _model_errors():
+            return self._bundle.read_verified(name).decode("utf-8")
+
+    def add_files(self, files: Mapping[str, bytes], *, remove: Iterable[str] = ()) -> None:
+        """Put files into the model folder; its fingerprint, and collections made with it, stay valid."""
+        from encoders.additions import add_files
+
+        with _model_errors():
+            self._bundle = add_files(self._bundle, files, remove=remove)
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed captions or questions as unit-length rows ``[n, dim]``."""

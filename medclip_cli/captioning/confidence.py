@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 FEATURES = ("top_score", "kth_score", "agreement", "support")
 # Slopes of standardised features this size are one standard deviation of what we expect.
 PRIOR_SLOPE = 2.0
-MIN_EXAMPLES = 20
+MIN_EXAMPLES = 10
 FOLDS = 10
 _STEPS = 50
 

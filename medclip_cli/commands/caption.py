@@ -1,8 +1,8 @@
-"""`medclip caption`: the known captions that fit a scan best."""
+"""`medclip caption`: what a scan shows, in words that fit it best."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -21,19 +21,17 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.rendering import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from typing import BinaryIO
 
-    from medclip_cli.records import Neighbour
-    from medclip_cli.vector_index.base import CollectionInfo
-
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
 SOME_FAILED = 3
 BATCH_SIZE = 8  # small, so that the first answer of a long list comes soon
+_ANSWER = "Answer"
 
 
 def caption(
@@ -41,6 +39,36 @@ def caption(
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
         typer.Argument(
             metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["auto", "nearest", "consensus"],
+        typer.Option(
+            help="nearest: the caption of the nearest known image; consensus: of the 20 nearest, the one "
+            "closest to all of them; auto: what won on this model's validation images.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = "auto",
+    show_fields: Annotated[
+        bool,
+        typer.Option(
+            "--fields",
+            help="Show what the neighbours say of modality, view, region and findings.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = False,
+    min_confidence: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0, max=1, help="Give no caption that is less sure than this.", rich_help_panel=_ANSWER
+        ),
+    ] = None,
+    reference: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="TEXT",
+            help="The true caption, to score the answer with. Repeatable.",
+            rich_help_panel=_ANSWER,
         ),
     ] = None,
     top: Top = 5,
@@ -56,9 +84,11 @@ def caption(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Caption each image with the caption of its nearest known neighbour."""
+    """Caption each image from what is known of the images most like it."""
+    from medclip_cli.commands.answering import Asked, ask, make_answerer
+    from medclip_cli.commands.caption_output import CaptionOutput
     from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.base import Query, parse_condition
+    from medclip_cli.vector_index.base import parse_condition
 
     settings = load_settings()
     conditions = tuple(parse_condition(text) for text in where or ())
@@ -70,54 +100,17 @@ def caption(
     failed = answered = 0
     with asking.open_collection(settings, collection) as index:
         encoder = asking.open_matching_model(index.info, model or settings.model)
+        asked = Asked(make_answerer(encoder, method, min_confidence), conditions, top, min_score)
+        output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()))
         for embedded in encoder.embed_files(sources, BATCH_SIZE):
             path = inputs.label_of(embedded.source)
             if embedded.vector is None:
                 failed += 1
-                _show_failure(path, embedded.error or "cannot be read", as_json)
-                continue
-            query = Query(image_vector=embedded.vector, top=top, where=conditions, min_score=min_score)
-            _show_answer(path, index.query([query])[0], index.info, min_score, as_json)
-            answered += 1
+                output.failure(path, embedded.error or "cannot be read")
+            else:
+                output.answer(path, *ask(index, embedded.vector, asked))
+                answered += 1
     if answered and not as_json:
         console.note(asking.DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
-
-
-def _show_failure(path: str, error: str, as_json: bool) -> None:
-    if as_json:
-        json_output.write_line({"image": path, "caption": None, "error": error})
-    console.warn(f"{path}: {error}")
-
-
-def _show_answer(
-    path: str, neighbours: list[Neighbour], info: CollectionInfo, min_score: float | None, as_json: bool
-) -> None:
-    best = neighbours[0] if neighbours else None
-    answer: dict[str, object] = {
-        "image": path,
-        "caption": best.caption if best else None,
-        "method": "nearest",
-        "score": best.score if best else None,
-    }
-    if best is None:
-        answer["reason"] = _why_nothing(min_score)
-    if as_json:
-        answer["neighbours"] = [asking.neighbour_record(neighbour, info) for neighbour in neighbours]
-        answer["model"] = info.model_name
-        answer["collection"] = info.name
-        json_output.write_line(answer)
-        return
-    console.out(f"{path}: {best.caption if best else answer['reason']}")
-    tables.show(
-        f"Nearest in {info.name}",
-        ("rank", "score", "image", "caption"),
-        [(n.rank, n.score, n.image, n.caption) for n in neighbours],
-    )
-
-
-def _why_nothing(min_score: float | None) -> str:
-    if min_score is not None:
-        return f"no known image that matches scores {min_score:g} or more"
-    return "no known image matches the conditions"

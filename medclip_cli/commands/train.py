@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from medclip_cli.commands import train_confidence
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
@@ -192,3 +193,6 @@ def _show(trained: TrainedModel) -> None:
         f"Model {trained.path} ({trained.fingerprint}), {trained.seconds:.0f} s. "
         f"Next: medclip index CORPUS --model {trained.path}"
     )
+
+
+app.command(epilog=train_confidence.EXAMPLE)(train_confidence.confidence)

@@ -84,8 +84,8 @@ def test_a_method_is_judged_on_the_answers_whose_truth_is_known():
 
 
 def test_too_few_answers_give_no_confidence():
-    features, right, _ = drawn_answers(10)
-    assert judge_method({}, features, right.tolist(), ["a"] * 10).platt is None
+    features, right, _ = drawn_answers(9)
+    assert judge_method({}, features, right.tolist(), ["a"] * 9).platt is None
 
 
 def test_the_file_holds_everything():

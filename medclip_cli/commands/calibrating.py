@@ -1,0 +1,133 @@
+"""Measures a model's caption methods on the validation split: which one wins, how sure an answer may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medclip_cli.errors import CorpusError
+from medclip_cli.records import CaptionedImage, Neighbour
+
+if TYPE_CHECKING:
+    from medclip_cli.captioning.calibration import Calibration, MethodRecord
+    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.engines import Model, Vectors
+
+METHODS = ("nearest", "consensus")
+Advance = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Validation images with the neighbours that the training split gives them.
+
+    Attributes:
+        rows: the images.
+        neighbours: of each, nearest first, none of its own patient, case or article.
+    """
+
+    rows: list[CaptionedImage]
+    neighbours: list[list[Neighbour]]
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be measured on.
+
+        Raises:
+            CorpusError: there are no images, or one has no neighbours.
+        """
+        if not self.rows or not all(self.neighbours):
+            raise CorpusError("confidence is measured on val images beside train images of other groups")
+
+
+def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) -> Calibration:
+    """Answer the validation images from the training images, and measure how that went.
+
+    Args:
+        corpus: that the model was trained on.
+        model: its encoders.
+        on_image: called for each image read.
+
+    Raises:
+        CorpusError: the corpus lacks readable training or validation images.
+    """
+    from medclip_cli.captioning.calibration import Calibration, domain_floor
+    from medclip_cli.captioning.consensus import NEIGHBOURS
+
+    examples = find_neighbours(corpus, model, NEIGHBOURS, on_image)
+    return Calibration(
+        neighbours=NEIGHBOURS,
+        domain_floor=domain_floor([found[-1].score for found in examples.neighbours]),
+        methods={method: judge(method, examples) for method in METHODS},
+        corpus=corpus.name,
+    )
+
+
+def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance) -> Examples:
+    """Find the nearest training images of each validation image, those of its own group left out.
+
+    Raises:
+        CorpusError: the corpus lacks readable training or validation images.
+    """
+    known, known_vectors = _embed(corpus, corpus.split("train"), model, on_image)
+    asked, asked_vectors = _embed(corpus, corpus.split("val"), model, on_image)
+    groups = np.array([row.group for row in known], dtype=object)
+    found = []
+    for row, vector in zip(asked, asked_vectors, strict=True):
+        similarity = known_vectors @ vector
+        similarity[(groups == row.group) & (groups != "")] = -np.inf
+        order = np.argsort(-similarity, kind="stable")[:count]
+        found.append(
+            [
+                _neighbour(rank, known[place], float(similarity[place]), corpus.name)
+                for rank, place in enumerate(order, start=1)
+                if similarity[place] > -np.inf
+            ]
+        )
+    return Examples(asked, found)
+
+
+def _embed(
+    corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image: Advance
+) -> tuple[list[CaptionedImage], list[Vectors]]:
+    readable, vectors = [], []
+    for embedded in model.embed_files(corpus.image_path(row) for row in rows):
+        if embedded.vector is not None:
+            readable.append(rows[embedded.index])
+            vectors.append(embedded.vector)
+        on_image()
+    return readable, vectors
+
+
+def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Neighbour:
+    from medclip_cli.captioning.votes import VOTED_FIELDS
+
+    fields = {name: getattr(row, name) for name in VOTED_FIELDS if getattr(row, name)}
+    return Neighbour(rank, score, row.id, row.caption, row.image, corpus, row.group, fields)
+
+
+def judge(method: str, examples: Examples) -> MethodRecord:
+    """Answer by one method, score the captions, and fit its confidence."""
+    from medclip_cli.captioning.calibration import judge_method
+    from medclip_cli.captioning.confidence import features_of
+    from medclip_cli.commands.answering import choose
+    from medclip_cli.scoring.captions import score_captions
+
+    captions, features, right = [], [], []
+    for row, neighbours in zip(examples.rows, examples.neighbours, strict=True):
+        chosen, support, votes = choose(method, neighbours)
+        captions.append(neighbours[chosen].caption)
+        features.append(features_of([n.score for n in neighbours], votes, support))
+        right.append(is_right(row, neighbours[chosen].fields))
+    scores = score_captions(captions, [row.captions for row in examples.rows]).corpus
+    return judge_method(scores, np.stack(features), right, [row.group for row in examples.rows])
+
+
+def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
+    """Whether an answer's modality, view and region are the true ones; None where none of them is known."""
+    from medclip_cli.captioning.votes import JUDGED_FIELDS
+
+    known = {name: getattr(truth, name) for name in JUDGED_FIELDS if getattr(truth, name)}
+    return all(fields.get(name) == value for name, value in known.items()) if known else None

@@ -1,0 +1,104 @@
+"""How `medclip caption` shows an answer: a line and a table for people, a JSON line for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medclip_cli.commands import asking
+from medclip_cli.rendering import console, json_output, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.captioning.votes import Vote
+    from medclip_cli.commands.answering import Answer
+    from medclip_cli.records import Neighbour
+    from medclip_cli.vector_index.base import CollectionInfo
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOutput:
+    """Writes answers as they come.
+
+    Attributes:
+        info: of the collection that answers.
+        as_json: a JSON line for each image.
+        show_fields: with what the neighbours say of each field.
+        references: true captions, to score each answer with.
+    """
+
+    info: CollectionInfo
+    as_json: bool
+    show_fields: bool = False
+    references: tuple[str, ...] = ()
+
+    def failure(self, path: str, error: str) -> None:
+        """Say that an image has no answer because it cannot be read."""
+        if self.as_json:
+            json_output.write_line({"image": path, "caption": None, "error": error})
+        console.warn(f"{path}: {error}")
+
+    def answer(self, path: str, answer: Answer, neighbours: Sequence[Neighbour]) -> None:
+        """Show one answer with the neighbours it was made of."""
+        scores = reference_scores(answer.caption, self.references) if self.references else None
+        if self.as_json:
+            json_output.write_line(self._record(path, answer, neighbours, scores))
+            return
+        sure = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
+        console.out(f"{path}: {answer.caption or answer.reason}{sure}")
+        if neighbours:
+            tables.show(
+                f"Nearest in {self.info.name}",
+                ("rank", "score", "image", "caption"),
+                [(n.rank, n.score, n.image, n.caption) for n in neighbours],
+            )
+        if self.show_fields:
+            tables.show("What they say", ("field", "value", "share", "others"), _vote_rows(answer.votes))
+        if scores is not None:
+            tables.show("Beside the reference", tuple(scores), [tuple(scores.values())])
+
+    def _record(
+        self,
+        path: str,
+        answer: Answer,
+        neighbours: Sequence[Neighbour],
+        scores: dict[str, float] | None,
+    ) -> dict[str, object]:
+        record: dict[str, object] = {
+            "image": path,
+            "caption": answer.caption,
+            "method": answer.method,
+            "score": answer.score,
+            "confidence": answer.confidence,
+        }
+        if answer.reason is not None:
+            record["reason"] = answer.reason
+        if self.show_fields:
+            record["fields"] = {
+                name: {"value": vote.value, "share": vote.share, "shares": dict(vote.shares)}
+                for name, vote in answer.votes.items()
+            }
+        if scores is not None:
+            record["reference_scores"] = scores
+        record["neighbours"] = [asking.neighbour_record(neighbour, self.info) for neighbour in neighbours]
+        record["model"] = self.info.model_name
+        record["collection"] = self.info.name
+        return record
+
+
+def reference_scores(caption: str | None, references: Sequence[str]) -> dict[str, float]:
+    """Score one caption against its references; no caption scores 0.
+
+    CIDEr is left out: it weighs words by how rare they are among many references, and here is one image.
+    """
+    from medclip_cli.scoring.captions import score_captions
+
+    scores = score_captions([caption or ""], [list(references)]).corpus
+    return {name: value for name, value in scores.items() if name != "cider"}
+
+
+def _vote_rows(votes: dict[str, Vote]) -> list[tuple[tables.Cell, ...]]:
+    return [
+        (name, vote.value, vote.share, ", ".join(f"{value} {share:.2f}" for value, share in vote.shares[1:4]))
+        for name, vote in votes.items()
+    ]

@@ -1,0 +1,74 @@
+"""`medclip train confidence`: how sure a model's captions may be, measured on its validation images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.rendering import console, json_output, progress, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.captioning.calibration import Calibration
+
+EXAMPLE = "Example: medclip train confidence work/medpix --model work/model"
+SHOWN = ("bleu1", "bleu4", "rouge_l", "cider")
+
+
+def confidence(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus the model was trained on.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add it to.")],
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Measure on the val split which caption method wins and how often its answers are right.
+
+    What comes out is kept in the model folder: medclip caption reads it for --method auto, for the confidence
+    of each answer, and to tell a scan from what is none.
+    """
+    from medclip_cli.captioning.calibration import FILE_NAME
+    from medclip_cli.commands.calibrating import calibrate
+    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.engines import open_model
+
+    opened, asked = open_corpus(corpus), open_model(model)
+    images = len(opened.split("train")) + len(opened.split("val"))
+    with progress.track("Reading", total=images) as bar:
+        measured = calibrate(opened, asked, bar.advance)
+    asked.add_files({FILE_NAME: measured.to_json().encode("utf-8")})
+    if as_json:
+        json_output.write(_as_json(measured))
+    else:
+        _show(measured)
+    console.note(f"Model {model} answers with {measured.best_method} from now on, unless told otherwise.")
+
+
+def _as_json(measured: Calibration) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {"best_method": measured.best_method, **asdict(measured)}
+
+
+def _show(measured: Calibration) -> None:
+    tables.show(
+        f"Captions of the val split of {measured.corpus}",
+        ("method", *SHOWN, "fields right", "answers"),
+        [
+            (name, *(record.scores[score] for score in SHOWN), record.right, record.answers)
+            for name, record in measured.methods.items()
+        ],
+    )
+    console.out("")
+    tables.show(
+        "Confidence promised and kept",
+        ("method", "from", "to", "answers", "mean confidence", "right"),
+        [
+            (name, row.low, row.high, row.answers, row.confidence, row.right)
+            for name, record in measured.methods.items()
+            for row in record.reliability
+        ],
+    )

@@ -1,0 +1,129 @@
+"""`medclip train confidence` and what `medclip caption` makes of it, as processes of their own."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medclip_cli.engines import open_model
+
+
+@pytest.fixture(scope="module")
+def calibrated(road, tmp_path_factory):
+    """A copy of the model whose confidence was measured, with a collection of its own."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    model, home = folder / "model", folder / "home"
+    shutil.copytree(road.model, model)
+    measured = road.medclip("train", "confidence", road.corpus, "--model", model, "--json")
+    assert measured.code == 0, measured.err
+    done = road.medclip("index", road.corpus, "--model", model, "--collection", "phantoms", home=home)
+    assert done.code == 0, done.err
+
+    def caption(*arguments, **more):
+        return road.medclip("caption", *arguments, home=home, **more)
+
+    caption.measured, caption.model = measured.answer, model
+    return caption
+
+
+def test_confidence_measures_every_method_and_names_the_best(calibrated):
+    measured = calibrated.measured
+    assert set(measured["methods"]) == {"nearest", "consensus"}
+    best = max(measured["methods"], key=lambda name: measured["methods"][name]["scores"]["cider"])
+    assert measured["best_method"] == best
+    assert -1 < measured["domain_floor"] < 1
+
+
+def test_measuring_leaves_the_model_valid_and_its_fingerprint_alone(road, calibrated):
+    collection = road.medclip("caption", road.scan, "--model", calibrated.model, "--json")
+    assert collection.code == 0, collection.err
+
+
+def test_auto_answers_with_what_won(road, calibrated):
+    (record,) = calibrated(road.scan, "--json").records
+    assert record["method"] == calibrated.measured["best_method"]
+    assert 0 < record["confidence"] < 1
+
+
+def test_consensus_answers_with_a_neighbours_caption(road, calibrated):
+    (record,) = calibrated(road.scan, "--method", "consensus", "-k", "20", "--json").records
+    assert record["method"] == "consensus"
+    assert record["caption"] in [neighbour["caption"] for neighbour in record["neighbours"]]
+
+
+def test_a_model_that_was_not_measured_answers_with_the_nearest(road):
+    (record,) = road.medclip("caption", road.scan, "--json").records
+    assert (record["method"], record["confidence"]) == ("nearest", None)
+
+
+def test_min_confidence_without_a_measure_is_wrong_usage(road):
+    done = road.medclip("caption", road.scan, "--min-confidence", "0.5")
+    assert done.code == 2
+    assert "medclip train confidence" in done.err
+
+
+def test_an_answer_that_is_not_sure_enough_is_none(road, calibrated):
+    (record,) = calibrated(road.scan, "--min-confidence", "1", "--json").records
+    assert record["caption"] is None
+    assert "no reliable match: confidence" in record["reason"]
+    assert record["neighbours"]
+
+
+def test_what_is_far_from_everything_gets_no_caption(road, calibrated, tmp_path):
+    """A floor that nothing reaches stands in for an image that is like nothing: the model saw two epochs."""
+    copy = tmp_path / "model"
+    shutil.copytree(calibrated.model, copy)
+    content = json.loads((copy / "captioning.json").read_text(encoding="utf-8")) | {"domain_floor": 1.1}
+    open_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
+    (record,) = calibrated(road.scan, "--model", copy, "--json").records
+    assert record["caption"] is None
+    assert record["reason"].startswith("no reliable match: the image is further")
+
+
+def test_fields_are_voted_on_in_json_and_in_the_table(road, calibrated):
+    (record,) = calibrated(road.scan, "--fields", "--json").records
+    vote = record["fields"]["modality"]
+    assert vote["share"] == pytest.approx(vote["shares"][vote["value"]])
+    assert sum(vote["shares"].values()) == pytest.approx(1)
+    assert "modality" in calibrated(road.scan, "--fields").out
+    assert "fields" not in calibrated(road.scan, "--json").records[0]
+
+
+def test_a_reference_scores_the_answer(road, calibrated):
+    (plain,) = calibrated(road.scan, "--json").records
+    (record,) = calibrated(road.scan, "--reference", plain["caption"], "--json").records
+    assert record["reference_scores"]["bleu4"] == pytest.approx(1)
+    assert record["reference_scores"]["rouge_l"] == pytest.approx(1)
+    (other,) = calibrated(road.scan, "--reference", "zebra", "--json").records
+    assert other["reference_scores"]["bleu1"] == pytest.approx(0, abs=1e-6)
+
+
+def test_filters_do_not_make_a_scan_a_stranger(road, calibrated):
+    (record,) = calibrated(road.scan, "--where", "modality=MR", "--json").records
+    assert record["caption"] is not None
+    assert {neighbour["fields"]["modality"] for neighbour in record["neighbours"]} == {"MR"}
+
+
+def test_a_damaged_measure_is_one_line(road, calibrated, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(calibrated.model, copy)
+    with (copy / "captioning.json").open("r+b") as file:
+        file.write(b"x")
+    done = calibrated(road.scan, "--model", copy)
+    assert done.code == 1
+    assert "captioning.json" in done.err
+
+
+def test_confidence_needs_validation_images(road, tmp_path):
+    rng = np.random.default_rng(0)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(rng.integers(0, 255, (48, 48), dtype=np.uint8)).save(raw / f"{name}.png")
+    (raw / "captions.csv").write_text("image,caption,split\na.png,one,train\nb.png,two,train\n")
+    assert road.medclip("clean", "folder", raw, "--out", tmp_path / "corpus").code == 0
+    done = road.medclip("train", "confidence", tmp_path / "corpus", "--model", road.model)
+    assert done.code == 1
+    assert "val images" in done.err
