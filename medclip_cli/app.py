@@ -122,6 +122,11 @@ def _one_line_errors() -> Iterator[None]:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1, error)
     except MemoryError as error:
         _fail("out of memory: use a smaller --batch-size, or close other programs", 1, error)
+    except Exception as error:
+        if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+            raise  # typer's own way of ending a command
+        # The message of an error nobody foresaw may hold a patient's words: only its kind is shown.
+        _fail(f"unexpected {type(error).__name__}, a fault of medclip: --debug shows where", 1, error)
 
 
 def _fail(message: str, exit_code: int, error: BaseException) -> None:

@@ -102,3 +102,14 @@ def test_a_full_disk_is_one_line(monkeypatch):
 def test_python_m_runs_the_same_program(road):
     assert road.medclip("--version").out == f"medclip {__version__}\n"
     assert sys.executable  # the fixture runs `python -m medclip_cli`
+
+
+def test_an_error_nobody_foresaw_shows_its_kind_but_no_patient_words(monkeypatch):
+    def broken(*_):
+        raise ValueError("a caption about somebody")
+
+    monkeypatch.setattr("medclip_cli.commands.doctor.examine", broken)
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert result.stderr == "medclip: unexpected ValueError, a fault of medclip: --debug shows where\n"
+    assert isinstance(runner.invoke(app, ["doctor", "--debug"]).exception, ValueError)
