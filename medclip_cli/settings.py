@@ -44,6 +44,8 @@ class Settings:
 
 
 def _folder(value: object) -> Path:
+    if isinstance(value, Path):
+        return value
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a path in quotes")
     return Path(value).expanduser()
@@ -73,10 +75,16 @@ _READERS: dict[str, Callable[[object], Any]] = {
 }
 
 
-def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-    """Read the settings from the environment and the two settings files.
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Read the settings from the flags, the environment and the two settings files.
 
     Args:
+        flags: what the command line said, by setting; None where it said nothing.
         environ: the environment; the process's own by default.
         folder: where ``medclip.toml`` is looked for; the working folder by default.
 
@@ -97,6 +105,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
         (_read_file(user_file), str(user_file)),
         (_read_file(project_file), str(project_file)),
         (_read_environment(environ), "environment"),
+        ({key: value for key, value in (flags or {}).items() if value is not None}, "flag"),
     ):
         for key, value in layer.items():
             values[key] = _read_value(key, value, origin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medclip_cli.records import Neighbour
 
@@ -18,17 +18,17 @@ DISCLAIMER = "medclip is a research tool, not a medical device."
 
 
 @contextmanager
-def open_collection(settings: Settings, name: str | None) -> Iterator[VectorIndex]:
-    """Open the collection named by the flag, else by the settings, else the only one there is."""
+def open_collection(settings: Settings) -> Iterator[VectorIndex]:
+    """Open the collection of the settings; where none of them names one, the only one there is."""
     from medclip_cli.vector_index import edge
 
-    chosen = name or settings.collection
-    if name is None and settings.origins["collection"] == "default":
+    name = settings.collection
+    if settings.origins["collection"] == "default":
         existing = edge.list_collections(settings.home)
         if len(existing) == 1:
-            chosen = existing[0].name
+            name = existing[0].name
     with edge.open_collection(
-        settings.home, chosen, lock_timeout_seconds=settings.lock_timeout_seconds
+        settings.home, name, lock_timeout_seconds=settings.lock_timeout_seconds
     ) as collection:
         yield collection
 
@@ -47,7 +47,7 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     return model
 
 
-def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, object]:
+def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, Any]:
     """Return a neighbour as it appears in JSON; ``path`` is where its image lies on this machine."""
     source = info.corpora.get(neighbour.corpus)
     return {

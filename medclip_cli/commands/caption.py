@@ -12,6 +12,7 @@ from medclip_cli.commands.options import (
     Debug,
     FilesFrom,
     JsonOutput,
+    LockTimeout,
     MinScore,
     ModelPath,
     NulSeparated,
@@ -76,6 +77,7 @@ def caption(
     min_score: MinScore = None,
     collection: CollectionName = None,
     model: ModelPath = None,
+    lock_timeout: LockTimeout = None,
     files_from: FilesFrom = None,
     nul_separated: NulSeparated = False,
     from_stdin: StdinImage = False,
@@ -90,7 +92,7 @@ def caption(
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
-    settings = load_settings()
+    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
     conditions = tuple(parse_condition(text) for text in where or ())
     sources: Iterable[Path | BinaryIO] = (
         [inputs.stdin_image()]
@@ -98,8 +100,8 @@ def caption(
         else inputs.expand_images(images or [], files_from, nul_separated=nul_separated)
     )
     failed = answered = 0
-    with asking.open_collection(settings, collection) as index:
-        encoder = asking.open_matching_model(index.info, model or settings.model)
+    with asking.open_collection(settings) as index:
+        encoder = asking.open_matching_model(index.info, settings.model)
         asked = Asked(make_answerer(encoder, method, min_confidence), conditions, top, min_score)
         output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()))
         for embedded in encoder.embed_files(sources, BATCH_SIZE):

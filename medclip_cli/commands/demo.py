@@ -92,7 +92,7 @@ def _show_captions(images: list[tuple[Path, CaptionedImage]]) -> None:
     from medclip_cli.vector_index.base import Query
 
     rows = []
-    with asking.open_collection(load_settings(), COLLECTION) as index:
+    with asking.open_collection(load_settings({"collection": COLLECTION})) as index:
         encoder = asking.open_matching_model(index.info, None)
         for embedded, (_, truth) in zip(encoder.embed_files(path for path, _ in images), images, strict=True):
             (found,) = index.query([Query(image_vector=embedded.vector, top=1)])

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.commands import asking
-from medclip_cli.commands.options import CollectionName, Debug, JsonOutput, ModelPath, Quiet, Verbose
+from medclip_cli.commands.options import (
+    CollectionName,
+    Debug,
+    JsonOutput,
+    LockTimeout,
+    ModelPath,
+    Quiet,
+    Verbose,
+)
 from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ def evaluate(
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="The split to judge.")] = "val",
     collection: CollectionName = None,
     model: ModelPath = None,
+    lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -44,9 +53,10 @@ def evaluate(
     from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.settings import load_settings
 
-    settings, opened = load_settings(), open_corpus(corpus)
-    with asking.open_collection(settings, collection) as index:
-        encoder = asking.open_matching_model(index.info, model or settings.model)
+    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
+    opened = open_corpus(corpus)
+    with asking.open_collection(settings) as index:
+        encoder = asking.open_matching_model(index.info, settings.model)
         with progress.track(f"Judging {split}", total=len(opened.split(split))) as bar:
             result = evaluation.evaluate_split(opened, index, encoder, split, bar.advance)
         answer = evaluation.as_json(result, opened, index)

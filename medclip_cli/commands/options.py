@@ -90,6 +90,16 @@ MinScore = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
 ]
+LockTimeout = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--lock-timeout",
+        min=0,
+        metavar="SECONDS",
+        help="How long to wait for a collection that is busy. [default: 10]",
+        rich_help_panel=_ASKING,
+    ),
+]
 FilesFrom = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

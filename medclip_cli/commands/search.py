@@ -1,9 +1,9 @@
-"""`medclip search`: images by words, or by an example image."""
+"""`medclip search`: images by words, by example images, or by both."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -12,6 +12,7 @@ from medclip_cli.commands.options import (
     CollectionName,
     Debug,
     JsonOutput,
+    LockTimeout,
     MinScore,
     ModelPath,
     Quiet,
@@ -19,71 +20,110 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
-from medclip_cli.errors import MedclipError, UsageError
 from medclip_cli.rendering import console, json_output, tables
 
-if TYPE_CHECKING:
-    from medclip_cli.vector_index.base import CollectionInfo, Query
-
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
-Mode = Literal["hybrid", "dense", "words"]
+_RANKING = "Ranking"
+_LIKE = "Example images"
 
 
 def search(
     words: Annotated[Optional[str], typer.Argument(metavar="TEXT", help="What to look for.")] = None,  # noqa: UP045
-    image: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--image", "-i", metavar="FILE", help="Look for images like this one."),
-    ] = None,
-    mode: Annotated[
-        Mode,
+    images: Annotated[
+        Optional[list[Path]],  # noqa: UP045
         typer.Option(
-            help="dense: by meaning; words: by the words of the captions; hybrid: both, fused by rank."
+            "--image",
+            "-i",
+            metavar="FILE",
+            help="Look for images like this one. Repeatable.",
+            rich_help_panel=_LIKE,
+        ),
+    ] = None,
+    unlike: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--not-image",
+            metavar="FILE",
+            help="... and unlike this one. Repeatable.",
+            rich_help_panel=_LIKE,
+        ),
+    ] = None,
+    combine: Annotated[
+        Literal["mean", "rrf"],
+        typer.Option(
+            help="Several examples: look near their mean, or fuse a ranking of each.", rich_help_panel=_LIKE
+        ),
+    ] = "mean",
+    mode: Annotated[
+        Literal["hybrid", "dense", "words"],
+        typer.Option(
+            help="dense: by meaning; words: by the words of the captions; hybrid: both, fused by rank.",
+            rich_help_panel=_RANKING,
         ),
     ] = "hybrid",
+    fusion: Annotated[
+        Literal["rrf", "dbsf"],
+        typer.Option(help="Fuse by reciprocal rank or by normalised score.", rich_help_panel=_RANKING),
+    ] = "rrf",
+    diverse: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            max=1,
+            help="Prefer answers unlike each other: 0 not at all, 1 above all.",
+            rich_help_panel=_RANKING,
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare with every vector; slower.", rich_help_panel=_RANKING),
+    ] = False,
+    exclude_groups: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--exclude-group",
+            metavar="GROUP",
+            help="Leave out this patient or case. Repeatable.",
+            rich_help_panel="Asking",
+        ),
+    ] = None,
     top: Top = 10,
     where: Where = None,
     min_score: MinScore = None,
     collection: CollectionName = None,
     model: ModelPath = None,
+    lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Find known images by words, by an example image, or by both."""
+    """Find known images by words, by example images, or by both."""
+    from medclip_cli.commands.example_vectors import with_vectors
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query, parse_condition
 
-    if not (words and words.strip()) and image is None:
-        raise UsageError("nothing to look for: give words, or --image FILE")
-    settings = load_settings()
-    conditions = tuple(parse_condition(text) for text in where or ())
-    with asking.open_collection(settings, collection) as index:
-        query = Query(mode=mode, words=words, top=top, where=conditions, min_score=min_score)
-        query = _with_vectors(query, image, index.info, model or settings.model)
+    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
+    query = Query(
+        mode=mode,
+        words=words,
+        top=top,
+        where=tuple(parse_condition(text) for text in where or ()),
+        min_score=min_score,
+        exclude_groups=frozenset(exclude_groups or ()),
+        exact=exact,
+        fusion=fusion,
+        diversity=diverse,
+    )
+    with asking.open_collection(settings) as index:
+        query = with_vectors(query, images or [], unlike or [], combine, index.info, settings.model)
         found = [asking.neighbour_record(hit, index.info) for hit in index.query([query])[0]]
+        name = index.info.name
     if as_json:
         json_output.write(found)
         return
-    tables.show(
-        f"{collection or index.info.name}: {words or image}",
-        ("rank", "score", "image", "caption"),
-        [(hit["rank"], hit["score"], hit["image"], hit["caption"]) for hit in found],  # type: ignore[misc]
-    )
+    rows: list[tuple[tables.Cell, ...]] = [
+        (hit["rank"], hit["score"], hit["image"], hit["caption"]) for hit in found
+    ]
+    tables.show(f"Found in {name}", ("rank", "score", "image", "caption"), rows)
     console.note(asking.DISCLAIMER if found else "Nothing matches: loosen --where or --min-score.")
-
-
-def _with_vectors(query: Query, image: Path | None, info: CollectionInfo, model_path: Path | None) -> Query:
-    """Embed what the mode needs; searching by words alone needs no model at all."""
-    from dataclasses import replace
-
-    if image is None and query.mode == "words":
-        return query
-    encoder = asking.open_matching_model(info, model_path)
-    if image is None:
-        return replace(query, text_vector=encoder.embed_texts([query.words or ""])[0])
-    (embedded,) = encoder.embed_files([image], batch_size=1)
-    if embedded.vector is None:
-        raise MedclipError(f"{image}: {embedded.error}")
-    return replace(query, image_vector=embedded.vector)

@@ -1,15 +1,19 @@
 """The whole road, walked by one process after the other on drawn data."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.test_architecture import TORCH_FREE
 
 
 def test_the_corpus_counts_every_row(road):
-    report = __import__("json").loads((road.corpus / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((road.corpus / "report.json").read_text(encoding="utf-8"))
     assert report["read"] == report["kept"] + sum(report["rejected"].values()) == 180
 
 
@@ -131,8 +135,6 @@ def test_an_unknown_preset_names_those_there_are(road, tmp_path):
 
 
 def test_an_altered_model_is_refused(road, tmp_path):
-    import shutil
-
     copy = tmp_path / "model"
     shutil.copytree(road.model, copy)
     graph = copy / "image.onnx"
@@ -153,8 +155,6 @@ def test_doctor_finds_everything_well(road):
 
 
 def test_doctor_names_a_model_that_is_gone(road, tmp_path):
-    import shutil
-
     home = tmp_path / "home"
     model = tmp_path / "model"
     shutil.copytree(road.model, model)
@@ -190,8 +190,6 @@ def test_asking_never_imports_torch(road, arguments):
         "try:\n    app()\nexcept SystemExit as end:\n    assert end.code in (0, None), end.code\n"
         f"print(*(m for m in {TORCH_FREE!r} if m in sys.modules), file=sys.stderr)"
     )
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", probe],
         capture_output=True,
@@ -200,3 +198,28 @@ def test_asking_never_imports_torch(road, arguments):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1:] in ([], [""]), done.stderr
+
+
+def test_search_by_several_examples_and_away_from_one(road):
+    images = sorted((road.raw / "images").glob("*.png"))
+    like = ("--image", images[0], "--image", images[2])
+    mean = road.medclip("search", *like, "-k", "5", "--json").answer
+    fused = road.medclip("search", *like, "--combine", "rrf", "-k", "5", "--json").answer
+    away = road.medclip("search", *like, "--not-image", images[4], "-k", "5", "--json").answer
+    assert len(mean) == len(fused) == len(away) == 5
+    assert [hit["score"] for hit in away] != [hit["score"] for hit in mean]
+    cancelled = road.medclip("search", "--image", images[0], "--not-image", images[0], "--json")
+    assert cancelled.code in (0, 2)
+
+
+def test_a_patient_can_be_left_out(road):
+    best = road.medclip("search", "--image", road.scan, "-k", "1", "--json").answer[0]
+    row = best["id"]
+    corpus = pq.read_table(road.corpus / "corpus.parquet").to_pylist()
+    group = next(record["group"] for record in corpus if record["id"] == row)
+    others = road.medclip(
+        "search", "--image", road.scan, "-k", "20", "--exclude-group", group, "--json"
+    ).answer
+    members = {record["id"] for record in corpus if record["group"] == group}
+    assert others
+    assert not members & {hit["id"] for hit in others}

@@ -17,9 +17,9 @@ def write(tmp_path):
     return write
 
 
-def load(tmp_path, **environ):
+def load(tmp_path, flags=None, **environ):
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path), **environ}
-    return load_settings(environ, tmp_path)
+    return load_settings(flags, environ=environ, folder=tmp_path)
 
 
 def test_defaults_follow_the_xdg_folders(tmp_path):
@@ -38,6 +38,12 @@ def test_environment_beats_project_file_beats_user_file(tmp_path, write):
     assert (settings.collection, settings.origins["collection"]) == ("project", str(project))
     assert (settings.lock_timeout_seconds, settings.origins["lock_timeout_seconds"]) == (3.0, str(user))
     assert (settings.model, settings.origins["model"]) == (Path("elsewhere"), "MEDCLIP_MODEL")
+
+
+def test_a_flag_beats_everything_and_no_flag_says_nothing(tmp_path):
+    settings = load(tmp_path, {"collection": "mine", "model": None}, MEDCLIP_COLLECTION="theirs")
+    assert (settings.collection, settings.origins["collection"]) == ("mine", "flag")
+    assert (settings.model, settings.origins["model"]) == (None, "default")
 
 
 @pytest.mark.parametrize(
