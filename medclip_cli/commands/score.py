@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
+from medclip_cli.commands.judging_options import Meteor, Resamples, Seed
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet
-from medclip_cli.errors import ScoringError, UsageError
+from medclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from medclip_cli.scoring.captions import CaptionScores
-    from medclip_cli.scoring.predictions import Predictions
+    from medclip_cli.commands.scoring_run import ScoringRun
 
 EXAMPLE = (
-    "Examples:\n\n"
-    "  medclip score predictions.jsonl --json\n\n"
-    "  my-captioner scans/ | medclip score - --per-item items.jsonl"
+    "Examples: medclip score predictions.jsonl --json, or: "
+    "medclip score coco_results.json --references captions_val.json --against other_results.json"
 )
 
 _SOME_UNMATCHED = 3
@@ -32,51 +30,75 @@ def score(
         str,
         typer.Argument(
             metavar="PREDICTIONS",
-            help="JSON Lines, JSON or CSV with id, prediction and references; '-' reads standard input.",
+            help="JSON Lines, CSV or COCO results with id, prediction and references; '-' reads stdin.",
         ),
     ],
-    tokenize: Annotated[
-        str,
-        typer.Option(
-            help="ptb: COCO's, comparable with papers. none: already tokens, cut at blanks. 13a: sacrebleu's."
-        ),
-    ] = "ptb",
-    per_item: Annotated[
+    references: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Option(metavar="FILE", help="References by id: COCO annotations, JSON Lines or CSV."),
+    ] = None,
+    against: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Another system's predictions of the same ids: test the difference."
+        ),
+    ] = None,
+    tokenize: Annotated[
+        Literal["ptb", "none", "13a"],
+        typer.Option(help="ptb: as COCO does. none: tokens already, cut at blanks. 13a: sacrebleu's."),
+    ] = "ptb",
+    meteor: Meteor = None,
+    scorer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Also run a scorer that an installed package offers. Repeatable."),
+    ] = None,
+    clinical: Annotated[
+        bool, typer.Option("--clinical", help="Also score fields and findings that the captions name.")
+    ] = False,
+    findings: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Findings to look for, one 'name: synonym, synonym' a line."),
+    ] = None,
+    per_item: Annotated[
+        Optional[Path],  # noqa: UP045
         typer.Option(metavar="FILE", help="Write the id and the scores of each item here, as JSON Lines."),
     ] = None,
-    resamples: Annotated[
-        int,
-        typer.Option(
-            min=0, max=100_000, help="Bootstrap resamples for the 95 % intervals; 0 leaves them out."
-        ),
-    ] = 1_000,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+    resamples: Resamples = 1_000,
+    seed: Seed = 0,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Score captions from any system with the numbers of COCO caption evaluation: BLEU, ROUGE-L, CIDEr."""
-    from medclip_cli.rendering import json_output
-    from medclip_cli.scoring.bootstrap import confidence_intervals
-    from medclip_cli.scoring.captions import score_captions
-    from medclip_cli.scoring.predictions import parse_predictions
+    """Score captions of any system as COCO caption evaluation does: BLEU, ROUGE-L, METEOR, CIDEr.
 
-    given = parse_predictions(*_read(predictions))
-    items = given.items
-    scores = score_captions(
-        [item.prediction for item in items], [item.references for item in items], tokenize=tokenize
+    Intervals are 95 % bootstrap intervals over the items. Exit code 3: some items had no counterpart.
+    """
+    from medclip_cli.commands import scoring_run
+    from medclip_cli.rendering import json_output
+
+    request = scoring_run.Request(
+        tokenize=tokenize,
+        meteor=meteor,
+        scorers=tuple(scorer or ()),
+        clinical=clinical or findings is not None,
+        findings=_read(str(findings)) if findings else None,
+        resamples=resamples,
+        seed=seed,
     )
-    intervals = confidence_intervals(scores, resamples=resamples, seed=seed) if resamples else {}
+    run = scoring_run.run(
+        _read(predictions),
+        _read(str(references)) if references else None,
+        _read(str(against)) if against else None,
+        request,
+    )
     if per_item is not None:
-        _write_items(per_item, given, scores)
-    report = _report(given, scores, intervals)
+        scoring_run.write_items(per_item, run)
     if as_json:
-        json_output.write(report)
+        json_output.write(scoring_run.as_json(run))
     else:
-        _show(scores, intervals)
-    _tell(report)
-    if given.unmatched:
+        _show(run)
+    _tell(run)
+    if run.given.unmatched or run.given.missing:
         raise typer.Exit(_SOME_UNMATCHED)
 
 
@@ -85,58 +107,60 @@ def _read(source: str) -> tuple[bytes, str]:
         return sys.stdin.buffer.read(), "standard input"
     path = Path(source)
     if not path.is_file():
-        raise UsageError(f"{source}: no such file; give a file of predictions, or '-' for standard input")
+        raise UsageError(f"{source}: no such file; give a file, or '-' for predictions on standard input")
     return path.read_bytes(), path.name
 
 
-def _report(
-    given: Predictions, scores: CaptionScores, intervals: dict[str, tuple[float, float]]
-) -> dict[str, Any]:
-    return {
-        "n": len(scores),
-        "scores": scores.corpus,
-        "intervals": intervals,
-        "variants": dict(scores.variants),
-        "unmatched": list(given.unmatched),
-        "empty_predictions": given.empty,
-    }
-
-
-def _show(scores: CaptionScores, intervals: dict[str, tuple[float, float]]) -> None:
-    from medclip_cli.rendering import tables
+def _show(run: ScoringRun) -> None:
+    from medclip_cli.rendering import console, tables
 
     rows = [
-        (name, value, *intervals.get(name, (None, None)), scores.variant_of(name))
-        for name, value in scores.corpus.items()
+        (name, value, *run.intervals.get(name, (None, None)), run.scores.variant_of(name))
+        for name, value in run.scores.corpus.items()
     ]
-    tables.show(f"{len(scores)} captions", ("score", "value", "2.5 %", "97.5 %", "variant"), rows)
+    tables.show(f"{len(run.scores)} captions", ("score", "value", "2.5 %", "97.5 %", "variant"), rows)
+    if run.against is not None:
+        console.out("")
+        differences = [
+            (name, run.against.scores.corpus[name], found.value, *found.interval, found.p_value)
+            for name, found in run.against.differences.items()
+        ]
+        columns = ("score", run.against.name, "difference", "2.5 %", "97.5 %", "p")
+        tables.show(f"Compared with {run.against.name}", columns, differences)
+    if run.clinical is not None:
+        console.out("")
+        _show_clinical(run.clinical.to_json())
 
 
-def _tell(report: dict[str, Any]) -> None:
-    """Say what a number alone would hide: empty predictions, items that could not be scored."""
+def _show_clinical(clinical: dict[str, Any]) -> None:
+    from medclip_cli.rendering import console, tables
+
+    fields, findings = clinical["fields"], clinical["findings"]
+    if fields:
+        rows = [(name, found["agreement"], found["n"]) for name, found in fields.items()]
+        tables.show("Fields", ("field", "agreement", "n"), rows)
+        console.out("")
+    names = ("precision", "recall", "f1")
+    labels = [
+        (label, *(values[name] for name in names), int(values["true"]), int(values["predicted"]))
+        for label, values in findings["labels"].items()
+    ]
+    means = [(kind, *(findings[kind][name] for name in names), None, None) for kind in ("micro", "macro")]
+    columns = ("finding", *names, "true", "predicted")
+    tables.show(f"Findings: {findings['vocabulary']}", columns, [*labels, *means])
+    console.out(f"exact match: {findings['exact_match']:.3f}")
+
+
+def _tell(run: ScoringRun) -> None:
+    """Say what a number would hide: empty predictions, items without counterpart, a score left out."""
     from medclip_cli.rendering import console
 
-    if report["empty_predictions"]:
-        console.note(
-            f"{report['empty_predictions']} predictions are empty; they score 0 and count in every mean"
-        )
-    unmatched = report["unmatched"]
-    if unmatched:
-        more = f" and {len(unmatched) - _NAMED_AT_MOST} more" if len(unmatched) > _NAMED_AT_MOST else ""
-        named = ", ".join(unmatched[:_NAMED_AT_MOST])
-        console.warn(f"{len(unmatched)} items have no reference and were not scored: {named}{more}")
-
-
-def _write_items(path: Path, given: Predictions, scores: CaptionScores) -> None:
-    """One line an item, in the order of the input, written beside the target and renamed."""
-    columns = [values.tolist() for values in scores.items.values()]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for item, *values in zip(given.items, *columns, strict=True):
-                record = {"id": item.id, **dict(zip(scores.items, values, strict=True))}
-                file.write(json.dumps(record) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ScoringError(f"cannot write {path}: {error.strerror or error}") from error
+    if run.given.empty:
+        console.note(f"{run.given.empty} predictions are empty; they score 0 and count in every mean")
+    if run.meteor_missing:
+        console.note(run.meteor_missing)
+    for ids, what in ((run.given.unmatched, "no reference"), (run.given.missing, "no prediction")):
+        if ids:
+            more = f" and {len(ids) - _NAMED_AT_MOST} more" if len(ids) > _NAMED_AT_MOST else ""
+            named = ", ".join(ids[:_NAMED_AT_MOST])
+            console.warn(f"{len(ids)} items have {what} and were not scored: {named}{more}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from medclip_cli.scoring.ngrams import MAX_ORDER, CaptionPairs, Floats, Ints, NgramCounts, ReferenceRows
 
+Counts = Ints | Floats  # sums of a resample come as floats that hold whole numbers
 _ADDED_TO_GUESSES = 1e-9
 _ADDED_TO_MATCHES = 1e-15
 
@@ -29,10 +30,10 @@ class BleuCounts:
         reference_length: [n] words of the reference nearest in length.
     """
 
-    matches: Ints
-    guesses: Ints
-    candidate_length: Ints
-    reference_length: Ints
+    matches: Counts
+    guesses: Counts
+    candidate_length: Counts
+    reference_length: Counts
 
 
 def clipped_matches(pairs: CaptionPairs, counts: NgramCounts, joined: ReferenceRows) -> Ints:

@@ -1,45 +1,40 @@
 """Bootstrap intervals over items (Efron and Tibshirani 1993, percentile method), all resamples at once.
 
-A resample is a vector of how often each item was drawn, so a mean is a matrix product and corpus BLEU is
-COCO's formula over summed counts: no caption is counted again. CIDEr's document frequencies are held at
-those of the whole reference set: they are part of what the score measures, as the references themselves
-are. Drawing them anew makes rare n-grams look common and shifts the score, not only its spread.
+CIDEr's document frequencies are held at those of the whole reference set: they are part of what the score
+measures, as the references themselves are. Drawing them anew makes rare n-grams look common and moves the
+score itself, by more than the width of its interval (docs/scores.md has the figures).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from medclip_cli.scoring.bleu import BleuCounts, coco_bleu
-from medclip_cli.scoring.captions import BLEU_NAMES, CaptionScores
 from medclip_cli.scoring.ngrams import Floats
+from medclip_cli.scoring.score_table import ScoreTable
 
 RESAMPLES = 1_000
-_LEVEL = 0.95
+LEVEL = 0.95
 _DRAWS_AT_ONCE = 4_000_000  # 32 MB of float64
 
 
 def confidence_intervals(
-    scores: CaptionScores, *, resamples: int = RESAMPLES, level: float = _LEVEL, seed: int = 0
+    table: ScoreTable, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """An interval for each score of the corpus.
 
     Args:
-        scores: of the captions.
+        table: what each item adds.
         resamples: how many sets of items are drawn.
         level: the share of resamples inside the interval.
         seed: of the draws.
     """
-    means = {name: values for name, values in scores.items.items() if name not in BLEU_NAMES}
-    drawn = resample(means, scores.bleu_counts, resamples=resamples, seed=seed)
-    return {name: percentile_interval(drawn[name], level) for name in scores.corpus if name in drawn}
+    drawn = resampled_scores(table, resamples=resamples, seed=seed)
+    return {name: percentile_interval(values, level) for name, values in drawn.items()}
 
 
-def percentile_interval(values: Floats, level: float = _LEVEL) -> tuple[float, float]:
+def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
     """The middle `level` share of the values.
 
     >>> percentile_interval(np.arange(101.0), 0.5)
@@ -49,31 +44,10 @@ def percentile_interval(values: Floats, level: float = _LEVEL) -> tuple[float, f
     return float(low), float(high)
 
 
-def resample(
-    means: Mapping[str, Floats], bleu: BleuCounts | None, *, resamples: int, seed: int
-) -> dict[str, Floats]:
-    """[resamples] the value of each score on each resample; same seed and size, same draws.
-
-    Args:
-        means: [n] per-item values of scores that are means over items.
-        bleu: the counts of corpus BLEU, if it is wanted too.
-        resamples: how many sets of items are drawn.
-        seed: of the draws.
-    """
-    columns: list[npt.NDArray[Any]] = [*means.values()]
-    if bleu is not None:
-        columns += [*bleu.matches.T, *bleu.guesses.T, bleu.candidate_length, bleu.reference_length]
-    table = np.stack(columns, axis=1).astype(np.float64)
-    sums = np.concatenate([draws @ table for draws in item_draws(len(table), resamples, seed)])
-    drawn = {name: sums[:, column] / len(table) for column, name in enumerate(means)}
-    if bleu is not None:
-        drawn.update(zip(BLEU_NAMES, coco_bleu(_as_counts(sums[:, len(means) :])).T, strict=True))
-    return drawn
-
-
-def _as_counts(sums: Floats) -> BleuCounts:
-    matches, guesses, lengths = np.split(sums, [4, 8], axis=1)
-    return BleuCounts(matches, guesses, lengths[:, 0], lengths[:, 1])  # type: ignore[arg-type] # sums are whole
+def resampled_scores(table: ScoreTable, *, resamples: int, seed: int) -> dict[str, Floats]:
+    """[resamples] each score on each draw of items; the same seed and number of items give the same draws."""
+    draws = item_draws(len(table), resamples, seed)
+    return table.scores(np.concatenate([block @ table.columns for block in draws]))
 
 
 def item_draws(items: int, resamples: int, seed: int) -> Iterator[Floats]:

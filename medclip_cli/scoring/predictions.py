@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.scoring.prediction_files import Row, read_rows
+from medclip_cli.scoring.prediction_files import read_rows
 
-_ID_KEYS = ("id", "image_id", "image")
-_PREDICTION_KEYS = ("prediction", "hypothesis", "caption")
-_REFERENCE_KEYS = ("references", "reference")
+CAPTION_KEYS = ("caption",)
+PREDICTION_KEYS = ("prediction", "hypothesis", *CAPTION_KEYS)
+REFERENCE_KEYS = ("references", "reference")
+
+References = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ class Predictions:
     Attributes:
         items: those that can be scored, in the order of the file.
         unmatched: ids that came without a reference; they are not scored.
+        missing: ids that have a reference and no prediction; they are not scored either.
     """
 
     items: tuple[PredictedCaption, ...]
     unmatched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def empty(self) -> int:
@@ -41,11 +44,46 @@ class Predictions:
         return sum(not item.prediction.strip() for item in self.items)
 
 
-def parse_predictions(data: bytes, name: str) -> Predictions:
-    """Read and check a file of predictions: JSON Lines, a JSON array or CSV.
+def parse_predictions(data: bytes, name: str, references: References | None = None) -> Predictions:
+    """Read and check a file of predictions: JSON Lines, a JSON array (COCO results) or CSV.
 
     A prediction of null or an empty cell is a system that gave no answer: an empty caption. An item without a
     reference is unmatched.
+
+    Args:
+        data: the whole file.
+        name: of the file, for messages and for its ending.
+        references: of a file of their own; without it each record brings its own.
+
+    Raises:
+        ScoringError: one line naming the file, the line and the item.
+    """
+    items: list[PredictedCaption] = []
+    unmatched: list[str] = []
+    seen: dict[str, str] = {}
+    for row in read_rows(data, name):
+        identity = row.identity()
+        if identity in seen:
+            raise ScoringError(
+                f"{row.place}: id {identity!r} was already given in {seen[identity]}; ids must be unique"
+            )
+        seen[identity] = row.place
+        prediction = row.caption(PREDICTION_KEYS, identity)
+        true = row.captions(REFERENCE_KEYS, identity) if references is None else references.get(identity, ())
+        if true:
+            items.append(PredictedCaption(identity, prediction, true))
+        else:
+            unmatched.append(identity)
+    if not items:
+        raise ScoringError(_nothing_to_score(name, unmatched))
+    missing = tuple(identity for identity in references or () if identity not in seen)
+    return Predictions(tuple(items), tuple(unmatched), missing)
+
+
+def parse_references(data: bytes, name: str) -> References:
+    """Read references of a file of their own: COCO annotations, or rows of id and references.
+
+    Several rows may speak of one item, as COCO's annotations do; each adds a reference.
 
     Args:
         data: the whole file.
@@ -54,30 +92,17 @@ def parse_predictions(data: bytes, name: str) -> Predictions:
     Raises:
         ScoringError: one line naming the file, the line and the item.
     """
-    return collect(read_rows(data, name), name)
-
-
-def collect(rows: Iterable[Row], name: str) -> Predictions:
-    """Check the rows of a file and sort them into scorable and unmatched."""
-    items: list[PredictedCaption] = []
-    unmatched: list[str] = []
-    seen: dict[str, str] = {}
-    for row in rows:
-        identity = _identity(row)
-        if identity in seen:
-            raise ScoringError(
-                f"{row.place}: id {identity!r} was already given in {seen[identity]}; ids must be unique"
-            )
-        seen[identity] = row.place
-        prediction = _prediction(row, identity)
-        references = _references(row, identity)
-        if references:
-            items.append(PredictedCaption(identity, prediction, references))
-        else:
-            unmatched.append(identity)
-    if not items:
-        raise ScoringError(_nothing_to_score(name, unmatched))
-    return Predictions(tuple(items), tuple(unmatched))
+    found: dict[str, tuple[str, ...]] = {}
+    for row in read_rows(data, name):
+        identity = row.identity()
+        captions = row.captions(REFERENCE_KEYS + CAPTION_KEYS, identity)
+        if captions:
+            found[identity] = found.get(identity, ()) + captions
+    if not found:
+        raise ScoringError(
+            f"{name} holds no references: expected COCO annotations, or rows of id and references"
+        )
+    return found
 
 
 def _nothing_to_score(name: str, unmatched: list[str]) -> str:
@@ -85,48 +110,5 @@ def _nothing_to_score(name: str, unmatched: list[str]) -> str:
         return f"{name} holds no records: expected id, prediction and references"
     return (
         f"{name}: none of its {len(unmatched)} items has a reference (the first is {unmatched[0]!r}); "
-        "give each a 'references' list"
+        "give each a 'references' list, or a file of them with --references"
     )
-
-
-def _identity(row: Row) -> str:
-    key = _first_key(row, _ID_KEYS)
-    value = row.values.get(key) if key else None
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise ScoringError(f"{row.place}: no 'id'; every item needs one, a text or a whole number")
-    return str(value)
-
-
-def _prediction(row: Row, identity: str) -> str:
-    key = _first_key(row, _PREDICTION_KEYS)
-    if key is None:
-        found = ", ".join(sorted(row.values)) or "nothing"
-        raise ScoringError(f"{row.place}: item {identity!r} has no 'prediction' (found: {found})")
-    value = row.values[key]
-    return "" if value is None else _text(value, row, identity, "prediction")
-
-
-def _references(row: Row, identity: str) -> tuple[str, ...]:
-    key = _first_key(row, _REFERENCE_KEYS)
-    value = row.values.get(key) if key else None
-    if value is None:
-        return ()
-    captions = value if isinstance(value, list) else [value]
-    return tuple(_text(caption, row, identity, "reference") for caption in captions)
-
-
-def _text(value: Any, row: Row, identity: str, what: str) -> str:  # noqa: ANN401 - whatever the file held
-    if not isinstance(value, str):
-        kind = {type(None): "null", float: "a number", int: "a number"}.get(type(value), type(value).__name__)
-        shown = "NaN" if value != value else kind  # NaN alone differs from itself
-        raise ScoringError(f"{row.place}: a {what} of item {identity!r} is {shown}, expected text")
-    if value.strip().lower() == "nan":
-        raise ScoringError(
-            f"{row.place}: a {what} of item {identity!r} reads {value.strip()!r}, "
-            "a missing value written as text; leave it empty instead"
-        )
-    return value
-
-
-def _first_key(row: Row, keys: Iterable[str]) -> str | None:
-    return next((key for key in keys if key in row.values), None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.scoring.predictions import parse_predictions
+from medclip_cli.scoring.predictions import parse_predictions, parse_references
 
 
 def lines(*records):
@@ -131,3 +131,45 @@ def test_messages_hold_no_caption():
         with pytest.raises(ScoringError) as caught:
             parse_predictions(lines(broken), "p")
         assert "secret" not in str(caught.value)
+
+
+ANNOTATIONS = {
+    "images": [{"id": 1}, {"id": 2}],
+    "annotations": [
+        {"id": 10, "image_id": 1, "caption": "left lung"},
+        {"id": 11, "image_id": 2, "caption": "right lung"},
+        {"id": 12, "image_id": 1, "caption": "the left lung"},
+    ],
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_coco_results_and_annotations(indent):
+    references = parse_references(json.dumps(ANNOTATIONS, indent=indent).encode(), "captions_val.json")
+    assert references == {"1": ("left lung", "the left lung"), "2": ("right lung",)}
+    results = json.dumps([{"image_id": 3, "caption": "x"}, {"image_id": 1, "caption": "lung"}]).encode()
+    found = parse_predictions(results, "results.json", references)
+    assert [(item.id, item.prediction, item.references) for item in found.items] == [
+        ("1", "lung", ("left lung", "the left lung"))
+    ]
+    assert (found.unmatched, found.missing) == (("3",), ("2",))
+
+
+def test_references_of_a_file_replace_those_in_the_records():
+    references = parse_references(b"id,caption\na,true\n", "truth.csv")
+    assert parse_predictions(lines(GOOD), "p", references).items[0].references == ("true",)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (json.dumps({"annotations": []}).encode(), "r holds no references: expected COCO annotations"),
+        (json.dumps({"annotations": [{"caption": "a"}]}).encode(), "r, record 1: no 'id'"),
+        (json.dumps({"annotations": [7]}).encode(), "r, record 1: expected an object"),
+        (lines({"id": "a", "references": [3]}), "a reference of item 'a' is a number"),
+        (lines({"id": "a"}), "r holds no references"),
+    ],
+)
+def test_references_that_cannot_be_read(data, message):
+    with pytest.raises(ScoringError, match=message):
+        parse_references(data, "r")

@@ -8,8 +8,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from medclip_cli.commands import scoring_run
 from medclip_cli.commands.score import score
 from medclip_cli.errors import MedclipError
+
+
+@pytest.fixture(autouse=True)
+def no_meteor(monkeypatch):
+    """METEOR takes seconds to start, and has tests of its own."""
+    monkeypatch.setattr(scoring_run, "find_meteor", lambda: None)
+
 
 APP = typer.Typer()
 APP.command()(score)
@@ -45,6 +53,7 @@ def test_json_has_the_documented_shape(predictions):
     assert report["variants"]["rouge_l"] == "coco beta=1.2"
     assert (report["unmatched"], report["empty_predictions"]) == ([], 1)
     assert "1 predictions are empty" in done.stderr
+    assert "METEOR is left out: it needs pip install" in done.stderr
 
 
 def test_table_names_the_variants(predictions):
@@ -106,3 +115,64 @@ def test_scoring_stays_light(predictions):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def test_references_of_another_file_name_missing_and_extra(tmp_path):
+    truth = write(tmp_path / "truth.jsonl", [{"id": i, "references": ["a mass"]} for i in "abz"])
+    guess = write(tmp_path / "guess.jsonl", [{"id": i, "prediction": "a mass"} for i in "abx"])
+    done = run(guess, "--references", truth, "--json")
+    assert done.exit_code == 3
+    report = json.loads(done.stdout)
+    assert (report["n"], report["unmatched"]) == (2, ["x", "z"])
+    assert "1 items have no reference and were not scored: x" in done.stderr
+    assert "1 items have no prediction and were not scored: z" in done.stderr
+
+
+def test_two_systems_are_compared_in_pairs(predictions, tmp_path):
+    worse = write(tmp_path / "worse.jsonl", [{"id": i, "prediction": "x"} for i in "cba"])
+    report = json.loads(run(predictions, "--against", worse, "--json").stdout)
+    assert report["against"]["name"] == "worse.jsonl"
+    assert report["against"]["scores"]["rouge_l"] == 0.0
+    found = report["against"]["differences"]["rouge_l"]
+    assert found["difference"] == pytest.approx(report["scores"]["rouge_l"], abs=1e-6)
+    assert 0 < found["p"] <= 1
+    assert "Compared with" not in run(predictions, "--against", worse, "--resamples", "9").stdout
+    assert "difference" in run(predictions, "--against", worse, "--resamples", "9").stdout
+
+
+def test_a_system_that_did_not_answer_all_cannot_be_compared(predictions, tmp_path):
+    fewer = write(tmp_path / "fewer.jsonl", [{"id": "a", "prediction": "x"}])
+    done = run(predictions, "--against", fewer)
+    assert isinstance(done.exception, MedclipError)
+    assert "fewer.jsonl has no prediction for 2 of the items (the first is 'b')" in str(done.exception)
+
+
+def test_clinical_scores(predictions, tmp_path):
+    report = json.loads(run(predictions, "--clinical", "--json").stdout)
+    assert report["clinical"]["form"] == "sentences"
+    assert report["clinical"]["findings"]["labels"]["fracture"]["f1"] == 1.0
+    words = tmp_path / "findings.txt"
+    words.write_text("mass\n")
+    done = run(predictions, "--findings", words)
+    assert "exact match: 1.000" in done.stdout
+    assert "region" in done.stdout
+
+
+def test_meteor_that_is_asked_for_must_be_there(predictions):
+    done = run(predictions, "--meteor")
+    assert isinstance(done.exception, MedclipError)
+    assert "METEOR is not installed: pip install" in str(done.exception)
+    assert "METEOR" not in run(predictions, "--no-meteor").stderr
+
+
+def test_scorers_of_other_packages(predictions, monkeypatch):
+    monkeypatch.setattr(scoring_run.plugins, "load_scorers", lambda names: {"length": lambda p, r: [1, 2, 3]})
+    report = json.loads(run(predictions, "--scorer", "length", "--json").stdout)
+    assert report["scores"]["length"] == 2.0
+    assert report["variants"]["length"] == "length"
+    assert report["intervals"]["length"][0] < 2 < report["intervals"]["length"][1]

