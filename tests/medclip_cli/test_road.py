@@ -178,7 +178,7 @@ def test_doctor_names_a_model_that_is_gone(road, tmp_path):
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_asking_never_imports_torch(road, arguments):
+def test_asking_never_imports_torch(road, tmp_path, arguments):
     values = {"scan": str(road.scan), "corpus": str(road.corpus), "model": str(road.model)}
     command = [argument.format(**values) for argument in arguments]
     if command[0] in ("caption", "search", "evaluate"):
@@ -194,7 +194,7 @@ def test_asking_never_imports_torch(road, arguments):
         [sys.executable, "-c", probe],
         capture_output=True,
         text=True,
-        env=dict(os.environ, MEDCLIP_HOME=str(road.folder / "home")),
+        env=dict(os.environ, MEDCLIP_HOME=str(tmp_path if command[0] == "index" else road.folder / "home")),
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1:] in ([], [""]), done.stderr
