@@ -25,6 +25,7 @@ WEIGHTS_FILE = "model.safetensors"
 IMAGE_GRAPH_FILE = "image.onnx"
 TEXT_GRAPH_FILE = "text.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+_PIECE_BYTES = 1 << 20
 REQUIRED_FILES = (WEIGHTS_FILE, IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE)
 
 
@@ -163,24 +164,50 @@ class ModelBundle:
         """The folder's own name, for people."""
         return self.path.resolve().name
 
+    def verified_path(self, name: str) -> Path:
+        """The path of one listed file, after checking its content piece by piece.
+
+        For large files: a reader that maps or parses the file itself needs no copy of it in memory.
+
+        Raises:
+            BundleError: the file is not listed, cannot be read, or its content is not what was written.
+        """
+        record = self._record(name)
+        path = self.path / name
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb", buffering=0) as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    digest.update(piece)
+        except OSError as error:
+            raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
+        self._check(name, digest.hexdigest(), record)
+        return path
+
     def read_verified(self, name: str) -> bytes:
         """Read one listed file whole.
 
         Raises:
             BundleError: the file is not listed, cannot be read, or its content is not what was written.
         """
-        record = self.config.files.get(name)
-        if record is None:
-            raise BundleError(f"model {self.path} has no file {name}")
+        record = self._record(name)
         try:
             data = (self.path / name).read_bytes()
         except OSError as error:
             raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
-        if hashlib.sha256(data).hexdigest() != record.sha256:
+        self._check(name, hashlib.sha256(data).hexdigest(), record)
+        return data
+
+    def _record(self, name: str) -> FileRecord:
+        if name not in self.config.files:
+            raise BundleError(f"model {self.path} has no file {name}")
+        return self.config.files[name]
+
+    def _check(self, name: str, sha256: str, record: FileRecord) -> None:
+        if sha256 != record.sha256:
             raise BundleError(
                 f"model {self.path}: {name} was altered: copy the model again, or train it anew"
             )
-        return data
 
 
 def _read_config(folder: Path) -> ModelConfig:

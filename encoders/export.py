@@ -28,6 +28,7 @@ from encoders.bundle import (
 )
 from encoders.dual import DualEncoder
 from encoders.errors import ExportError, first_line
+from encoders.graphs import slim
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import EncoderPreset
 from encoders.runtime import open_session
@@ -196,7 +197,7 @@ def _export(
 ) -> bytes:
     graph.eval()
     dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes.values()}
-    with _silence(), torch.no_grad():
+    with silence_exporter(), torch.no_grad():
         try:
             program: Any = torch.onnx.export(
                 graph,
@@ -211,29 +212,21 @@ def _export(
                 opset_version=OPSET,
                 verbose=False,
             )
-            data = _serialized(program.model_proto)
+            data = slim(program.model_proto)
         except Exception as error:
             raise ExportError(f"the {name} tower cannot be exported to ONNX ({first_line(error)})") from error
     _verify(data, graph, name, batches)
     return data
 
 
-def _serialized(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto, read without importing onnx)
-    """The graph without the exporter's diary: stack traces full of local paths, the shape of every step."""
-    for node in model.graph.node:
-        node.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    data: bytes = model.SerializeToString()
-    return data
-
-
 def _verify(data: bytes, graph: nn.Module, name: str, batches: list[dict[str, Tensor]]) -> None:
-    session = open_session(data)
+    sessions = [open_session(data, light=light) for light in (False, True)]
     for batch in batches:
         with torch.no_grad():
             expected = graph(**batch).numpy()
-        (exported,) = session.run(None, {key: value.numpy() for key, value in batch.items()})
-        check_agreement(exported, expected, name)
+        for session in sessions:
+            (exported,) = session.run(None, {key: value.numpy() for key, value in batch.items()})
+            check_agreement(exported, expected, name)
 
 
 def check_agreement(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
@@ -264,7 +257,7 @@ def _weights_bytes(model: DualEncoder) -> bytes:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence_exporter() -> Iterator[None]:
     """Keep the exporter's prints, log lines and warnings off the terminal."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)

@@ -1,25 +1,33 @@
 """Embeds images and words with ONNX Runtime: the encoder of the asking path. Never imports torch.
 
-Sessions are made when they are first needed, image and text apart: a caption needs no text graph, a search by
-words no image graph, and each is a good part of the cost of a cold start.
+Notable choices, with their measurements in docs/decisions:
+
+* sessions are made when they are first needed, image and text apart: a caption needs no text graph, a search
+  by words no image graph;
+* a graph is checked on disk and opened by its path: half the time and memory of passing its bytes;
+* the first few texts go through a light session that opens quickly and answers slowly; whoever embeds more
+  gets the full one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encoders.bundle import IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE, ModelBundle
 from encoders.errors import BundleError, first_line
-from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
+from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing, square_to_pixels
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 # Enough rows to keep the cores busy; more only costs memory.
 TEXT_BATCH = 64
+# A light session saves about as much at opening as it loses on this many texts.
+LIGHT_TEXTS = 8
 
 
 class OnnxEncoder:
@@ -35,8 +43,7 @@ class OnnxEncoder:
         self._bundle = bundle
         self._threads = threads
         self._image_session: InferenceSession | None = None
-        self._text_session: InferenceSession | None = None
-        self._tokenizer: CaptionTokenizer | None = None
+        self._text_graph: _TextGraph | None = None
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, threads: int | None = None) -> OnnxEncoder:
@@ -73,8 +80,23 @@ class OnnxEncoder:
         if len(pixels) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
         if self._image_session is None:
-            self._image_session = self._open_session(IMAGE_GRAPH_FILE)
-        return _run(self._image_session, {"pixels": np.ascontiguousarray(pixels, dtype=np.float32)})
+            self._image_session = _open_graph(self._bundle, IMAGE_GRAPH_FILE, threads=self._threads)
+        return _run(self._image_session, pixels=np.ascontiguousarray(pixels, dtype=np.float32))
+
+    def embed_squares(self, squares: np.ndarray) -> np.ndarray:
+        """Embed images that are squares but not yet normalised.
+
+        Args:
+            squares: uint8 ``[b, size, size, 3]`` of ``scan_to_square``.
+
+        Returns:
+            float32 ``[b, dim]``, unit length.
+
+        Raises:
+            BundleError: the image graph is missing, altered or unreadable.
+        """
+        pixels = [square_to_pixels(square, self.image_spec) for square in squares]
+        return self.embed_pixels(np.stack(pixels) if pixels else np.zeros((0,)))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed captions or queries.
@@ -88,36 +110,51 @@ class OnnxEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if len(texts) == 0:
             return vectors
-        if self._text_session is None:
-            self._tokenizer = CaptionTokenizer.from_bytes(self._bundle.read_verified(TOKENIZER_FILE))
-            self._text_session = self._open_session(TEXT_GRAPH_FILE)
-        assert self._tokenizer is not None
+        if self._text_graph is None:
+            self._text_graph = _TextGraph(self._bundle, self._threads)
+        session = self._text_graph.session_for(len(texts))
         # Alike lengths together: a batch is as wide as its longest caption.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(order), TEXT_BATCH):
             chosen = order[start : start + TEXT_BATCH]
-            ids, mask = self._tokenizer([texts[index] for index in chosen])
-            vectors[chosen] = _run(self._text_session, {"ids": ids, "mask": mask})
+            ids, mask = self._text_graph.tokenizer([texts[index] for index in chosen])
+            vectors[chosen] = _run(session, ids=ids, mask=mask)
         return vectors
 
-    def _open_session(self, name: str) -> InferenceSession:
-        # One read serves both the check and the session.
-        graph = self._bundle.read_verified(name)
-        try:
-            return open_session(graph, threads=self._threads)
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise BundleError(
-                f"model {self._bundle.path}: ONNX Runtime cannot open {name} ({first_line(error)}): "
-                "upgrade onnxruntime, or export the model again"
-            ) from error
+
+class _TextGraph:
+    """The tokenizer and the text graph, opened for as many texts as there have been."""
+
+    def __init__(self, bundle: ModelBundle, threads: int | None) -> None:
+        self.tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
+        self._bundle = bundle
+        self._threads = threads
+        self._light: InferenceSession | None = None
+        self._full: InferenceSession | None = None
+        self._texts_seen = 0
+
+    def session_for(self, texts: int) -> InferenceSession:
+        """The session that suits this many texts more."""
+        self._texts_seen += texts
+        if self._full is None and self._texts_seen > LIGHT_TEXTS:
+            self._full, self._light = self._open(light=False), None
+        if self._full is not None:
+            return self._full
+        if self._light is None:
+            self._light = self._open(light=True)
+        return self._light
+
+    def _open(self, *, light: bool) -> InferenceSession:
+        return _open_graph(self._bundle, TEXT_GRAPH_FILE, threads=self._threads, light=light)
 
 
-def open_session(graph: bytes, *, threads: int | None = None) -> InferenceSession:
+def open_session(graph: bytes | Path, *, threads: int | None = None, light: bool = False) -> InferenceSession:
     """Make an ONNX Runtime session on the CPU.
 
     Args:
-        graph: the serialised graph.
+        graph: the serialised graph, or its file.
         threads: that one forward pass may use; None for one a core.
+        light: open quickly, neither optimising the graph nor packing its weights; each run then takes longer.
     """
     import onnxruntime
 
@@ -126,10 +163,27 @@ def open_session(graph: bytes, *, threads: int | None = None) -> InferenceSessio
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
+    if light:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: InferenceSession, inputs: dict[str, Any]) -> np.ndarray:
+def _open_graph(
+    bundle: ModelBundle, name: str, *, threads: int | None, light: bool = False
+) -> InferenceSession:
+    path = bundle.verified_path(name)
+    try:
+        return open_session(path, threads=threads, light=light)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise BundleError(
+            f"model {bundle.path}: ONNX Runtime cannot open {name} ({first_line(error)}): "
+            "upgrade onnxruntime, or export the model again"
+        ) from error
+
+
+def _run(session: InferenceSession, **inputs: np.ndarray) -> np.ndarray:
     # The text graph of a model that reads no mask has no such input.
     wanted = {item.name for item in session.get_inputs()}
     (vectors,) = session.run(None, {name: value for name, value in inputs.items() if name in wanted})

@@ -37,6 +37,7 @@ def test_a_model_folder_comes_back_as_it_was_written(saved_model, preset, tokeni
         "training.jsonl",
     }
     assert bundle.read_verified("training.jsonl") == b"{}\n"
+    assert bundle.verified_path("training.jsonl").read_bytes() == b"{}\n"
 
 
 def test_the_folder_may_be_moved_and_keeps_its_fingerprint(saved_model, folder):
@@ -132,15 +133,17 @@ def test_one_altered_byte_is_found_when_the_file_is_read(folder):
     (folder / "image.onnx").write_bytes(bytes(data))
     bundle = ModelBundle.open(folder)
     assert bundle.read_verified("text.onnx")
-    with pytest.raises(BundleError, match="image.onnx was altered: copy the model again"):
-        bundle.read_verified("image.onnx")
+    for read in (bundle.read_verified, bundle.verified_path):
+        with pytest.raises(BundleError, match="image.onnx was altered: copy the model again"):
+            read("image.onnx")
 
 
 def test_a_file_that_vanishes_after_opening(folder):
     bundle = ModelBundle.open(folder)
     (folder / "image.onnx").unlink()
-    with pytest.raises(BundleError, match="image.onnx cannot be read"):
-        bundle.read_verified("image.onnx")
+    for read in (bundle.read_verified, bundle.verified_path):
+        with pytest.raises(BundleError, match="image.onnx cannot be read"):
+            read("image.onnx")
 
 
 def test_only_listed_files_are_read(folder):

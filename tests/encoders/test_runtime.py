@@ -10,7 +10,8 @@ import pytest
 from encoders import runtime
 from encoders.bundle import ModelBundle, write_bundle
 from encoders.errors import BundleError
-from encoders.runtime import TEXT_BATCH, OnnxEncoder
+from encoders.preprocessing import square_to_pixels
+from encoders.runtime import LIGHT_TEXTS, TEXT_BATCH, OnnxEncoder
 
 
 @pytest.fixture
@@ -45,12 +46,43 @@ def test_many_texts_keep_their_order(encoder):
         np.testing.assert_allclose(together[index], encoder.embed_texts([texts[index]])[0], atol=1e-5)
 
 
+def test_a_few_texts_get_a_light_session_and_more_a_full_one(saved_model, monkeypatch):
+    opened = []
+    original = runtime.open_session
+
+    def open_session(graph, *, threads=None, light=False):
+        opened.append(light)
+        return original(graph, threads=threads, light=light)
+
+    monkeypatch.setattr(runtime, "open_session", open_session)
+    encoder = OnnxEncoder.open(saved_model[0])
+    first = encoder.embed_texts(["axial CT"])
+    for _ in range(LIGHT_TEXTS - 1):
+        encoder.embed_texts(["sagittal MR"])
+    assert opened == [True]
+    np.testing.assert_allclose(encoder.embed_texts(["axial CT"]), first, atol=1e-5)
+    encoder.embed_texts(["axial CT"])
+    assert opened == [True, False]
+    OnnxEncoder.open(saved_model[0]).embed_texts(["axial CT"] * (LIGHT_TEXTS + 1))
+    assert opened == [True, False, False]
+
+
+def test_squares_are_normalised_and_embedded(encoder):
+    squares = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    pixels = np.stack([square_to_pixels(square, encoder.image_spec) for square in squares])
+    np.testing.assert_array_equal(encoder.embed_squares(squares), encoder.embed_pixels(pixels))
+    assert encoder.embed_squares(squares[:0]).shape == (0, 8)
+
+
 def test_each_graph_is_opened_when_it_is_needed_and_once(saved_model, monkeypatch):
     read = []
-    original = ModelBundle.read_verified
-    monkeypatch.setattr(
-        ModelBundle, "read_verified", lambda self, name: read.append(name) or original(self, name)
-    )
+    for method in ("read_verified", "verified_path"):
+        original = getattr(ModelBundle, method)
+        monkeypatch.setattr(
+            ModelBundle,
+            method,
+            lambda self, name, original=original: read.append(name) or original(self, name),
+        )
     encoder = OnnxEncoder.open(saved_model[0])
     assert read == []
     encoder.embed_pixels(np.zeros((1, 3, 32, 32), np.float32))
