@@ -1,4 +1,4 @@
-"""From training pairs to batches: order, captions, images, one batch ahead of the model."""
+"""From training pairs to batches: order, captions, images, one step ahead of the model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from encoders.preprocessing import CaptionTokenizer
-from trainers.randomness import derived_seed
-from trainers.squares import SquareCache
+from trainers.augmentation import draw
+from trainers.processes import Processes
+from trainers.randomness import derived_seed, generator
 
 Rows = np.ndarray
 
@@ -40,24 +42,67 @@ class TrainingPair:
 
 
 @dataclass(frozen=True, slots=True)
+class PairSplits:
+    """The pairs of a run.
+
+    Attributes:
+        train: to learn from.
+        validation: to judge by; they should share no patient with ``train``.
+    """
+
+    train: Sequence[TrainingPair]
+    validation: Sequence[TrainingPair]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step sees.
+    """Pairs that are told from each other in one forward pass.
 
     Attributes:
         rows: of the pairs, int64 [b].
-        squares: uint8 [b, h, w, 3].
-        ids: token ids int64 [b, s].
-        mask: 1 for tokens, 0 for padding, int64 [b, s].
+        images: uint8 squares [b, h, w, 3], or float32 features of a frozen tower [b, f].
+        draws: how far each image is moved [b, 6].
+        texts: token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
     """
 
     rows: Rows
-    squares: Tensor
-    ids: Tensor
-    mask: Tensor
+    images: Tensor
+    draws: Tensor
+    texts: tuple[Tensor, ...]
 
     def __len__(self) -> int:
         """Pairs in the batch."""
         return len(self.rows)
+
+    def chunks(self, size: int | None) -> list[Batch]:
+        """The batch in pieces of at most ``size`` pairs; None leaves it whole."""
+        if size is None or size >= len(self):
+            return [self]
+        cuts = [slice(first, first + size) for first in range(0, len(self), size)]
+        return [
+            Batch(self.rows[cut], self.images[cut], self.draws[cut], tuple(part[cut] for part in self.texts))
+            for cut in cuts
+        ]
+
+
+class ImageSource(Protocol):
+    """Where the images of a batch come from."""
+
+    def readable(self, rows: Rows) -> Rows:
+        """Those of ``rows`` whose images can be read, in their order."""
+
+    def images(self, rows: Rows) -> Tensor:
+        """Squares or features of readable rows."""
+
+    def close(self) -> None:
+        """Let go of threads."""
+
+
+class TextSource(Protocol):
+    """Where the captions of a batch come from."""
+
+    def texts(self, rows: Rows, lots: np.ndarray | None = None) -> tuple[Tensor, ...]:
+        """Tokens or features; a lot for each pair picks one of its captions, None takes the first."""
 
 
 class TokenCache:
@@ -70,24 +115,37 @@ class TokenCache:
         ids, mask = tokenizer([text for texts in choices for text in texts])
         self._ids, self._mask = torch.from_numpy(ids), torch.from_numpy(mask)
 
-    def rows(self, rows: Rows, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Token ids and mask [b, s], cut to the longest caption of the batch.
+    def __len__(self) -> int:
+        """How many captions there are."""
+        return len(self._ids)
+
+    def places(self, rows: Rows, lots: np.ndarray | None = None) -> np.ndarray:
+        """Which caption of all stands for each pair; see ``texts``."""
+        first: np.ndarray = self._first[rows]
+        if lots is None:
+            return first
+        counts = self._first[rows + 1] - first
+        chosen: np.ndarray = first + np.minimum((lots * counts).astype(np.int64), counts - 1)
+        return chosen
+
+    def tokens(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Token ids and mask [b, s] of captions, cut to the longest of them."""
+        mask = self._mask[places]
+        longest = int(mask.sum(dim=1).max()) if len(places) else 1
+        return self._ids[places, :longest], mask[:, :longest]
+
+    def texts(self, rows: Rows, lots: np.ndarray | None = None) -> tuple[Tensor, ...]:
+        """Token ids and mask [b, s].
 
         Args:
             rows: of the pairs.
-            seed: draws one caption of each pair; None takes the first.
+            lots: from 0 to below 1, one for each pair, picks one of its captions; None takes the first.
         """
-        places = self._first[rows]
-        if seed is not None:
-            counts = self._first[rows + 1] - places
-            places = places + np.random.default_rng(seed).integers(counts)
-        mask = self._mask[places]
-        longest = int(mask.sum(dim=1).max()) if len(rows) else 1
-        return self._ids[places, :longest], mask[:, :longest]
+        return self.tokens(self.places(rows, lots))
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """Rows of each batch of an epoch: all of them, shuffled, in batches of nearly the same size.
+    """Rows of each step of an epoch: all of them, shuffled, in batches of nearly the same size.
 
     Args:
         count: pairs there are.
@@ -96,46 +154,78 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[Rows
         epoch: from 0.
     """
     order = np.random.default_rng(derived_seed(seed, "order", epoch)).permutation(count)
-    return np.array_split(order, batches_per_epoch(count, batch_size))
+    return np.array_split(order, steps_per_epoch(count, batch_size))
 
 
-def batches_per_epoch(count: int, batch_size: int) -> int:
-    """How many batches an epoch has."""
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """How many steps an epoch has."""
     return max(1, round(count / batch_size))
 
 
 class BatchSource:
-    """Makes the batches of an epoch, each while the model still works on the one before."""
+    """Makes the batches of an epoch, those of a step while the model still works on the step before."""
 
     def __init__(
-        self, images: SquareCache, tokens: TokenCache, *, count: int, batch_size: int, seed: int
+        self,
+        images: ImageSource,
+        texts: TextSource,
+        *,
+        count: int,
+        batch_size: int,
+        accumulate: int = 1,
+        seed: int,
+        processes: Processes | None = None,
     ) -> None:
-        """Join images and captions of ``count`` pairs."""
-        self._images, self._tokens = images, tokens
-        self._count, self._batch_size, self._seed = count, batch_size, seed
+        """Join images and captions of ``count`` pairs.
+
+        Args:
+            images: of the pairs.
+            texts: of the pairs.
+            count: how many pairs.
+            batch_size: pairs in a batch, over all processes.
+            accumulate: batches in a step.
+            seed: of the run.
+            processes: each gets its share of every batch.
+        """
+        self._images, self._texts = images, texts
+        self._count, self._batch_size, self._accumulate = count, batch_size, accumulate
+        self._seed, self._processes = seed, processes or Processes()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
-    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch (from 0), from the given batch on.
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return steps_per_epoch(self._count, self._batch_size * self._accumulate)
 
-        A batch is smaller by the images that cannot be read; one with fewer than two pairs is still yielded,
-        so that steps keep their numbers.
+    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[list[Batch]]:
+        """Yield the batches of each step of an epoch (from 0), from the given step on.
+
+        A batch is smaller by the images that cannot be read, down to none at all, so that steps keep their
+        numbers.
         """
-        order = epoch_order(self._count, self._batch_size, self._seed, epoch)
-        places = range(first_batch, len(order))
-        ahead = [self._thread.submit(self._make, order[place], epoch, place) for place in places[:1]]
-        for place in places:
-            batch = ahead.pop().result()
-            if place + 1 < len(order):
-                ahead.append(self._thread.submit(self._make, order[place + 1], epoch, place + 1))
-            yield batch
+        order = epoch_order(self._count, self._batch_size * self._accumulate, self._seed, epoch)
+        steps = range(first_step, len(order))
+        ahead = [self._thread.submit(self._make, order[step], epoch, step) for step in steps[:1]]
+        for step in steps:
+            batches = ahead.pop().result()
+            if step + 1 < len(order):
+                ahead.append(self._thread.submit(self._make, order[step + 1], epoch, step + 1))
+            yield batches
 
     def close(self) -> None:
         """Stop the threads."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._images.close()
 
-    def _make(self, rows: Rows, epoch: int, place: int) -> Batch:
-        rows = self._images.readable(rows)
-        ids, mask = self._tokens.rows(rows, derived_seed(self._seed, "captions", epoch, place))
-        return Batch(rows, torch.from_numpy(self._images.squares(rows)), ids, mask)
+    def _make(self, planned: Rows, epoch: int, step: int) -> list[Batch]:
+        # Drawn for the whole step, whoever takes which share of it and whatever cannot be read.
+        draws = draw(len(planned), generator(self._seed, "augmentation", epoch, step))
+        lots = np.random.default_rng(derived_seed(self._seed, "captions", epoch, step)).random(len(planned))
+        parts = np.array_split(np.arange(len(planned)), self._accumulate)
+        own = [np.array_split(part, self._processes.world)[self._processes.rank] for part in parts]
+        return [self._batch(planned[share], draws[share], lots[share]) for share in own]
+
+    def _batch(self, rows: Rows, draws: Tensor, lots: np.ndarray) -> Batch:
+        kept = self._images.readable(rows)
+        stays = np.isin(rows, kept)
+        return Batch(kept, self._images.images(kept), draws[stays], self._texts.texts(kept, lots[stays]))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoders.bundle import check_replaceable
-from encoders.dual import build_dual_encoder, build_tokenizer
+from encoders.dual import DualEncoder, build_dual_encoder, build_tokenizer
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
-from trainers.batches import TrainingPair
+from trainers.batches import PairSplits, TrainingPair
+from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.contrastive_run import ContrastiveRun
-from trainers.errors import DataError, DivergedError
-from trainers.journal import FILE_NAME
-from trainers.listeners import SilentListener, TrainingListener
+from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.journal import FILE_NAME as JOURNAL
+from trainers.listeners import TrainingListener
 from trainers.options import ContrastiveOptions
 from trainers.placement import choose_placement
+from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.validation import RetrievalRecall
 
@@ -77,7 +80,29 @@ def train_encoders(
         encoders.errors.EncoderError: weights are missing, or ``out`` cannot be written.
     """
     _check_pairs(train, validation)
-    check_replaceable(out, force=options.force)
+    check_replaceable(out, force=options.force or options.resume)
+    _check_work_folder(out, options)
+    placement = choose_placement(options.device, options.precision)
+    with joined_processes(placement.device) as processes:
+        _check_shares(options, processes)
+        tokenizer, model = _build_model(train, options)
+        run = ContrastiveRun(
+            model,
+            tokenizer,
+            PairSplits(train, validation),
+            options,
+            placement,
+            work_folder(out),
+            listener=listener,
+            processes=processes,
+        )
+        with run:
+            return _run_and_write(run, tokenizer, out, dict(provenance or {}))
+
+
+def _build_model(
+    train: Sequence[TrainingPair], options: ContrastiveOptions
+) -> tuple[CaptionTokenizer, DualEncoder]:
     seed_torch(options.seed, "weights")
     captions = (text for pair in train for text in (pair.text, *pair.other_texts))
     tokenizer = build_tokenizer(
@@ -91,26 +116,31 @@ def train_encoders(
         from_scratch=options.from_scratch,
         offline=options.offline,
     )
-    placement = choose_placement(options.device, options.precision)
-    with ContrastiveRun(
-        model,
-        tokenizer,
-        train,
-        validation,
-        options,
-        placement,
-        listener or SilentListener(),
-        _work_folder(out),
-    ) as run:
-        try:
-            interrupted = run.fit()
-        except DivergedError as error:
-            if run.best.weights is None:
-                raise
-            _write_model(run, tokenizer, out, _trained_on(run, provenance, interrupted=True))
-            raise DivergedError(f"{error}; the model of epoch {run.best.epoch} is in {out}") from error
-        _write_model(run, tokenizer, out, _trained_on(run, provenance, interrupted=interrupted))
-        return _result(run, out, interrupted)
+    return tokenizer, model
+
+
+def _run_and_write(
+    run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, provenance: dict[str, Any]
+) -> TrainingResult:
+    try:
+        interrupted = run.fit()
+    except DivergedError as error:
+        if run.best.weights is None:
+            raise
+        _write_model(run, tokenizer, out, {**provenance, **run.summary(), "interrupted": True})
+        raise DivergedError(f"{error}; the model of epoch {run.best.epoch} is in {out}") from error
+    _write_model(run, tokenizer, out, {**provenance, **run.summary(), "interrupted": interrupted})
+    if run.is_first and not interrupted:
+        shutil.rmtree(work_folder(out), ignore_errors=True)
+    return TrainingResult(
+        bundle_path=out,
+        best_epoch=run.best.epoch,
+        validation=run.best_recall(),
+        interrupted=interrupted,
+        epochs=run.state.epochs,
+        skipped=run.skipped,
+        seconds=run.pace.elapsed,
+    )
 
 
 def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> None:
@@ -119,41 +149,33 @@ def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPai
             raise DataError(f"{len(pairs)} {name} pairs: at least {MIN_PAIRS} are needed to tell them apart")
 
 
-def _work_folder(out: Path) -> Path:
+def _check_work_folder(out: Path, options: ContrastiveOptions) -> None:
+    if (work_folder(out) / CHECKPOINT).exists() and not (options.resume or options.force):
+        raise OptionsError(
+            f"{work_folder(out)} holds an interrupted run: go on with --resume, or start anew with --force"
+        )
+
+
+def _check_shares(options: ContrastiveOptions, processes: Processes) -> None:
+    if options.batch_size < 2 * processes.world:
+        raise OptionsError(
+            f"--batch-size is {options.batch_size}: {processes.world} processes need at least two pairs each"
+        )
+
+
+def work_folder(out: Path) -> Path:
+    """Where the run of a model folder keeps its journal and checkpoint until it is done."""
     return out.with_name(f"{out.name}.training")
-
-
-def _trained_on(
-    run: ContrastiveRun, provenance: Mapping[str, Any] | None, *, interrupted: bool
-) -> dict[str, Any]:
-    return {**(provenance or {}), **run.summary(), "interrupted": interrupted}
 
 
 def _write_model(
     run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
 ) -> None:
-    model, recall = run.best_model(), run.best_recall()
-    run.journal.write("end", {**trained_on, "validation": recall.to_dict()})
-    save_bundle(
-        out,
-        model,
-        tokenizer,
-        describe_model(
-            model, tokenizer, run.options.preset, trained_on=trained_on, validation=recall.to_dict()
-        ),
-        extra={FILE_NAME: run.journal.content()},
-        force=run.options.force,
-    )
-    run.clean_up()
-
-
-def _result(run: ContrastiveRun, out: Path, interrupted: bool) -> TrainingResult:
-    return TrainingResult(
-        bundle_path=out,
-        best_epoch=run.best.epoch,
-        validation=run.best_recall(),
-        interrupted=interrupted,
-        epochs=run.epochs_done,
-        skipped=run.skipped,
-        seconds=run.pace.elapsed,
-    )
+    recall, preset = run.best_recall(), run.options.preset
+    if not run.is_first:
+        return
+    model, scores = run.best_model(), recall.to_dict()
+    run.journal.write("end", {**trained_on, "validation": scores})
+    config = describe_model(model, tokenizer, preset, trained_on=trained_on, validation=scores)
+    extra = {JOURNAL: run.journal.content()}
+    save_bundle(out, model, tokenizer, config, extra=extra, force=run.options.force or run.options.resume)

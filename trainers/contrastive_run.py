@@ -1,8 +1,7 @@
-"""The loop of a contrastive run: steps, epochs, and what is worth keeping of them."""
+"""The loop of a contrastive run: steps, epochs, checkpoints, and what is worth keeping of them."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,24 +14,26 @@ import torch
 from encoders.dual import DualEncoder
 from encoders.preprocessing import CaptionTokenizer
 from trainers.agreement import Agreement
-from trainers.augmentation import draw
-from trainers.batches import Batch, BatchSource, TokenCache, TrainingPair, batches_per_epoch
+from trainers.batches import Batch, PairSplits
+from trainers.checkpoints import data_fingerprint, read_checkpoint, write_checkpoint
 from trainers.errors import DataError, DivergedError
+from trainers.feeding import feed
 from trainers.journal import FILE_NAME, Journal, plain_options
-from trainers.judging import BestEpoch, Judge
-from trainers.listeners import EpochReport, RunStart, StepReport, TrainingListener
-from trainers.objective import PairEncoder, to_pixels
-from trainers.optimisers import build_adamw, parameter_groups, set_rates
+from trainers.judging import Judge
+from trainers.listeners import EpochReport, RunStart, SilentListener, StepReport, TrainingListener
+from trainers.objective import PairEncoder
 from trainers.options import ContrastiveOptions
 from trainers.pace import Pace
 from trainers.placement import Placement
-from trainers.randomness import generator, seed_torch
+from trainers.processes import Processes
+from trainers.run_state import BestEpoch, RunState
 from trainers.schedules import run_progress, warmup_cosine
-from trainers.squares import SquareCache
+from trainers.stepping import Stepper, mixes_images
 from trainers.stopping import StopSignals
 from trainers.validation import RetrievalRecall
 
 SHOWN_IDS = 4
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 class ContrastiveRun:
@@ -42,36 +43,43 @@ class ContrastiveRun:
         self,
         model: DualEncoder,
         tokenizer: CaptionTokenizer,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
+        splits: PairSplits,
         options: ContrastiveOptions,
         placement: Placement,
-        listener: TrainingListener,
         work_folder: Path,
+        *,
+        listener: TrainingListener | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        """Put the pieces together; nothing is trained yet.
+        """Put the pieces together, and go back to the checkpoint if a run is resumed.
 
         Raises:
             DataError: too few validation images can be read.
+            CheckpointError: there is no run to resume, or it was another one.
         """
-        self.options, self.listener, self._pairs, self._placement = options, listener, train, placement
-        self._spec = options.preset.image_preprocessing
+        self.options, self._pairs, self._placement = options, splits.train, placement
+        self._processes = processes or Processes()
+        self.listener = listener if listener and self._processes.is_first else SilentListener()
+        self._work_folder, self._data = work_folder, data_fingerprint(splits.train, splits.validation)
+        self._unreadable: dict[int, str] = {}
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encoder = PairEncoder(model, options.loss, placement)
-        self._optimiser = build_adamw(parameter_groups(self._encoder, options))
-        self._judge = Judge(validation, self._spec, tokenizer, placement, on_skip=listener.on_skip)
-        self._images = SquareCache([pair.image for pair in train], self._spec, on_skip=self._skipped)
-        tokens = TokenCache(train, tokenizer)
-        self._batches = BatchSource(
-            self._images, tokens, count=len(train), batch_size=options.batch_size, seed=options.seed
+        self._encoder = PairEncoder(model, options.loss, placement, options.freeze)
+        spec = options.preset.image_preprocessing
+        agreement = Agreement(splits.train, options.label_agreement) if options.loss == "matched" else None
+        self._stepper = Stepper(self._encoder, spec, agreement, options, self._processes)
+        self._judge = (
+            Judge(splits.validation, spec, tokenizer, placement, on_skip=self.listener.on_skip)
+            if self._processes.is_first
+            else None
         )
-        self._agreement = Agreement(train, options.label_agreement) if options.loss == "matched" else None
-        self._steps_per_epoch = batches_per_epoch(len(train), options.batch_size)
-        self._work_folder = work_folder
-        self.journal = Journal(work_folder / FILE_NAME)
-        self.best = BestEpoch()
-        self.pace = Pace(60 * options.time_limit_minutes if options.time_limit_minutes else None)
-        self.step = self.epochs_done = 0
+        self._batches = feed(splits.train, tokenizer, self._encoder, options, self._processes, self._skip)
+        self.state, elapsed, journal_bytes = self._restored() if options.resume else (RunState(), 0.0, 0)
+        limit = options.time_limit_minutes
+        self.pace = Pace(60 * limit if limit else None, before=elapsed)
+        self._checkpoint_time = time.monotonic()
+        self._is_over = self._in_step = False
+        if self._processes.is_first:
+            self.journal = Journal(work_folder / FILE_NAME, keep_bytes=journal_bytes)
 
     def __enter__(self) -> ContrastiveRun:
         """Nothing to do: the threads start when they are needed."""
@@ -84,17 +92,27 @@ class ContrastiveRun:
         self._batches.close()
 
     @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self._processes.is_first
+
+    @property
+    def best(self) -> BestEpoch:
+        """The best epoch so far."""
+        return self.state.best
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return self.options.epochs * self._steps_per_epoch
+        return self.options.epochs * self._batches.steps
 
     @property
     def skipped(self) -> int:
-        """Training images that could not be read so far."""
-        return self._images.skipped
+        """Training images that could not be read so far, by any process up to the last epoch."""
+        return len(self._unreadable)
 
     def fit(self) -> bool:
-        """Train until the epochs or the time are over.
+        """Train until the epochs, the time or the patience are over.
 
         Returns:
             Whether it was interrupted.
@@ -102,113 +120,144 @@ class ContrastiveRun:
         Raises:
             DataError: no training image can be read.
             DivergedError: the loss is no longer a number.
+            DeviceMemoryError: the GPU's memory is too small for a batch.
         """
         with StopSignals() as stop:
             try:
-                self._announce()
-                while self.epochs_done < self.options.epochs and not self.pace.is_over:
+                with stop.deferring():
+                    self._announce()
+                while not self._is_done():
                     self._train_epoch(stop)
             except KeyboardInterrupt:
-                self.listener.on_note(
-                    f"interrupted in epoch {self.epochs_done + 1}: the best epoch so far is kept"
-                    if self.best.epoch
-                    else "interrupted before an epoch was finished: the weights as they are now are kept"
-                )
+                if not self._in_step:
+                    self._write_checkpoint()
+                self.listener.on_note(self._why_stopped())
                 return True
-        if self.pace.is_over:
-            self.listener.on_note(
-                f"the time is over after {self.epochs_done} of {self.options.epochs} epochs"
-            )
         return False
 
+    def _why_stopped(self) -> str:
+        if self.best.epoch:
+            now, best = self.state.epochs + 1, self.best.epoch
+            return f"interrupted in epoch {now}: the best epoch so far, {best}, is kept"
+        return "interrupted before an epoch was finished: the weights as they are now are kept"
+
+    def _is_done(self) -> bool:
+        patience, state = self.options.patience, self.state
+        if self._is_over:
+            self.listener.on_note(f"the time is over after {state.epochs} of {self.options.epochs} epochs")
+            return True
+        if patience and state.stale_epochs >= patience:
+            self.listener.on_note(
+                f"no better recall in {patience} epochs: stopped after epoch {state.epochs}"
+            )
+            return True
+        return state.epochs >= self.options.epochs
+
     def _announce(self) -> None:
-        trainable = sum(p.numel() for p in self._encoder.parameters() if p.requires_grad)
+        if self._judge is None:
+            return
+        chunk = self.options.cache_chunk or self.options.batch_size
+        if min(chunk, self.options.batch_size // self._processes.world) < self.options.batch_size:
+            self._encoder.train()
+            if mixes_images(self._encoder):
+                self.listener.on_note(
+                    "the image tower's batch norms see one chunk at a time: gradients are close to the whole "
+                    "batch's, not equal"
+                )
         start = RunStart(
             train_pairs=len(self._pairs),
             validation_pairs=self._judge.pool,
             epochs=self.options.epochs,
             total_steps=self.total_steps,
-            first_step=self.step,
+            first_step=self.state.step,
             device=str(self._placement.device),
             precision=self._placement.precision,
-            parameters=trainable,
+            parameters=sum(p.numel() for p in self._encoder.parameters() if p.requires_grad),
         )
-        self.journal.write("start", {**asdict(start), "options": plain_options(self.options)})
+        event = "resume" if self.state.step else "start"
+        self.journal.write(event, {**asdict(start), "options": plain_options(self.options)})
         self.listener.on_start(start)
 
     def _train_epoch(self, stop: StopSignals) -> None:
-        began, losses, epoch = time.monotonic(), [], self.epochs_done
+        began, state = time.monotonic(), self.state
         self._encoder.train()
-        for batch in self.pace.timed(self._batches.epoch(epoch)):
-            self.step += 1
-            if len(batch) > 1:  # one pair has nothing to be told from
-                losses.append(self._train_step(batch))
-                self.pace.count_step(len(batch))
-                self._report_step(epoch, losses[-1])
-            stop.check()
-            if self.pace.is_over:
+        for batches in self.pace.timed(self._batches.epoch(state.epochs, first_step=state.steps_in_epoch)):
+            usable, elapsed = self._agree(batches, stop)
+            if self._is_over:
                 break
-        if not losses:
+            if usable:
+                self._step(batches, elapsed, stop)
+            state.step += 1
+            state.steps_in_epoch += 1
+            if state.step % self.options.checkpoint_steps == 0:
+                self._write_checkpoint()
+        if not state.losses and not self._is_over:
             raise DataError(f"none of the {len(self._pairs)} training images can be read")
-        self._judge_epoch(epoch, sum(losses) / len(losses), began)
+        if state.losses:
+            self._judge_epoch(began, stop)
 
-    def _train_step(self, batch: Batch) -> float:
-        device, seed, step = self._placement.device, self.options.seed, self.step
-        factor = self._rate_factor()
-        set_rates(self._optimiser, factor)
-        seed_torch(seed, "dropout", step)
-        squares = batch.squares.to(device, non_blocking=True)
-        draws = draw(len(batch), generator(seed, "augmentation", step))
-        pixels = to_pixels(squares, self._spec, draws, self.options.augmentation)
-        images, texts = self._encoder(pixels, batch.ids.to(device), batch.mask.to(device))
-        agreement = self._agreement.matrix(batch.rows).to(device) if self._agreement else None
-        loss = self._encoder.batch_loss(images, texts, agreement)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        length = torch.nn.utils.clip_grad_norm_(self._encoder.parameters(), self.options.clip_norm)
-        if not bool(torch.isfinite(loss) & torch.isfinite(length)):
-            raise DivergedError(self._divergence(batch, factor))
-        self._optimiser.step()
-        self._encoder.clamp_scale(self.options.max_logit_scale)
-        return float(loss.detach())
+    def _agree(self, batches: Sequence[Batch], stop: StopSignals) -> tuple[bool, float]:
+        """Whether all processes have pairs for this step, and the time: all must do the same."""
+        pairs = min(len(batch) for batch in batches) * self._processes.world
+        wishes = (float(stop.asked), float(self.pace.is_over), float(pairs < 2), self.pace.elapsed)  # noqa: PLR2004
+        stopping, over, unusable, elapsed = self._processes.largest(wishes, self._placement.device)
+        if stopping:
+            raise KeyboardInterrupt
+        self._is_over = bool(over)
+        return not unusable, elapsed
 
-    def _rate_factor(self) -> float:
-        limit = self.options.time_limit_minutes
-        progress = run_progress(self.step - 1, self.total_steps, self.pace.elapsed, limit and 60 * limit)
-        return warmup_cosine(progress, self.options.warmup_fraction)
-
-    def _divergence(self, batch: Batch, factor: float) -> str:
-        ids = ", ".join(self._pairs[row].id for row in batch.rows[:SHOWN_IDS])
-        more = f" and {len(batch) - SHOWN_IDS} more" if len(batch) > SHOWN_IDS else ""
-        return (
-            f"the loss is no longer a number at step {self.step}, learning rate "
-            f"{self.options.learning_rate * factor:.2e}, batch of {ids}{more}: try a lower --learning-rate"
-        )
-
-    def _report_step(self, epoch: int, loss: float) -> None:
+    def _step(self, batches: Sequence[Batch], elapsed: float, stop: StopSignals) -> None:
+        factor = self._rate_factor(elapsed)
+        self._in_step = True
+        try:
+            loss = self._stepper.take(batches, self.state.step, factor)
+        except DivergedError as error:
+            raise DivergedError(f"{error} {self._where(batches, factor)}") from error
+        self._in_step = False
+        self.state.losses.append(loss)
+        self.pace.count_step(sum(len(batch) for batch in batches) * self._processes.world)
         report = StepReport(
-            step=self.step,
+            step=self.state.step + 1,
             total_steps=self.total_steps,
-            epoch=epoch + 1,
+            epoch=self.state.epochs + 1,
             loss=loss,
-            learning_rate=self.options.learning_rate * self._rate_factor(),
+            learning_rate=self.options.learning_rate * factor,
             images_per_second=self.pace.images_per_second,
             waiting_share=self.pace.waiting_share,
-            seconds_left=self.pace.seconds_left(self.total_steps - self.step, self.options.epochs - epoch),
+            seconds_left=self.pace.seconds_left(
+                self.total_steps - self.state.step - 1, self.options.epochs - self.state.epochs
+            ),
         )
-        self.listener.on_step(report)
+        with stop.deferring():
+            self.listener.on_step(report)
 
-    def _judge_epoch(self, epoch: int, loss: float, began: float) -> None:
-        judging = time.monotonic()
-        recall = self._judge.recall(self._encoder.model)
+    def _rate_factor(self, elapsed: float) -> float:
+        limit = self.options.time_limit_minutes
+        progress = run_progress(self.state.step, self.total_steps, elapsed, limit and 60 * limit)
+        return warmup_cosine(progress, self.options.warmup_fraction)
+
+    def _where(self, batches: Sequence[Batch], factor: float) -> str:
+        rows = [row for batch in batches for row in batch.rows]
+        ids = ", ".join(self._pairs[row].id for row in rows[:SHOWN_IDS])
+        more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
+        return (
+            f"at step {self.state.step + 1}, learning rate {self.options.learning_rate * factor:.2e}, "
+            f"batch of {ids}{more}: try a lower --learning-rate"
+        )
+
+    def _judge_epoch(self, began: float, stop: StopSignals) -> None:
+        state, judging = self.state, time.monotonic()
+        recall = self._recall()
+        self._share_skips()
         self.pace.count_judging(time.monotonic() - judging)
-        is_best = self.best.offer(epoch + 1, recall, self._encoder.model)
-        self.epochs_done = epoch + 1
+        loss, epoch = sum(state.losses) / len(state.losses), state.epochs + 1
+        is_best = state.best.offer(epoch, recall, self._encoder.model)
+        state.epochs, state.steps_in_epoch, state.losses = epoch, 0, []
         report = EpochReport(
-            epoch=epoch + 1,
-            steps=self.step,
+            epoch=epoch,
+            steps=state.step,
             loss=loss,
-            learning_rate=self.options.learning_rate * self._rate_factor(),
+            learning_rate=self._stepper.optimiser.param_groups[0]["lr"],
             logit_scale=float(self._encoder.model.logit_scale.detach().exp()),
             validation=recall,
             is_best=is_best,
@@ -217,8 +266,19 @@ class ContrastiveRun:
             waiting_share=self.pace.waiting_share,
             skipped=self.skipped,
         )
-        self.journal.write("epoch", report.to_dict())
-        self.listener.on_epoch(report)
+        if self._processes.is_first:
+            self.journal.write("epoch", report.to_dict())
+        if time.monotonic() - self._checkpoint_time > SECONDS_BETWEEN_CHECKPOINTS:
+            self._write_checkpoint()
+        with stop.deferring():
+            self.listener.on_epoch(report)
+
+    def _recall(self) -> RetrievalRecall:
+        """What the first process finds, everywhere."""
+        found = self._judge.recall(self._encoder.model) if self._judge else None
+        found = self._processes.from_first(found)
+        assert found is not None  # noqa: S101 - the first process has a judge
+        return found
 
     def best_model(self) -> DualEncoder:
         """The model with the weights of the best epoch; as it is now when no epoch was finished."""
@@ -229,7 +289,7 @@ class ContrastiveRun:
     def best_recall(self) -> RetrievalRecall:
         """What the best model scores."""
         if self.best.recall is None:
-            self.best.recall = self._judge.recall(self._encoder.model)
+            self.best.recall = self._recall()
         return self.best.recall
 
     def summary(self) -> dict[str, Any]:
@@ -238,21 +298,45 @@ class ContrastiveRun:
             "pairs": len(self._pairs),
             "groups": len({pair.group for pair in self._pairs}),
             "skipped": self.skipped,
-            "epochs": self.epochs_done,
+            "epochs": self.state.epochs,
             "best_epoch": self.best.epoch,
-            "steps": self.step,
+            "steps": self.state.step,
             "loss": self.options.loss,
             "batch_size": self.options.batch_size,
             "seed": self.options.seed,
+            "processes": self._processes.world,
             "device": str(self._placement.device),
             "precision": self._placement.precision,
             "seconds": round(self.pace.elapsed, 1),
         }
 
-    def clean_up(self) -> None:
-        """Remove the work folder: the model folder holds all that matters."""
-        shutil.rmtree(self._work_folder, ignore_errors=True)
+    def _write_checkpoint(self) -> None:
+        self._checkpoint_time = time.monotonic()
+        if not self._processes.is_first:
+            return
+        content = {
+            "options": plain_options(self.options),
+            "data": self._data,
+            "encoder": self._encoder.state_dict(),
+            "optimiser": self._stepper.optimiser.state_dict(),
+            "state": self.state.to_dict(),
+            "elapsed": self.pace.elapsed,
+            "journal_bytes": len(self.journal.content()),
+        }
+        write_checkpoint(self._work_folder, content)
 
-    def _skipped(self, row: int, reason: str) -> None:
-        pair = self._pairs[row]
-        self.listener.on_skip(pair.id, pair.image, reason)
+    def _restored(self) -> tuple[RunState, float, int]:
+        kept = read_checkpoint(self._work_folder, plain_options(self.options), self._data)
+        self._encoder.load_state_dict(kept["encoder"])
+        self._stepper.optimiser.load_state_dict(kept["optimiser"])
+        return RunState.from_dict(kept["state"]), kept["elapsed"], kept["journal_bytes"]
+
+    def _skip(self, row: int, reason: str) -> None:
+        if row not in self._unreadable:
+            self._unreadable[row] = reason
+            self.listener.on_skip(self._pairs[row].id, self._pairs[row].image, reason)
+
+    def _share_skips(self) -> None:
+        for found in self._processes.collect(dict(self._unreadable)):
+            for row, reason in found.items():
+                self._skip(row, reason)

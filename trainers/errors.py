@@ -3,7 +3,9 @@
 TrainingError
 ├── OptionsError      options that contradict each other or are out of range
 ├── DataError         no usable training or validation pairs
-└── DivergedError     the loss is no longer a number
+├── DivergedError     the loss is no longer a number
+├── DeviceMemoryError the GPU's memory is too small for a batch
+└── CheckpointError   there is nothing to resume, or it belongs to another run
 """
 
 
@@ -21,3 +23,11 @@ class DataError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is no longer a number."""
+
+
+class DeviceMemoryError(TrainingError):
+    """The GPU's memory is too small for a batch."""
+
+
+class CheckpointError(TrainingError):
+    """There is no checkpoint to resume, or it belongs to another run."""

@@ -16,11 +16,17 @@ FILE_NAME = "training.jsonl"
 class Journal:
     """Appends events to a file, each on disk before the run goes on."""
 
-    def __init__(self, path: Path) -> None:
-        """Start a new file."""
+    def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
+        """Start a new file, or go on with an old one.
+
+        Args:
+            path: the file.
+            keep_bytes: how much of an old one stands: what it held at the checkpoint.
+        """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        with path.open("ab") as file:
+            file.truncate(keep_bytes)
 
     def write(self, event: str, content: Mapping[str, Any]) -> None:
         """Append one event."""

@@ -1,9 +1,8 @@
-"""Judges a model on the validation pairs and keeps the weights of the best epoch."""
+"""Judges a model on the validation pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +50,10 @@ class Judge:
         cache.close()
         if len(rows) < MIN_POOL:
             raise DataError(f"{len(rows)} validation images can be read: recall needs at least {MIN_POOL}")
-        self._squares = torch.from_numpy(cache.squares(rows))
+        self._squares = cache.images(rows)
         self._captions = [pairs[row].text for row in rows]
-        self._ids, self._mask = TokenCache([pairs[row] for row in rows], tokenizer).rows(np.arange(len(rows)))
+        tokens = TokenCache([pairs[row] for row in rows], tokenizer)
+        self._ids, self._mask = tokens.tokens(tokens.places(np.arange(len(rows))))
 
     @property
     def pool(self) -> int:
@@ -81,26 +81,3 @@ class Judge:
         with self._placement.autocast():
             features = model.text_tower(ids, mask)
         return model.project_texts(features.float()).cpu()
-
-
-@dataclass(slots=True)
-class BestEpoch:
-    """The weights with the highest mean recall so far.
-
-    Attributes:
-        epoch: from 1; 0 before any was judged.
-        recall: what it scored.
-        weights: its state dict, on the CPU.
-    """
-
-    epoch: int = 0
-    recall: RetrievalRecall | None = None
-    weights: dict[str, Tensor] | None = None
-
-    def offer(self, epoch: int, recall: RetrievalRecall, model: DualEncoder) -> bool:
-        """Keep a copy of the model's weights if no epoch before was as good."""
-        if self.recall is not None and recall.mean_recall <= self.recall.mean_recall:
-            return False
-        self.epoch, self.recall = epoch, recall
-        self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        return True

@@ -11,44 +11,92 @@ from encoders.dual import DualEncoder
 from encoders.preprocessing import ImagePreprocessing
 from trainers import losses
 from trainers.augmentation import Augmentation, augment
-from trainers.options import LossName
+from trainers.options import FrozenTowers, LossName
 from trainers.placement import Placement
 
 SIGLIP_BIAS = -10.0
+_IS_FEATURES = 2  # dimensions of [b, f]
 
 
 class PairEncoder(nn.Module):
     """A dual encoder together with what only its training needs."""
 
-    def __init__(self, model: DualEncoder, loss: LossName, placement: Placement) -> None:
-        """Wrap a model that is already on its device."""
+    def __init__(
+        self, model: DualEncoder, loss: LossName, placement: Placement, freeze: FrozenTowers = "none"
+    ) -> None:
+        """Wrap a model that is already on its device.
+
+        Args:
+            model: the towers, heads and scale.
+            loss: its name.
+            placement: the precision of the towers.
+            freeze: towers that learn nothing; their heads do.
+        """
         super().__init__()
         self.model = model
         self.loss = loss
         self.placement = placement
-        if loss == "sigmoid":
-            self.bias = nn.Parameter(torch.tensor(SIGLIP_BIAS, device=placement.device))
+        self.image_is_frozen, self.text_is_frozen = freeze in ("image", "both"), freeze in ("text", "both")
+        self.bias = nn.Parameter(
+            torch.tensor(SIGLIP_BIAS if loss == "sigmoid" else 0.0, device=placement.device),
+            requires_grad=loss == "sigmoid",
+        )
+        for frozen, tower in self._towers():
+            if frozen:
+                tower.requires_grad_(False)
 
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``[b, 3, h, w], [b, s], [b, s]`` -> image and text vectors, float32 ``[b, d]`` of unit length."""
-        with self.placement.autocast():
-            seen, read = self.model.image_tower(pixels), self.model.text_tower(ids, mask)
+    def train(self, mode: bool = True) -> PairEncoder:
+        """Switch mode; frozen towers keep their running statistics and drop nothing out."""
+        super().train(mode)
+        for frozen, tower in self._towers():
+            if frozen:
+                tower.eval()
+        return self
+
+    def forward(self, images: Tensor, *texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed a batch.
+
+        Args:
+            images: pixels [b, 3, h, w], or features of the frozen image tower [b, f].
+            texts: token ids and mask [b, s] each, or features of the frozen text tower [b, f].
+
+        Returns:
+            Image and text vectors, float32 [b, d] of unit length, and the logit scale and bias [2].
+        """
+        seen = images if images.ndim == _IS_FEATURES else self.image_features(images)
+        read = texts[0] if len(texts) == 1 else self.text_features(*texts)
         # Unit length to three digits would blur the ranking: the heads stay in float32.
-        return self.model.project_images(seen.float()), self.model.project_texts(read.float())
+        vectors = self.model.project_images(seen.float()), self.model.project_texts(read.float())
+        return *vectors, torch.stack((self.model.logit_scale.exp(), self.bias))
 
-    def batch_loss(self, images: Tensor, texts: Tensor, agreement: Tensor | None) -> Tensor:
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """``[b, 3, h, w] -> [b, f]``, in the run's precision."""
+        with self.placement.autocast():
+            features: Tensor = self.model.image_tower(pixels)
+        return features
+
+    def text_features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s], [b, s] -> [b, f]``, in the run's precision."""
+        with self.placement.autocast():
+            features: Tensor = self.model.text_tower(ids, mask)
+        return features
+
+    def batch_loss(
+        self, images: Tensor, texts: Tensor, calibration: Tensor, agreement: Tensor | None
+    ) -> Tensor:
         """The loss of a batch of embeddings.
 
         Args:
             images: unit vectors [b, d].
             texts: unit vectors [b, d].
+            calibration: the logit scale and bias [2].
             agreement: [b, b], for the ``matched`` loss.
         """
-        scale = self.model.logit_scale.exp()
+        scale, bias = calibration
         if self.loss == "soft":
             return losses.soft(images, texts, scale)
         if self.loss == "sigmoid":
-            return losses.sigmoid(images, texts, scale, self.bias)
+            return losses.sigmoid(images, texts, scale, bias)
         if self.loss == "matched" and agreement is not None:
             return losses.matched(images, texts, scale, agreement)
         return losses.infonce(images, texts, scale)
@@ -58,6 +106,12 @@ class PairEncoder(nn.Module):
         if self.model.logit_scale.requires_grad:
             with torch.no_grad():
                 self.model.logit_scale.clamp_(max=math.log(largest))
+
+    def _towers(self) -> tuple[tuple[bool, nn.Module], ...]:
+        return (
+            (self.image_is_frozen, self.model.image_tower),
+            (self.text_is_frozen, self.model.text_tower),
+        )
 
 
 def to_pixels(squares: Tensor, spec: ImagePreprocessing, draws: Tensor, amounts: Augmentation) -> Tensor:

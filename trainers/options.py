@@ -13,6 +13,7 @@ from trainers.errors import OptionsError
 LossName = Literal["infonce", "matched", "soft", "sigmoid"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+FrozenTowers = Literal["none", "image", "text", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,15 @@ class ContrastiveOptions:
         text_weights: a folder of a pretrained text tower.
         offline: never ask the network for weights.
         loss: one of ``LossName``.
+        freeze: towers that learn nothing; their features are computed once, without augmentation of the
+            image, so that only the heads and the other tower cost time.
+        cache_frozen: keep those features; False computes them again in every step.
         label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
         epochs: passes over the training pairs.
-        batch_size: pairs that are compared with each other.
+        batch_size: pairs that are compared with each other, over all processes.
+        accumulate: batches whose gradients make one step; pairs of different batches are not compared.
+        cache_chunk: pairs that go through the towers at once; None takes the whole batch. The gradients stay
+            those of the whole batch (gradient caching), for one more forward pass.
         learning_rate: peak, of every parameter that has no rate of its own.
         image_learning_rate: peak of the image tower without its head.
         text_learning_rate: peak of the text tower without its head.
@@ -41,6 +48,9 @@ class ContrastiveOptions:
         device: ``auto`` takes a GPU when there is one.
         precision: ``auto`` takes bf16 on a GPU that has it.
         time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
+        patience: the run ends after so many epochs without a better recall; None for no early stop.
+        checkpoint_steps: a checkpoint is written after so many steps, and after every epoch.
+        resume: go on with an interrupted run of the same options.
         force: replace a model folder that exists.
     """
 
@@ -50,9 +60,13 @@ class ContrastiveOptions:
     text_weights: Path | None = None
     offline: bool = False
     loss: LossName = "matched"
+    freeze: FrozenTowers = "none"
+    cache_frozen: bool = True
     label_agreement: float = 0.0
     epochs: int = 30
     batch_size: int = 128
+    accumulate: int = 1
+    cache_chunk: int | None = None
     learning_rate: float = 1e-3
     image_learning_rate: float | None = None
     text_learning_rate: float | None = None
@@ -65,6 +79,9 @@ class ContrastiveOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     time_limit_minutes: float | None = None
+    patience: int | None = None
+    checkpoint_steps: int = 1000
+    resume: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -72,11 +89,23 @@ class ContrastiveOptions:
         _check_choice("--loss", self.loss, get_args(LossName))
         _check_choice("--device", self.device, get_args(DeviceName))
         _check_choice("--precision", self.precision, get_args(Precision))
+        _check_choice("--freeze", self.freeze, get_args(FrozenTowers))
         _check(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
         _check(
             self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative"
         )
+        self._check_counts()
+        self._check_amounts()
+
+    def _check_counts(self) -> None:
+        _check(self.accumulate >= 1, "--accumulate", self.accumulate, "at least 1")
+        chunk, patience = self.cache_chunk, self.patience
+        _check(chunk is None or chunk >= 1, "--cache-chunk", chunk, "at least 1")
+        _check(patience is None or patience >= 1, "--patience", patience, "at least 1 epoch")
+        _check(self.checkpoint_steps >= 1, "--checkpoint-steps", self.checkpoint_steps, "at least 1")
         _check(self.seed >= 0, "--seed", self.seed, "0 or more")
+
+    def _check_amounts(self) -> None:
         _check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
         _check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
         _check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")

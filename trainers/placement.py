@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
             "--device is 'cuda' and torch sees no GPU: use --device cpu, or install a CUDA build"
         )
     chosen = torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
+    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun gives each process its own GPU
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     gpu_bf16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and chosen.type == "cuda" and not gpu_bf16:
         raise OptionsError("--precision is 'bf16' and this GPU has none: use --precision fp32")

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from encoders.errors import ScanError
 from encoders.preprocessing import ImagePreprocessing, load_square
@@ -66,10 +68,9 @@ class SquareCache:
         kept: np.ndarray = rows[self._readable[rows]]
         return kept
 
-    def squares(self, rows: np.ndarray) -> np.ndarray:
+    def images(self, rows: np.ndarray) -> Tensor:
         """The squares of rows that ``readable`` returned: a copy, uint8 ``[b, size, size, 3]``."""
-        copy: np.ndarray = self._squares[rows]
-        return copy
+        return torch.from_numpy(self._squares[rows])
 
     def close(self) -> None:
         """Stop the threads."""

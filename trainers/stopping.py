@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM only asks to stop, and ``check`` raises it at a safe place.
+    """While entered, the first SIGINT or SIGTERM only asks to stop; the run does so at a safe place.
 
     A second signal interrupts at once. Outside the main thread, where Python takes no signals, nothing
     changes.
@@ -34,15 +36,18 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
-    def check(self) -> None:
-        """Stop here if a signal came.
+    @property
+    def asked(self) -> bool:
+        """Whether someone asked to stop."""
+        return self._asked
 
-        Raises:
-            KeyboardInterrupt: it did.
-        """
-        if self._asked:
-            self._asked = False
-            raise KeyboardInterrupt
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Turn a KeyboardInterrupt raised inside into a wish to stop at the next safe place."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._asked = True
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:

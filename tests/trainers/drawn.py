@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from encoders.dual import DualEncoder
 from encoders.presets import preset_named
@@ -75,3 +76,24 @@ class Recorder:
 
     def on_note(self, message):
         self.notes.append(message)
+
+
+class LayerNormTower(nn.Module):
+    """An image tower in which no image of a batch sees another."""
+
+    def __init__(self):
+        super().__init__()
+        self.architecture = {"kind": "test"}
+        self.feature_dim = 16
+        self.filters = nn.Conv2d(3, 8, 5, stride=4)
+        self.norm = nn.GroupNorm(2, 8)
+        self.mix = nn.Linear(8 * 49, 16)
+
+    def forward(self, pixels):
+        return self.mix(self.norm(self.filters(pixels)).relu().flatten(1))
+
+
+def unmixed_model(vocab_size: int) -> DualEncoder:
+    """A dual encoder without batch norm or dropout: its gradients add up exactly."""
+    model = small_model(vocab_size, dropout=0.0)
+    return DualEncoder(LayerNormTower(), model.text_tower, embedding_dim=16)

@@ -9,7 +9,8 @@ import torch
 from encoders.wordpiece import train_wordpiece
 from tests.trainers.drawn import TINY, draw_pairs
 from trainers.agreement import Agreement
-from trainers.batches import BatchSource, TokenCache, TrainingPair, batches_per_epoch, epoch_order
+from trainers.batches import BatchSource, TokenCache, TrainingPair, epoch_order, steps_per_epoch
+from trainers.processes import Processes
 from trainers.squares import SquareCache
 
 SPEC = TINY.image_preprocessing
@@ -24,7 +25,7 @@ def cache_of(pairs, skips, **options):
 @pytest.mark.parametrize(("count", "size", "batches"), [(10, 4, 2), (11, 4, 3), (3, 8, 1), (128, 128, 1)])
 def test_batches_of_nearly_the_same_size(count, size, batches):
     order = epoch_order(count, size, seed=0, epoch=0)
-    assert len(order) == batches_per_epoch(count, size) == batches
+    assert len(order) == steps_per_epoch(count, size) == batches
     assert sorted(np.concatenate(order)) == list(range(count))
     assert max(map(len, order)) - min(map(len, order)) <= 1
 
@@ -39,11 +40,11 @@ def test_images_are_decoded_once(tmp_path):
     pairs = draw_pairs(tmp_path, 4)
     cache = cache_of(pairs, [])
     rows = np.arange(4)
-    before = cache.squares(cache.readable(rows))
+    before = cache.images(cache.readable(rows))
     for pair in pairs:
         pair.image.unlink()
     assert cache.readable(rows).tolist() == rows.tolist()
-    assert np.array_equal(cache.squares(rows), before)
+    assert torch.equal(cache.images(rows), before)
     assert before.shape == (4, 32, 32, 3)
     cache.close()
 
@@ -53,7 +54,7 @@ def test_a_large_cache_lies_in_a_file(tmp_path):
     small, large = cache_of(pairs, []), cache_of(pairs, [], in_memory_bytes=10)
     rows = np.array([2, 0])
     assert isinstance(large._squares, np.memmap)
-    assert np.array_equal(small.squares(small.readable(rows)), large.squares(large.readable(rows)))
+    assert torch.equal(small.images(small.readable(rows)), large.images(large.readable(rows)))
     small.close()
     large.close()
 
@@ -66,7 +67,7 @@ def test_unreadable_images_are_named_once_and_never_replaced(tmp_path):
     tokenizer = train_wordpiece([pair.text for pair in pairs], 200, 16)
     source = BatchSource(cache, TokenCache(pairs, tokenizer), count=6, batch_size=3, seed=0)
     for epoch in range(2):
-        seen = np.concatenate([batch.rows for batch in source.epoch(epoch)])
+        seen = np.concatenate([batch.rows for (batch,) in source.epoch(epoch)])
         assert sorted(seen) == [0, 2, 3, 5]
     source.close()
     assert sorted(skips) == [
@@ -80,29 +81,62 @@ def test_an_epoch_can_go_on_from_any_batch(tmp_path):
     pairs = draw_pairs(tmp_path, 9)
     tokenizer = train_wordpiece([pair.text for pair in pairs], 200, 16)
     source = BatchSource(cache_of(pairs, []), TokenCache(pairs, tokenizer), count=9, batch_size=3, seed=1)
-    whole, rest = list(source.epoch(2)), list(source.epoch(2, first_batch=2))
+    whole, rest = ([batch for (batch,) in source.epoch(2, first_step=first)] for first in (0, 2))
     source.close()
     assert len(whole) == 3
     assert [batch.rows.tolist() for batch in rest] == [batch.rows.tolist() for batch in whole[2:]]
-    assert torch.equal(rest[0].squares, whole[2].squares)
-    assert torch.equal(rest[0].ids, whole[2].ids)
+    assert torch.equal(rest[0].images, whole[2].images)
+    assert torch.equal(rest[0].draws, whole[2].draws)
+    assert torch.equal(rest[0].texts[0], whole[2].texts[0])
+
+
+@pytest.mark.parametrize("broken", [(), (1, 4)])
+def test_processes_and_accumulation_share_out_the_same_step(tmp_path, broken):
+    pairs = draw_pairs(tmp_path, 16)
+    for row in broken:
+        pairs[row].image.unlink()
+    tokens = TokenCache(pairs, train_wordpiece([pair.text for pair in pairs], 200, 16))
+
+    def step_of(rank, world):
+        source = BatchSource(
+            cache_of(pairs, []),
+            tokens,
+            count=16,
+            batch_size=8,
+            accumulate=2,
+            seed=1,
+            processes=Processes(rank, world),
+        )
+        batches = next(source.epoch(0))
+        source.close()
+        return batches
+
+    whole, shares = step_of(0, 1), [step_of(rank, 2) for rank in range(2)]
+    assert len(whole) == 2
+    for place, batch in enumerate(whole):
+        joined = [share[place] for share in shares]
+        assert np.concatenate([part.rows for part in joined]).tolist() == batch.rows.tolist()
+        assert torch.equal(torch.cat([part.images for part in joined]), batch.images)
+        assert torch.equal(torch.cat([part.draws for part in joined]), batch.draws)
+    assert sorted(np.concatenate([batch.rows for batch in whole])) == sorted(set(range(16)) - set(broken))
 
 
 def test_one_of_several_captions_is_drawn():
     pairs = [TrainingPair("a", Path("a"), "axial view", other_texts=("coronal view", "sagittal view"))]
     tokenizer = train_wordpiece(["axial coronal sagittal view"], 100, 8)
     tokens = TokenCache(pairs, tokenizer)
-    drawn = {tuple(tokens.rows(np.array([0]), seed)[0][0].tolist()) for seed in range(30)}
-    first = tuple(tokens.rows(np.array([0]))[0][0].tolist())
-    assert len(drawn) == 3
-    assert first in drawn
+    lots = (0.0, 0.3, 0.4, 0.7, 0.999)
+    drawn = [tokens.texts(np.array([0]), np.array([lot]))[0][0].tolist() for lot in lots]
+    assert drawn[0] == drawn[1] == tokens.texts(np.array([0]))[0][0].tolist()
+    assert drawn[3] == drawn[4]
+    assert len({tuple(ids) for ids in drawn}) == 3
 
 
 def test_rows_are_cut_to_the_longest_caption_of_the_batch():
     pairs = [TrainingPair("a", Path("a"), "scan"), TrainingPair("b", Path("b"), "scan " * 6)]
     tokens = TokenCache(pairs, train_wordpiece(["scan"], 50, 16))
-    assert tokens.rows(np.array([0]))[0].shape == (1, 3)
-    ids, mask = tokens.rows(np.array([0, 1]))
+    assert tokens.texts(np.array([0]))[0].shape == (1, 3)
+    ids, mask = tokens.texts(np.array([0, 1]))
     assert ids.shape == (2, 8)
     assert mask.sum(dim=1).tolist() == [3, 8]
 

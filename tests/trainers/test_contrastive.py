@@ -1,6 +1,7 @@
 """From pairs to a model folder that can be asked, whatever happens on the way."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from encoders.runtime import OnnxEncoder
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options
 from trainers import contrastive
 from trainers.contrastive import train_encoders
-from trainers.errors import DataError, DivergedError
+from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.processes import Processes
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_an_interruption_leaves_a_usable_model(pairs, tmp_path):
     bundle = ModelBundle.open(tmp_path / "model")
     assert bundle.config.trained_on["interrupted"] is True
     assert OnnxEncoder.open(bundle).embed_texts(["small lesion"]).shape == (1, 16)
-    assert listener.notes == ["interrupted in epoch 2: the best epoch so far is kept"]
+    assert listener.notes == ["interrupted in epoch 2: the best epoch so far, 1, is kept"]
 
 
 @pytest.mark.parametrize("stop_at", ["on_start", "on_step"])
@@ -137,3 +139,24 @@ def test_an_existing_folder_is_refused_before_any_work(pairs, tmp_path, saved):
     assert listener.starts == []
     train_encoders(*pairs, out, small_options(epochs=1, force=True), listener)
     assert saved[0][2]["force"] is True
+
+
+def test_an_interrupted_run_is_not_thrown_away_unasked(pairs, tmp_path, saved):
+    out = tmp_path / "model"
+    train_encoders(*pairs, out, small_options(epochs=3), interrupting("on_step"))
+    with pytest.raises(OptionsError, match=r"model\.training holds an interrupted run: go on with --resume"):
+        train_encoders(*pairs, out, small_options(epochs=3))
+    result = train_encoders(*pairs, out, small_options(epochs=3, resume=True))
+    assert (result.interrupted, result.epochs) == (False, 3)
+    assert saved[-1][2]["force"] is True  # the model of the interrupted run may be replaced
+    assert not (tmp_path / "model.training").exists()
+
+
+def test_every_process_needs_two_pairs(pairs, tmp_path, monkeypatch):
+    @contextmanager
+    def eight_processes(device):
+        yield Processes(0, 8)
+
+    monkeypatch.setattr(contrastive, "joined_processes", eight_processes)
+    with pytest.raises(OptionsError, match="--batch-size is 8: 8 processes need at least two pairs each"):
+        train_encoders(*pairs, tmp_path / "model", small_options(batch_size=8))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options, small_tokenizer
+from trainers.batches import PairSplits
 from trainers.contrastive_run import ContrastiveRun
 from trainers.errors import DataError, DivergedError
 from trainers.pace import Pace
@@ -28,7 +29,7 @@ def make_run(pairs, folder, listener=None, **given):
     seed_torch(options.seed, "weights")
     model = small_model(tokenizer.vocab_size)
     return ContrastiveRun(
-        model, tokenizer, *pairs, options, CPU, listener or Recorder(), folder / "model.training"
+        model, tokenizer, PairSplits(*pairs), options, CPU, folder / "model.training", listener=listener
     )
 
 
@@ -141,7 +142,7 @@ def test_a_signal_stops_between_two_steps(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener, epochs=5) as run:
         assert run.fit() is True
     assert len(listener.steps) == 5
-    assert listener.notes == ["interrupted in epoch 2: the best epoch so far is kept"]
+    assert listener.notes == ["interrupted in epoch 2: the best epoch so far, 1, is kept"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -151,7 +152,36 @@ def test_a_time_limit_ends_the_run_with_its_schedule(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener, epochs=1000, time_limit_minutes=2) as run:
         run.pace = Pace(120, now=lambda: float(next(clock)))
         assert run.fit() is False
-        assert 0 < run.epochs_done < 20
+        assert 0 < run.state.epochs < 20
         assert run.best.epoch > 0
     assert any("the time is over after" in note for note in listener.notes)
     assert listener.steps[-1].learning_rate < 0.1 * max(report.learning_rate for report in listener.steps)
+
+
+def test_it_stops_early_when_recall_no_longer_grows(pairs, tmp_path):
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, epochs=50, patience=2, learning_rate=1e-9) as run:
+        assert run.fit() is False
+        assert run.state.epochs == run.best.epoch + 2
+    assert listener.notes == [f"no better recall in 2 epochs: stopped after epoch {run.state.epochs}"]
+
+
+def test_chunks_under_batch_norm_are_admitted(pairs, tmp_path):
+    listener = Recorder()
+    with make_run(pairs, tmp_path, listener, cache_chunk=4) as run:
+        run.fit()
+    assert "batch norms see one chunk at a time" in listener.notes[0]
+
+
+def test_a_second_signal_interrupts_at_once(pairs, tmp_path):
+    class Twice(Recorder):
+        def on_step(self, report):
+            super().on_step(report)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.reached = True
+
+    listener = Twice()
+    with make_run(pairs, tmp_path, listener) as run:
+        assert run.fit() is True
+    assert not hasattr(listener, "reached")

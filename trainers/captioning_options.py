@@ -1,0 +1,100 @@
+"""What a decoder's training run is asked to do: plain data, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trainers.augmentation import Augmentation
+from trainers.errors import OptionsError
+from trainers.options import DeviceName, Precision
+
+DecoderName = Literal["lstm", "transformer"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptioningOptions:
+    """Options of one decoder run.
+
+    Attributes:
+        decoder: ``lstm`` or ``transformer``.
+        retrieve: captions of neighbours that a transformer reads; 0 for none.
+        retrieved_tokens: tokens it reads of each.
+        width: of the decoder's layers.
+        layers: of a transformer.
+        dropout: everywhere in the decoder.
+        vocab_size: of the byte-pair encoding learned on the captions, at most.
+        max_tokens: longest caption, start and end included; longer ones are cut.
+        epochs: passes over the training captions.
+        batch_size: captions in a step.
+        learning_rate: peak.
+        weight_decay: of matrices.
+        warmup_fraction: share of the run in which the rate rises.
+        label_smoothing: share of each target spread over the vocabulary (arXiv 1512.00567, section 7).
+        clip_norm: gradients longer than this are shortened to it.
+        views: how many augmented pictures of each image the decoder sees, one an epoch in turn. The image
+            tower is frozen, so each is looked at once and kept.
+        augmentation: how far the views are moved.
+        seed: of weights, order, augmentation and dropout.
+        device: ``auto`` takes a GPU when there is one.
+        precision: ``auto`` takes bf16 on a GPU that has it.
+        time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
+    """
+
+    decoder: DecoderName = "transformer"
+    retrieve: int = 0
+    retrieved_tokens: int = 48
+    width: int = 128
+    layers: int = 2
+    dropout: float = 0.2
+    vocab_size: int = 4096
+    max_tokens: int = 128
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_fraction: float = 0.05
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    views: int = 4
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    device: DeviceName = "auto"
+    precision: Precision = "auto"
+    time_limit_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values no run can have, naming the flag to change.
+
+        Raises:
+            OptionsError: a value is out of range.
+        """
+        if self.decoder not in ("lstm", "transformer"):
+            raise OptionsError(f"--decoder is '{self.decoder}': give lstm or transformer")
+        if self.decoder == "lstm" and self.retrieve:
+            raise OptionsError("--retrieve needs --decoder transformer: an LSTM reads no captions")
+        for flag, value, least in (
+            ("--retrieve", self.retrieve, 0),
+            ("--epochs", self.epochs, 1),
+            ("--batch-size", self.batch_size, 1),
+            ("--seed", self.seed, 0),
+            ("--layers", self.layers, 1),
+            ("--max-tokens", self.max_tokens, 4),
+            ("views", self.views, 1),
+        ):
+            if value < least:
+                raise OptionsError(f"{flag} is {value}: give at least {least}")
+        if self.width < self.heads or self.width % self.heads:
+            raise OptionsError(f"--width is {self.width}: give a multiple of {HEAD_WIDTH}")
+        if not 0 < self.learning_rate <= 1:
+            raise OptionsError(f"--learning-rate is {self.learning_rate}: give more than 0 and at most 1")
+        if self.time_limit_minutes is not None and self.time_limit_minutes <= 0:
+            raise OptionsError(f"--minutes is {self.time_limit_minutes}: give more than 0")
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a transformer."""
+        return max(1, self.width // HEAD_WIDTH)
+
+
+HEAD_WIDTH = 32

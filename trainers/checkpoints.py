@@ -1,0 +1,79 @@
+"""Everything a run needs to go on as if it had never been stopped, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.batches import TrainingPair
+from trainers.errors import CheckpointError
+
+FILE_NAME = "checkpoint.pt"
+# What may differ between a run and its resumption without changing a weight on the same machine.
+_FREE_OPTIONS = frozenset({"force", "resume", "offline", "device", "checkpoint_steps", "time_limit_minutes"})
+
+
+def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole, or leave the one before.
+
+    Args:
+        folder: the run's work folder.
+        state: plain values and tensors only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{FILE_NAME}.new"
+    with fresh.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(folder / FILE_NAME)
+
+
+def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """Read the checkpoint of a run that was interrupted.
+
+    Args:
+        folder: the run's work folder.
+        options: of the run that wants to go on; they must be the same in all that matters.
+        data: fingerprint of its pairs.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it belongs to another run.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(f"there is no run to resume in {folder}: start one without --resume")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever a damaged file makes it raise
+        raise CheckpointError(f"{path} cannot be read: start anew with --force") from error
+    differing = _first_difference(state["options"], options)
+    if differing:
+        name, before, now = differing
+        raise CheckpointError(f"the run in {folder} had {name} = {before}, not {now}: give the same options")
+    if state["data"] != data:
+        raise CheckpointError(f"the pairs changed since the run in {folder} began: start anew with --force")
+    return state
+
+
+def data_fingerprint(*parts: Sequence[TrainingPair]) -> str:
+    """A hash over ids, captions, groups and labels of pairs, in their order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for pair in part:
+            fields = (pair.id, pair.text, pair.group, *pair.labels, *pair.other_texts)
+            digest.update("\x1f".join(fields).encode("utf-8", "surrogatepass") + b"\x1e")
+        digest.update(b"\x1d")
+    return digest.hexdigest()
+
+
+def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, object, object] | None:
+    for name in sorted((before.keys() | now.keys()) - _FREE_OPTIONS):
+        if before.get(name) != now.get(name):
+            return name, before.get(name), now.get(name)
+    return None

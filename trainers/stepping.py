@@ -1,0 +1,170 @@
+"""One optimiser step: gradients of one or more batches, in chunks if need be, over all processes.
+
+The loss of a batch needs all its vectors at once, but not all its activations. So it is differentiated in two
+stages (gradient caching, https://arxiv.org/abs/2101.06983): by the vectors, which are small and can be
+gathered from everywhere, and from there through the towers, chunk by chunk. With one process and one chunk
+this is plain backpropagation; otherwise it gives the same gradients, as long as no layer mixes the images of
+a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from encoders.preprocessing import ImagePreprocessing
+from trainers.agreement import Agreement
+from trainers.augmentation import NO_AUGMENTATION
+from trainers.batches import Batch
+from trainers.errors import DeviceMemoryError, DivergedError
+from trainers.objective import PairEncoder, to_pixels
+from trainers.optimisers import build_adamw, parameter_groups, set_rates
+from trainers.options import ContrastiveOptions
+from trainers.processes import Processes
+from trainers.randomness import seed_torch
+
+
+class Stepper:
+    """Takes optimiser steps on a pair encoder."""
+
+    def __init__(
+        self,
+        encoder: PairEncoder,
+        spec: ImagePreprocessing,
+        agreement: Agreement | None,
+        options: ContrastiveOptions,
+        processes: Processes,
+    ) -> None:
+        """Build the optimiser and, with several processes, tie the copies of the encoder together."""
+        self._encoder, self._spec, self._agreement = encoder, spec, agreement
+        self._options, self._processes = options, processes
+        self.optimiser = build_adamw(parameter_groups(encoder, options))
+        self._tied: nn.Module = encoder
+        if processes.world > 1:
+            self._tied = DistributedDataParallel(encoder)
+
+    def take(self, batches: Sequence[Batch], step: int, rate_factor: float) -> float:
+        """Take one step on the mean loss of some batches.
+
+        Args:
+            batches: this process's shares; each is told apart from the other processes' shares of the same
+                batch, but not from the other batches.
+            step: its number, from which dropout is drawn.
+            rate_factor: what the peak learning rates are multiplied with.
+
+        Returns:
+            The loss before the step.
+
+        Raises:
+            DivergedError: the loss or its gradient is no longer a number; the weights were not touched.
+            DeviceMemoryError: the GPU's memory is too small for the batch.
+        """
+        set_rates(self.optimiser, rate_factor)
+        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            losses = [
+                self._add_gradients(batch, (step, place), 1 / len(batches), place == len(batches) - 1)
+                for place, batch in enumerate(batches)
+            ]
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(self._why_out_of_memory(batches)) from error
+        loss = torch.stack(losses).mean()
+        length = nn.utils.clip_grad_norm_(self._encoder.parameters(), self._options.clip_norm)
+        if not bool(torch.isfinite(loss) & torch.isfinite(length)):
+            raise DivergedError("the loss is no longer a number")
+        self.optimiser.step()
+        self._encoder.clamp_scale(self._options.max_logit_scale)
+        return float(loss)
+
+    def _add_gradients(self, batch: Batch, place: tuple[int, int], weight: float, is_last: bool) -> Tensor:
+        chunks = batch.chunks(self._options.cache_chunk)
+        seeds = [(*place, number, self._processes.rank) for number in range(len(chunks))]
+        whole = None
+        if len(chunks) == 1:
+            whole = self._embed(chunks[0], seeds[0], tied=True, synchronise=is_last)
+            vectors = whole
+        else:
+            with torch.no_grad(), _untouched_statistics(self._encoder):
+                parts = [self._embed(chunk, seed) for chunk, seed in zip(chunks, seeds, strict=True)]
+            vectors = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), parts[0][2]
+        loss, slopes = self._slopes(batch, vectors, weight)
+        first = 0
+        for number, (chunk, seed) in enumerate(zip(chunks, seeds, strict=True)):
+            ends = number == len(chunks) - 1
+            outputs = whole or self._embed(chunk, seed, tied=True, synchronise=is_last and ends)
+            own = slice(first, first + len(chunk))
+            first = own.stop
+            # The scale and bias are the same in every chunk: their slope is passed back once.
+            self._backward(outputs, (slopes[0][own], slopes[1][own], slopes[2] * float(ends)))
+        return loss
+
+    def _embed(
+        self, chunk: Batch, seed: tuple[int, ...], *, tied: bool = False, synchronise: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        device = self._encoder.placement.device
+        images = chunk.images.to(device, non_blocking=True)
+        if images.dtype == torch.uint8:
+            moves = NO_AUGMENTATION if self._encoder.image_is_frozen else self._options.augmentation
+            images = to_pixels(images, self._spec, chunk.draws, moves)
+        texts = [part.to(device, non_blocking=True) for part in chunk.texts]
+        seed_torch(self._options.seed, "dropout", *seed)
+        apart = tied and not synchronise and isinstance(self._tied, DistributedDataParallel)
+        with self._tied.no_sync() if apart else nullcontext():  # type: ignore[operator]  # of DDP
+            outputs: tuple[Tensor, Tensor, Tensor] = (self._tied if tied else self._encoder)(images, *texts)
+        return outputs
+
+    def _slopes(
+        self, batch: Batch, vectors: tuple[Tensor, Tensor, Tensor], weight: float
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The loss of the batch over all processes, and its gradient by this process's own vectors."""
+        images, own = self._processes.gather(vectors[0])
+        texts, _ = self._processes.gather(vectors[1])
+        leaves = [leaf.detach().requires_grad_() for leaf in (images, texts, vectors[2])]
+        loss = self._encoder.batch_loss(leaves[0], leaves[1], leaves[2], self._agree(batch))
+        found = torch.autograd.grad(loss * weight, leaves, allow_unused=True, materialize_grads=True)
+        # DistributedDataParallel takes the mean of the processes; each holds only its share of the sum.
+        world = self._processes.world
+        return loss.detach(), (found[0][own] * world, found[1][own] * world, found[2])
+
+    def _agree(self, batch: Batch) -> Tensor | None:
+        if self._agreement is None:
+            return None
+        device = self._encoder.placement.device
+        rows, _ = self._processes.gather(torch.from_numpy(batch.rows).to(device))
+        return self._agreement.matrix(rows.cpu().numpy()).to(device)
+
+    def _backward(self, outputs: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
+        reached = [(out, slope) for out, slope in zip(outputs, slopes, strict=True) if out.requires_grad]
+        torch.autograd.backward([out for out, _ in reached], [slope for _, slope in reached])
+
+    def _why_out_of_memory(self, batches: Sequence[Batch]) -> str:
+        pairs = max(len(batch) for batch in batches)
+        chunk = min(self._options.cache_chunk or pairs, pairs)
+        return (
+            f"the GPU's memory is too small for {chunk} pairs at once: use --cache-chunk "
+            f"{max(1, chunk // 2)} to keep the batch, or a smaller --batch-size"
+        )
+
+
+@contextmanager
+def _untouched_statistics(module: nn.Module) -> Iterator[None]:
+    """Let batch norms use the batch's statistics without adding them to the running ones."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+def mixes_images(module: nn.Module) -> bool:
+    """Whether the module has batch norms that train, so that chunks do not add up exactly to the batch."""
+    return any(isinstance(part, _BatchNorm) and part.training for part in module.modules())
