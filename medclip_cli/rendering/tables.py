@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from medclip_cli.rendering import console
 
@@ -32,9 +33,13 @@ def _show_ruled(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for heading, is_number in zip(columns, right, strict=True):
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+        # Numbers stay whole on a narrow terminal; words give way.
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=is_number)
     for row in texts:
         table.add_row(*(Text(cell) for cell in row))
     console.stdout().print(table)
