@@ -43,6 +43,8 @@ COMMANDS: Mapping[str, Entry] = {
     "search": Entry("Ask", "Find images by words, by an example image, or by both."),
     "score": Entry("Judge", "Score predictions of any system: BLEU, ROUGE-L, CIDEr."),
     "evaluate": Entry("Judge", "Score a collection on a held-out split, beside its floors."),
+    "collections": Entry("Look around", "List, show, drop, export, import and verify collections."),
+    "config": Entry("Look around", "Show the settings in force, and where each came from."),
     "doctor": Entry("Look around", "Say what is installed, what is wrong and how to mend it."),
     "demo": Entry("Look around", "Walk the whole road on a corpus that medclip draws itself."),
 }

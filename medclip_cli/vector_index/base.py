@@ -13,17 +13,15 @@ contract tests runs over both. The rules they share:
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.errors import CollectionError
 from medclip_cli.records import CaptionedImage, Neighbour
 from medclip_cli.vector_index.conditions import Condition, parse_condition
+from medclip_cli.vector_index.queries import Query, Vector
 
 __all__ = [
     "CollectionInfo",
@@ -33,13 +31,13 @@ __all__ = [
     "IndexWriter",
     "Point",
     "Query",
+    "StoredPoint",
+    "Vector",
     "VectorIndex",
     "parse_condition",
     "point_id",
 ]
 
-Vector = NDArray[np.float32]
-Mode = Literal["dense", "words", "hybrid"]
 OnStage = Callable[[str], None]
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/medclip/medclip/points")
@@ -73,72 +71,6 @@ class Point:
     def point_id(self) -> str:
         """The id under which it is stored."""
         return point_id(self.corpus, self.record.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One question to a collection.
-
-    Attributes:
-        image_vector: ``[dim]``, an example image; compared with the stored `against` vectors.
-        text_vector: ``[dim]``, embedded words; compared with the stored `against` vectors.
-        words: plain words, compared with the captions by BM25.
-        mode: ``dense`` ranks by cosine of the vectors, ``words`` by BM25, ``hybrid`` fuses both.
-        top: how many neighbours.
-        where: filters; all must hold.
-        min_score: leave out neighbours whose shown score is lower.
-        exclude_groups: patients or cases that may not answer.
-        exact: compare with every vector instead of walking the approximate graph.
-        against: which stored vectors a dense comparison reads.
-        fusion: ``rrf`` adds reciprocal ranks (Cormack et al., SIGIR 2009), ``dbsf`` normalised scores.
-        weights: of the dense and the words ranking in ``rrf``.
-        diversity: 0 ranks by likeness alone, up to 1 by difference from what is already chosen (maximal
-            marginal relevance, Carbonell and Goldstein, SIGIR 1998); None leaves the ranking as it is.
-        examples: further example images; each makes a ranking of its own, and all are fused by rank.
-            `examples.combine` is the other way: one vector made of several.
-    """
-
-    image_vector: Vector | None = None
-    text_vector: Vector | None = None
-    words: str | None = None
-    mode: Mode = "dense"
-    top: int = 5
-    where: tuple[Condition, ...] = ()
-    min_score: float | None = None
-    exclude_groups: frozenset[str] = frozenset()
-    exact: bool = False
-    against: Literal["image", "caption"] = "image"
-    fusion: Literal["rrf", "dbsf"] = "rrf"
-    weights: tuple[float, float] = (1.0, 1.0)
-    diversity: float | None = None
-    examples: tuple[Vector, ...] = ()
-
-    @property
-    def asks_words(self) -> bool:
-        """Whether captions are compared by BM25."""
-        return self.mode != "dense" and bool((self.words or "").strip())
-
-    @property
-    def compared_vectors(self) -> list[Vector]:
-        """The vectors that are compared by cosine."""
-        given = (self.image_vector, *self.examples, self.text_vector)
-        return [] if self.mode == "words" else [vector for vector in given if vector is not None]
-
-    def check(self) -> None:
-        """Refuse a question that cannot be answered; a hybrid one makes do with what it is given.
-
-        Raises:
-            UsageError: nothing to compare with in this mode, or a number out of range.
-        """
-        if not self.asks_words and not self.compared_vectors:
-            needed = {"dense": "an image or words to embed", "words": "words to look for"}
-            raise UsageError(f"mode {self.mode} needs {needed.get(self.mode, 'an image or words')}")
-        if self.top < 1:
-            raise UsageError(f"the number of neighbours must be 1 or more, not {self.top}")
-        if min(self.weights) < 0 or max(self.weights) == 0:
-            raise UsageError(f"fusion weights must be 0 or more and not both 0, not {self.weights}")
-        if self.diversity is not None and not 0 <= self.diversity <= 1:
-            raise UsageError(f"diversity lies between 0 and 1, not {self.diversity}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +156,23 @@ class CollectionInfo:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it is stored.
+
+    Attributes:
+        point_id: its id.
+        payload: see `payload.payload_of`.
+        image_vector: ``[dim]``; empty when vectors were not asked for.
+        caption_vector: ``[dim]``; empty when vectors were not asked for.
+    """
+
+    point_id: str
+    payload: Mapping[str, Any]
+    image_vector: Vector
+    caption_vector: Vector
+
+
 class VectorIndex(Protocol):
     """A collection opened for asking."""
 
@@ -238,6 +187,12 @@ class VectorIndex(Protocol):
             UsageError: a question that cannot be answered.
             CollectionError: the collection cannot be read, or vectors of another length were given.
         """
+
+    def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
+        """Yield every point in the order of the ids, a few thousand in memory at a time."""
+
+    def find_damage(self) -> str | None:
+        """Read every byte that the engine keeps and say what is damaged, or None."""
 
     def close(self) -> None:
         """Let go of the collection."""

@@ -66,13 +66,18 @@ def find_changes(
     for record in records:
         path, identifier = image_path(record), point_id(corpus, record.id)
         seen.add(identifier)
-        task = Task(record, path, content_digest(record, "" if record.sha256 else _stamp(path)))
+        task = Task(record, path, record_digest(record, path))
         if identifier not in stored:
             added.append(task)
         elif stored[identifier] != task.digest:
             changed.append(task)
     gone = [identifier for identifier in stored if identifier not in seen]
     return Changes(added, changed, len(seen) - len(added) - len(changed), gone)
+
+
+def record_digest(record: CaptionedImage, image: Path) -> str:
+    """Return the digest of what is stored of a record, and of its image as it lies on disk now."""
+    return content_digest(record, "" if record.sha256 else _stamp(image))
 
 
 def _stamp(path: Path) -> str:

@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import generations, locks, words
-from medclip_cli.vector_index.base import CollectionInfo, Query
+from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import HOW_TO_MEND
 from medclip_cli.vector_index.ranking import ranked
 
 if TYPE_CHECKING:
     from qdrant_edge import EdgeShard
 
+VECTORS = ("image", "caption")
 _Result = TypeVar("_Result")
 
 
@@ -41,12 +44,12 @@ def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
         info = generations.live_collection(home, name)
         folder = generations.collection_folder(home, name)
         hold = generations.hold_generation(folder, info.generation)
+        generation = generations.generation_folder(folder, info.generation)
         try:
-            shard = load_shard(name, generations.generation_folder(folder, info.generation))
+            return EdgeIndex(info, generation, load_shard(name, generation), hold)
         except BaseException:
             os.close(hold)
             raise
-        return EdgeIndex(info, shard, hold)
 
     busy = (
         f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s: try again, or raise "
@@ -119,8 +122,9 @@ def _engine_message(name: str, reason: str) -> str:
 class EdgeIndex:
     """A collection opened for asking; use `open_collection`."""
 
-    def __init__(self, info: CollectionInfo, shard: EdgeShard, hold: int) -> None:
+    def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, hold: int) -> None:
         """Take over a loaded shard and the descriptor that keeps it from being removed."""
+        self._generation = generation
         self._info = info
         self._shard: EdgeShard | None = shard
         self._hold = hold
@@ -150,6 +154,28 @@ class EdgeIndex:
             ranked(query, ((hit.score, hit.payload or {}) for hit in hits))
             for query, hits in zip(queries, answers, strict=True)
         ]
+
+    def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
+        """Yield every point in the order of the ids, a few thousand in memory at a time.
+
+        Raises:
+            CollectionError: the collection is damaged or closed.
+        """
+        from medclip_cli.vector_index.edge_requests import scroll
+
+        with engine_errors(self._info.name):
+            for record in self._ask(lambda shard: scroll(shard, vectors=vectors)):
+                stored: Any = record.vector if vectors else {}
+                image, caption = (np.asarray(stored.get(name, ()), np.float32) for name in VECTORS)
+                yield StoredPoint(str(record.id), record.payload or {}, image, caption)
+
+    def find_damage(self) -> str | None:
+        """Read every file of the collection and say which is not as it was written, or None."""
+        try:
+            generations.check_files(self._generation, contents=True)
+        except ValueError as error:
+            return f"{error}: {HOW_TO_MEND}"
+        return None
 
     def _ask(self, question: Callable[[EdgeShard], _Result]) -> _Result:
         if self._shard is None:

@@ -14,18 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from qdrant_edge import (
-    CountRequest,
-    EdgeShard,
-    FacetRequest,
-    PayloadSelector,
-    Record,
-    ScrollRequest,
-    UpdateOperation,
-)
+from qdrant_edge import CountRequest, EdgeShard, FacetRequest, UpdateOperation
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import edge_requests, generations, words
+from medclip_cli.vector_index import edge_requests, generations, sparse_files, words
 from medclip_cli.vector_index.base import OnStage, Point
 from medclip_cli.vector_index.edge import engine_errors, engine_reason
 from medclip_cli.vector_index.generations import Building
@@ -35,7 +27,6 @@ CHECKPOINT_POINTS = 2_048
 MOST_VALUES = 200
 COUNTED_FIELDS = ("modality", "view", "region", "category", "findings", "sex", "split", "corpus", "source")
 StoredDigest = tuple[str, str]
-_SCROLL = 10_000
 _SPARE_BYTES = 64 << 20
 _PAYLOAD_BYTES = 2_500  # a point's payload, words and index entries; measured on MedPix captions
 
@@ -83,7 +74,7 @@ class BuildingShard:
             source = generations.generation_folder(folder, copy_of)
             generations.check_files(source)
             self.reserve_bytes(generations.disk_bytes(source))
-            generations.copy_shard(source / generations.SHARD, shard)
+            sparse_files.copy_folder(source / generations.SHARD, shard)
         else:
             EdgeShard.create(str(shard), edge_requests.shard_config(self.building.dim)).close()
         fresh.rename(self.generation)
@@ -167,12 +158,14 @@ class BuildingShard:
             hits = self._shard.facet(FacetRequest(name, limit=MOST_VALUES + 1, exact=True)).hits
             counts[name].update({str(hit.value): hit.count for hit in hits})
         by_hand = [name for name in COUNTED_FIELDS if name not in indexed]
-        for record in _scroll(self._shard, by_hand):
+        for record in edge_requests.scroll(self._shard, by_hand) if by_hand else ():
             for name in by_hand:
                 value = (record.payload or {}).get(name, [])
                 counts[name].update(value if isinstance(value, list) else [str(value)])
         return {
-            name: dict(count.most_common()) for name, count in counts.items() if 0 < len(count) <= MOST_VALUES
+            name: dict(sorted(count.items(), key=lambda item: (-item[1], item[0])))
+            for name, count in counts.items()
+            if 0 < len(count) <= MOST_VALUES
         }
 
     def close(self) -> None:
@@ -203,22 +196,7 @@ def _no_room(name: str, needed: int, free: int, place: Path) -> str:
 def digests_of(shard: EdgeShard) -> dict[str, StoredDigest]:
     """Return the corpus and the content digest of every point of a shard, by point id."""
     found = {}
-    for record in _scroll(shard, ["corpus", "digest"]):
+    for record in edge_requests.scroll(shard, ["corpus", "digest"]):
         payload = record.payload or {}
         found[str(record.id)] = (payload.get("corpus", ""), payload.get("digest", ""))
     return found
-
-
-def _scroll(shard: EdgeShard, fields: Sequence[str]) -> Iterator[Record]:
-    """Yield every point with some fields of its payload; none when no field is wanted."""
-    offset, more = None, bool(fields)
-    while more:
-        request = ScrollRequest(
-            offset=offset,
-            limit=_SCROLL,
-            with_payload=PayloadSelector.Include(list(fields)),
-            with_vector=False,
-        )
-        records, offset = shard.scroll(request)
-        yield from records
-        more = offset is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import qdrant_edge as qe
@@ -17,6 +17,8 @@ INDEXED_FIELDS = ("modality", "view", "region", "category", "findings", "group",
 # 10,000 payloads 10 ms a question; 64 MiB of vectors are compared in 2 ms, which no graph beats by much.
 PAYLOAD_INDEX_POINTS = 10_000
 HNSW_FROM_KILOBYTES = 65_536
+_PAYLOAD_PAGE = 10_000
+_VECTOR_PAGE = 2_000
 
 
 def shard_config(dim: int) -> qe.EdgeConfig:
@@ -29,7 +31,7 @@ def shard_config(dim: int) -> qe.EdgeConfig:
     return qe.EdgeConfig(
         vectors={"image": vector, "caption": vector},
         sparse_vectors={"words": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
-        hnsw_config=qe.HnswIndexConfig(m=24, ef_construct=200, full_scan_threshold=HNSW_FROM_KILOBYTES),
+        hnsw_config=qe.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=HNSW_FROM_KILOBYTES),
         optimizers=qe.EdgeOptimizersConfig(
             indexing_threshold=HNSW_FROM_KILOBYTES, default_segment_number=1, vacuum_min_vector_number=1000
         ),
@@ -112,6 +114,28 @@ def _diverse(
         score_threshold=query.min_score,
         params=params,
     )
+
+
+def scroll(shard: qe.EdgeShard, fields: Sequence[str] = (), *, vectors: bool = False) -> Iterator[qe.Record]:
+    """Yield every point, a few thousand in memory at a time.
+
+    Args:
+        shard: whose points.
+        fields: of the payload; empty takes all of it.
+        vectors: whether the dense vectors come along.
+    """
+    offset = None
+    while True:
+        request = qe.ScrollRequest(
+            offset=offset,
+            limit=_VECTOR_PAGE if vectors else _PAYLOAD_PAGE,
+            with_payload=qe.PayloadSelector.Include(list(fields)) if fields else True,
+            with_vector=["image", "caption"] if vectors else False,
+        )
+        records, offset = shard.scroll(request)
+        yield from records
+        if offset is None:
+            return
 
 
 def edge_filter(

@@ -16,7 +16,6 @@ removed when no reader holds them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -29,16 +28,15 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import locks
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.manifest import HOW_TO_MEND, MANIFEST, check_name, read_manifest, write_json
+from medclip_cli.vector_index.sparse_files import content_hash
 
 BUILDING = "building.json"
 FILES = "files.json"
 SHARD = "shard"
 # The engine rewrites these whenever a shard is opened: same content, keys in another order.
-_REWRITTEN = ("edge_config.json", "segment.json")
+REWRITTEN = ("edge_config.json", "segment.json")
 PART = ".part"  # a copy or an empty shard that is not complete yet
 _TRASH = ".trash-"
-_CHUNK = 1 << 22
-_BLOCK = 1 << 16
 
 
 def collections_folder(home: Path) -> Path:
@@ -172,42 +170,6 @@ def remove_unless_held(path: Path) -> None:
         os.close(descriptor)
 
 
-def copy_shard(source: Path, target: Path) -> None:
-    """Copy a shard, holes included: its files are mostly holes, up to thirty times their data."""
-    for path in sorted(source.rglob("*")):
-        copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir(parents=True, exist_ok=True)
-        else:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            _copy_with_holes(path, copy)
-
-
-def _copy_with_holes(source: Path, target: Path) -> None:
-    with source.open("rb", buffering=0) as read, target.open("wb", buffering=0) as write:
-        size = os.fstat(read.fileno()).st_size
-        write.truncate(size)
-        for start, end in _data_ranges(read.fileno(), size):
-            read.seek(start)
-            write.seek(start)
-            while start < end:
-                start += write.write(read.read(min(_CHUNK, end - start)))
-
-
-def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    if not hasattr(os, "SEEK_DATA"):  # pragma: no cover - macOS and Windows builds without it
-        yield (0, size)
-        return
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-        except OSError:  # nothing but a hole is left
-            return
-        end = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield (start, min(end, size))
-
-
 def disk_bytes(folder: Path) -> int:
     """Return how many bytes the files of a folder take on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
@@ -219,7 +181,7 @@ def record_files(generation: Path) -> None:
     files = {
         path.relative_to(shard).as_posix(): {"bytes": path.stat().st_size, "content": content_hash(path)}
         for path in sorted(shard.rglob("*"))
-        if path.is_file() and path.name not in _REWRITTEN
+        if path.is_file() and path.name not in REWRITTEN
     }
     write_json(generation / FILES, {"files": files})
 
@@ -249,24 +211,17 @@ def check_files(generation: Path, *, contents: bool = False) -> None:
         raise ValueError(f"{FILES} cannot be read") from error
 
 
-def content_hash(path: Path) -> str:
-    """Return a SHA-256 over the offset and content of each block of a file that is not all zeros.
+def drop_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0) -> None:
+    """Remove a collection; who has it open goes on with what was opened.
 
-    Empty blocks are most of a shard's bytes; leaving them out makes the hash cheap, and the same whether a
-    copy of the file kept its holes or filled them.
+    Raises:
+        CollectionError: there is none of this name, or a run is writing to it.
     """
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        after = 0
-        for start, end in _data_ranges(file.fileno(), size):
-            first = max(after, start - start % _BLOCK)
-            for offset in range(first, end, _BLOCK):
-                file.seek(offset)
-                block = file.read(_BLOCK)
-                if block.count(0) < len(block):
-                    digest.update(offset.to_bytes(8, "little"))
-                    digest.update(block)
-                after = offset + _BLOCK
-    digest.update(size.to_bytes(8, "little"))
-    return digest.hexdigest()
+    folder = collection_folder(home, name)
+    if not (folder / MANIFEST).exists():
+        live_collection(home, name)  # says which collections there are
+    with locks.only_writer(folder, lock_timeout_seconds):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        trash = folder.with_name(f"{_TRASH}{uuid.uuid4().hex}")
+        folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)

@@ -66,6 +66,16 @@ def _flock(descriptor: int, *, exclusive: bool) -> None:
         pass
 
 
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Return whether what was opened is what the path names now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    held = os.fstat(descriptor)
+    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+
+
 def hold_folder(folder: Path, *, exclusive: bool) -> int:
     """Lock a folder and return the descriptor that holds the lock.
 
@@ -76,8 +86,7 @@ def hold_folder(folder: Path, *, exclusive: bool) -> int:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _flock(descriptor, exclusive=exclusive)
-        held, found = os.fstat(descriptor), folder.stat()
-        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+        if not _is_still(descriptor, folder):
             raise FileNotFoundError(folder)
     except BaseException:
         os.close(descriptor)
@@ -105,13 +114,15 @@ def hold_writer_lock(folder: Path, timeout: float) -> int:
     Raises:
         CollectionError: another process is writing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "writer.lock"
 
     def attempt() -> int:
+        folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _flock(descriptor, exclusive=True)
+            if not _is_still(descriptor, path):  # the collection was dropped meanwhile
+                raise LockTakenError
         except BaseException:
             os.close(descriptor)
             raise

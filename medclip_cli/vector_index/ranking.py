@@ -10,7 +10,7 @@ from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.payload import neighbour_of
 
 RRF_K = 60  # Cormack, Clarke and Buettcher, SIGIR 2009
-HNSW_EF = 160
+HNSW_EF = 128
 MMR_POOL = 100
 EXTRA = 16
 _DECIMALS = 6

@@ -5,15 +5,11 @@ import multiprocessing
 import os
 import random
 import signal
-import tempfile
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.vector_index import edge_building, edge_requests, generations, locks
@@ -389,38 +385,6 @@ def test_a_changed_point_cut_off_before_its_checkpoint_is_embedded_again(edge, h
         writer.upsert(again)
         assert writer.commit().points == 30
     _assert_holds(edge, changed + draw_points(20, start=10))
-
-
-def test_copies_keep_the_holes(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "target"
-    (source / "deep").mkdir(parents=True)
-    with (source / "deep" / "file").open("wb") as file:
-        file.seek(30 << 20)
-        file.write(b"data" * 1000)
-        file.truncate(40 << 20)
-    (source / "empty").touch()
-    generations.copy_shard(source, target)
-    copy = target / "deep" / "file"
-    assert copy.read_bytes() == (source / "deep" / "file").read_bytes()
-    assert generations.disk_bytes(target) <= generations.disk_bytes(source) + (1 << 20)
-    assert (target / "empty").stat().st_size == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 400_000), st.binary(min_size=1, max_size=9)), max_size=4))
-def test_the_hash_of_a_file_knows_nothing_of_holes(pieces):
-    with tempfile.TemporaryDirectory() as folder:
-        sparse, filled = Path(folder) / "sparse", Path(folder) / "filled"
-        with sparse.open("wb") as file:
-            for offset, piece in pieces:
-                file.seek(offset)
-                file.write(piece)
-            file.truncate(500_000)
-        filled.write_bytes(sparse.read_bytes())
-        assert generations.content_hash(sparse) == generations.content_hash(filled)
-        content = bytearray(filled.read_bytes())
-        content[len(content) // 2] ^= 1
-        filled.write_bytes(content)
-        assert generations.content_hash(sparse) != generations.content_hash(filled)
 
 
 def test_point_ids_belong_to_corpus_and_record():

@@ -1,0 +1,267 @@
+"""`medclip collections`: what collections there are, what is in them, moving, checking, dropping them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import CollectionError, CorpusError, MedclipError, UsageError
+from medclip_cli.rendering import console, json_output, progress, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.records import CaptionedImage
+    from medclip_cli.vector_index.base import CollectionInfo, CorpusSource
+    from medclip_cli.vector_index.verification import Verification
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Collections: list, show, drop, move to another machine, verify.",
+    epilog="Example: medclip collections show medpix",
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
+_SHOWN_VALUES = 12
+
+
+@app.command("list", epilog="Example: medclip collections list --json | jq -r '.[].name'")
+def list_(
+    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
+    """List the collections: how many images, by which model, from which corpora, how large."""
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index import generations
+
+    home = load_settings().home
+    found: list[dict[str, Any]] = []
+    for name in generations.collection_names(home):
+        try:
+            found.append(_summary(generations.live_collection(home, name)))
+        except CollectionError as error:
+            found.append({"name": name, "error": str(error)})
+            console.warn(str(error))
+    if as_json:
+        json_output.write(found)
+        return
+    rows = [
+        (
+            one["name"],
+            one["points"],
+            one["model"],
+            ", ".join(one["corpora"]),
+            _megabytes(one["bytes"]),
+            one["updated"],
+        )
+        for one in found
+        if "error" not in one
+    ]
+    tables.show("Collections", ("name", "images", "model", "corpora", "size", "updated"), rows)
+    if not found:
+        console.note(
+            f"No collections in {generations.collections_folder(home)}: make one with medclip index."
+        )
+
+
+def _summary(info: CollectionInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "points": info.points,
+        "dim": info.dim,
+        "model": info.model_name,
+        "fingerprint": info.fingerprint,
+        "corpora": list(info.corpora),
+        "bytes": info.size_bytes,
+        "updated": info.updated,
+    }
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+@app.command(epilog="Example: medclip collections show medpix")
+def show(
+    name: Name,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.generations import live_collection
+    from medclip_cli.vector_index.manifest import info_to_json
+
+    info = live_collection(load_settings().home, name)
+    if as_json:
+        json_output.write(info_to_json(info))
+        return
+    rows = [
+        ("images", f"{info.points:,}"),
+        ("vectors", f"image and caption, {info.dim} numbers each, cosine; words, BM25"),
+        ("model", f"{info.model_name} ({info.fingerprint}) at {info.model_path}"),
+        *((f"corpus {corpus}", _describe_source(source)) for corpus, source in info.corpora.items()),
+        ("size on disk", _megabytes(info.size_bytes)),
+        ("made", info.created),
+        ("updated", f"{info.updated}, generation {info.generation}"),
+    ]
+    tables.show(info.name, ("what", "value"), rows)
+    console.out("")
+    fields = [(field, _describe_values(values)) for field, values in info.fields.items()]
+    tables.show("Filters", ("field", "values"), fields)
+
+
+def _describe_source(source: CorpusSource) -> str:
+    splits = f" ({', '.join(source.splits)})" if source.splits else ""
+    return f"{source.path}{splits}, images in {source.image_root}"
+
+
+def _describe_values(values: Any) -> str:  # noqa: ANN401
+    shown = [f"{value} {count:,}" for value, count in list(values.items())[:_SHOWN_VALUES]]
+    return "; ".join(shown) + (f"; {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else "")
+
+
+@app.command(epilog="Example: medclip collections drop medpix --yes")
+def drop(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Remove a collection from disk; corpus, images and model stay."""
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.generations import drop_collection
+
+    home = load_settings().home
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"dropping {name!r} cannot be undone: say --yes")
+        typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
+    drop_collection(home, name)
+    console.note(f"Dropped {name!r}.")
+
+
+@app.command("export", epilog="Example: medclip collections export medpix --out medpix.medclip --with-model")
+def export_(
+    name: Name,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Option("--out", "-o", help="The file to write. [default: NAME.medclip]"),
+    ] = None,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Take the model along, for a machine that has none.")
+    ] = False,
+    force: Force = False,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Write a collection to one checksummed file; it holds captions and vectors, but no images."""
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index import archive
+
+    target = out or Path(f"{name}{archive.SUFFIX}")
+    info = archive.export_collection(load_settings().home, name, target, with_model=with_model, force=force)
+    outcome = {"file": target, "collection": name, "points": info.points, "bytes": target.stat().st_size}
+    if as_json:
+        json_output.write(outcome)
+    else:
+        console.out(str(target))
+        console.note(f"{info.points:,} images, {_megabytes(target.stat().st_size)}.")
+
+
+@app.command("import", epilog="Example: medclip collections import medpix.medclip --name medpix-2026")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Written by medclip collections export.")],
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", help="Name of the collection. [default: the one it had]"),
+    ] = None,
+    force: Force = False,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Bring a collection back from a file; a damaged or altered one is refused, and nothing changes."""
+    from medclip_cli.engines import open_model
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index import archive
+
+    imported = archive.import_collection(load_settings().home, source, name=name, force=force)
+    if as_json:
+        json_output.write(_summary(imported.info) | {"model_path": imported.info.model_path})
+    else:
+        console.out(imported.info.name)
+        console.note(f"{imported.info.points:,} images, model {imported.info.model_path}.")
+    try:
+        model = open_model(Path(imported.info.model_path))
+        imported.info.check_model(model.fingerprint, model.name)
+    except MedclipError as error:
+        console.warn(f"the collection is there, but its model is not ({error}): ask it with --model")
+
+
+@app.command(epilog="Example: medclip collections verify medpix")
+def verify(
+    name: Name,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Read every file and point of a collection, and compare the points with the corpora they came from.
+
+    Exit code 1 when anything is wrong.
+    """
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index import edge
+    from medclip_cli.vector_index.verification import verify_collection
+
+    with progress.track("Reading", unit="points"):
+        settings = load_settings()
+        with edge.open_collection(
+            settings.home, name, lock_timeout_seconds=settings.lock_timeout_seconds
+        ) as index:
+            found = verify_collection(index, _records_of)
+    if as_json:
+        json_output.write(asdict(found) | {"sound": found.sound})
+    else:
+        _show_verification(name, found)
+    if not found.sound:
+        raise typer.Exit(1)
+
+
+def _records_of(_: str, source: CorpusSource) -> Iterator[tuple[CaptionedImage, Path]]:
+    from medclip_cli.corpora.corpus_folder import open_corpus
+
+    try:
+        corpus = open_corpus(Path(source.path))
+    except CorpusError as error:
+        raise ValueError(str(error)) from error
+    for record in corpus.records:
+        yield record, corpus.image_path(record)
+
+
+def _show_verification(name: str, found: Verification) -> None:
+    rows = [
+        (corpus, check.points, len(check.missing), len(check.changed), len(check.extra), check.unreadable)
+        for corpus, check in found.corpora.items()
+    ]
+    columns = ("corpus", "points", "missing", "changed", "extra", "not compared")
+    tables.show(f"{name}: {found.points:,} points", columns, rows)
+    if found.damage:
+        console.warn(f"{found.damage}")
+    if found.bad_vectors:
+        console.warn(f"{len(found.bad_vectors)} points have unsound vectors: index again with --rebuild")
+    if any(check.missing or check.changed or check.extra for check in found.corpora.values()):
+        console.warn("the collection is not up to date: medclip index CORPUS --prune brings it there")
+    if found.sound:
+        console.note("All files, vectors and records are as they should be.")

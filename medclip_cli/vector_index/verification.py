@@ -1,0 +1,125 @@
+"""Whether a collection is what it should be: its vectors, and its records against their corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from medclip_cli.records import CaptionedImage
+from medclip_cli.vector_index.base import CollectionInfo, CorpusSource, StoredPoint, VectorIndex, point_id
+from medclip_cli.vector_index.changes import record_digest
+
+_UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusCheck:
+    """The points of one corpus against its records.
+
+    Attributes:
+        points: how many the collection holds.
+        missing: ids of records of the indexed splits that have no point.
+        changed: ids of records whose point was made from another content.
+        extra: ids of points that no record of the indexed splits stands for.
+        unreadable: why the corpus could not be compared, or None.
+    """
+
+    points: int
+    missing: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    unreadable: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every record has its point, and every point its record."""
+        return not (self.missing or self.changed or self.extra or self.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a check of a whole collection found.
+
+    Attributes:
+        points: how many were read.
+        bad_vectors: ids of points whose vectors are not of unit length, not finite, or of another length.
+        corpora: by corpus name.
+        damage: what is wrong with its files, or None.
+    """
+
+    points: int
+    bad_vectors: list[str]
+    corpora: dict[str, CorpusCheck]
+    damage: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.damage and not self.bad_vectors and all(c.agrees for c in self.corpora.values())
+
+
+RecordsOf = Callable[[str, CorpusSource], Iterable[tuple[CaptionedImage, Path]]]
+
+
+def verify_collection(index: VectorIndex, records_of: RecordsOf) -> Verification:
+    """Read every file and point of a collection, and compare each point with the record it was made from.
+
+    Args:
+        index: the opened collection.
+        records_of: reads the records of a corpus, with their images; raises OSError or ValueError when it
+            cannot.
+    """
+    stored: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in index.info.corpora}
+    bad_vectors: list[str] = []
+    count = 0
+    for point in index.points(vectors=True):
+        count += 1
+        corpus, record_id = str(point.payload.get("corpus", "")), str(point.payload.get("id", ""))
+        digest = str(point.payload.get("digest", ""))
+        stored.setdefault(corpus, {})[point.point_id] = (record_id, digest)
+        if not _vectors_are_sound(point, index.info):
+            bad_vectors.append(record_id)
+    corpora = {name: _check_corpus(name, points, index.info, records_of) for name, points in stored.items()}
+    return Verification(count, bad_vectors, corpora, index.find_damage())
+
+
+def _vectors_are_sound(point: StoredPoint, info: CollectionInfo) -> bool:
+    return all(
+        vector.shape == (info.dim,)
+        and abs(float(np.linalg.norm(vector.astype(np.float64))) - 1.0) < _UNIT_LENGTH_TOLERANCE
+        for vector in (point.image_vector, point.caption_vector)
+    )
+
+
+def _check_corpus(
+    name: str, points: Mapping[str, tuple[str, str]], info: CollectionInfo, records_of: RecordsOf
+) -> CorpusCheck:
+    source = info.corpora.get(name)
+    if source is None:
+        return CorpusCheck(len(points), unreadable="the collection does not say where it came from")
+    missing: list[str] = []
+    changed: list[str] = []
+    seen: set[str] = set()
+    try:
+        for record, image in _indexed(records_of(name, source), source):
+            identifier = point_id(name, record.id)
+            seen.add(identifier)
+            if identifier not in points:
+                missing.append(record.id)
+            elif points[identifier][1] != record_digest(record, image):
+                changed.append(record.id)
+    except (OSError, ValueError) as error:
+        return CorpusCheck(len(points), unreadable=str(error))
+    extra = [record_id for identifier, (record_id, _) in points.items() if identifier not in seen]
+    return CorpusCheck(len(points), missing, changed, sorted(extra))
+
+
+def _indexed(
+    records: Iterable[tuple[CaptionedImage, Path]], source: CorpusSource
+) -> Iterator[tuple[CaptionedImage, Path]]:
+    for record, image in records:
+        if not source.splits or record.split in source.splits:
+            yield record, image

@@ -1,0 +1,232 @@
+"""Collections as files: what goes out comes back, and nothing else does."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.vector_index.archive import export_collection, import_collection
+from medclip_cli.vector_index.base import Query
+from medclip_cli.vector_index.edge import open_collection
+from medclip_cli.vector_index.edge_writer import create_writer
+
+from .drawn import SPEC, draw_points, draw_vector
+
+
+@pytest.fixture(scope="module")
+def archive(fast_folder):
+    home = Path(tempfile.mkdtemp(dir=fast_folder))
+    with create_writer(home, "scans", SPEC) as writer:
+        writer.upsert(draw_points(20))
+        writer.commit()
+    export_collection(home, "scans", home / "scans.medclip")
+    return home / "scans.medclip"
+
+
+@pytest.fixture
+def exported(archive, tmp_path):
+    return Path(shutil.copy(archive, tmp_path))
+
+
+def answers(home, name):
+    with open_collection(home, name) as index:
+        return index.query(
+            [Query(image_vector=draw_vector(50)), Query(words="fracture of the spine", mode="words")]
+        )
+
+
+def rewritten(source, change):
+    """The archive again, after `change(name, content)` had its way with each member; None drops one."""
+    target = source.with_name("changed.medclip")
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        for member in old:
+            content = change(member.name, old.extractfile(member).read())
+            if content is not None:
+                member.size = len(content)
+                new.addfile(member, io.BytesIO(content))
+    return target
+
+
+def refused(home, source, match):
+    with pytest.raises(CollectionError, match=match):
+        import_collection(home, source, name="new")
+    with pytest.raises(CollectionError, match="no collection 'new'"):
+        open_collection(home, "new")
+    generations = home / "collections" / "new" / "generations"
+    assert not generations.exists() or not list(generations.iterdir())
+
+
+def test_comes_back_as_it_was(home, archive):
+    imported = import_collection(home, archive)
+    assert (imported.info.name, imported.info.points, imported.model) == ("scans", 20, None)
+    assert answers(home, "scans") == answers(archive.parent, "scans")
+    import_collection(home, archive, name="copy")
+    assert answers(home, "copy") == answers(home, "scans")
+    assert archive.stat().st_size < 2_000_000, "holes are not stored"
+
+
+def test_an_imported_collection_can_be_indexed_into(edge, home, exported):
+    edge.name = "copy"
+    import_collection(home, exported, name="copy")
+    assert edge.write(draw_points(3, start=20)).points == 23
+
+
+def test_holds_the_model_if_asked(edge, home, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"a": 1}')
+    (model / "image.onnx").write_bytes(bytes(200_000) + b"graph")
+    (model / ".hidden").write_text("not part of it")
+    edge.write(draw_points(3), spec=replace(SPEC, model_path=str(model)))
+    export_collection(home, "scans", tmp_path / "both.medclip", with_model=True)
+    imported = import_collection(tmp_path / "elsewhere", tmp_path / "both.medclip")
+    assert imported.model == tmp_path / "elsewhere" / "models" / f"tiny-{SPEC.fingerprint}"
+    assert imported.info.model_path == str(imported.model)
+    assert {path.name: path.read_bytes() for path in imported.model.iterdir()} == {
+        "config.json": b'{"a": 1}',
+        "image.onnx": bytes(200_000) + b"graph",
+    }
+    import_collection(tmp_path / "elsewhere", tmp_path / "both.medclip", name="again")
+
+
+def test_a_missing_model_is_noticed_at_the_export(edge, home, tmp_path):
+    edge.write(draw_points(3))
+    with pytest.raises(CollectionError, match="no model folder /models/tiny: export without --with-model"):
+        export_collection(home, "scans", tmp_path / "out.medclip", with_model=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_not_overwritten_unasked(archive, exported):
+    with pytest.raises(CollectionError, match="scans.medclip exists: replace it with --force"):
+        export_collection(archive.parent, "scans", exported)
+    assert export_collection(archive.parent, "scans", exported, force=True).points == 20
+
+
+def test_collections_are_not_overwritten_unasked(edge, home, exported):
+    edge.write(draw_points(25))
+    with pytest.raises(CollectionError, match="'scans' exists: replace it with --force, or give .* --name"):
+        import_collection(home, exported)
+    with edge.open() as reader:
+        assert import_collection(home, exported, force=True).info.points == 20
+        assert len(reader.query([Query(image_vector=draw_vector(1), top=60)])[0]) == 25
+    with edge.open() as reader:
+        assert reader.info.points == 20
+
+
+def test_a_damaged_collection_is_not_exported(edge, home, tmp_path):
+    edge.write(draw_points(5))
+    (segment,) = (home / "collections/scans/generations/000001/shard/segments").iterdir()
+    path = segment / "mutable_id_tracker.mappings"
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(CollectionError, match="is damaged .*mappings is altered"):
+        export_collection(home, "scans", tmp_path / "out.medclip")
+
+
+@pytest.mark.parametrize("part", ["chunk_0.mmap", "segment.json", "archive.json", "archive.hash"])
+def test_an_altered_content_is_refused(home, exported, part):
+    def alter(name, content):
+        return content[:-1] + bytes([content[-1] ^ 1]) if name.endswith(part) else content
+
+    refused(home, rewritten(exported, alter), "is damaged or was altered|is no collection")
+
+
+def test_an_altered_head_with_valid_json_is_refused(home, exported):
+    def alter(name, content):
+        return content.replace(b'"points": 20', b'"points": 21') if name == "archive.json" else content
+
+    refused(home, rewritten(exported, alter), r"altered \(archive.hash\)")
+
+
+@pytest.mark.parametrize("part", ["chunk_0.mmap", "archive.hash"])
+def test_a_missing_member_is_refused(home, exported, part):
+    changed = rewritten(exported, lambda name, content: None if name.endswith(part) else content)
+    refused(home, changed, "is damaged or was altered")
+
+
+@pytest.mark.parametrize("name", ["shard/../../escaped", "/tmp/escaped", "elsewhere/file", "shard/unlisted"])
+def test_a_stranger_is_refused(home, exported, name, tmp_path):
+    changed = exported.with_name("changed.medclip")
+    with tarfile.open(exported) as old, tarfile.open(changed, "w") as new:
+        for member in old:
+            content = old.extractfile(member).read()
+            if member.name == "archive.json" and name != "shard/unlisted":
+                head = json.loads(content)
+                head["files"][name] = {"bytes": 1, "content": "0" * 64, "ranges": [[0, 1]]}
+                content = json.dumps(head).encode()
+                member.size = len(content)
+            if member.name == "archive.hash":
+                stranger = tarfile.TarInfo(name)
+                stranger.size = 1
+                new.addfile(stranger, io.BytesIO(b"x"))
+            new.addfile(member, io.BytesIO(content))
+    refused(home, changed, "is damaged or was altered")
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_link_is_refused(home, exported):
+    changed = exported.with_name("changed.medclip")
+    with tarfile.open(exported) as old, tarfile.open(changed, "w") as new:
+        for member in old:
+            if member.name.endswith("chunk_0.mmap"):
+                member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
+                new.addfile(member)
+            else:
+                new.addfile(member, old.extractfile(member))
+    refused(home, changed, "is damaged or was altered")
+
+
+@pytest.mark.parametrize("ranges", [[[5, 3]], [[0, 1 << 40]], [["a", 3]], [3], None])
+def test_impossible_stretches_are_refused(home, exported, ranges):
+    def alter(name, content):
+        if name != "archive.json":
+            return content
+        head = json.loads(content)
+        head["files"][next(key for key in head["files"] if key.endswith("chunk_0.mmap"))]["ranges"] = ranges
+        return json.dumps(head).encode()
+
+    refused(home, rewritten(exported, alter), "is damaged or was altered")
+
+
+def test_a_cut_off_file_is_refused(home, exported):
+    changed = exported.with_name("changed.medclip")
+    changed.write_bytes(exported.read_bytes()[: exported.stat().st_size // 2])
+    refused(home, changed, "is damaged|is no collection, or is damaged")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no tar"), os.urandom(2000)])
+def test_what_is_no_archive_is_refused(home, tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    refused(home, tmp_path / "file", "is no collection")
+
+
+def test_a_tar_of_something_else_is_refused(home, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with tarfile.open(tmp_path / "file", "w") as tar:
+        tar.add(tmp_path / "letter.txt", "letter.txt")
+    refused(home, tmp_path / "file", "is no collection exported by medclip")
+
+
+def test_a_missing_file_is_named(home, tmp_path):
+    with pytest.raises(CollectionError, match=f"there is no file {tmp_path}/gone"):
+        import_collection(home, tmp_path / "gone")
+
+
+def test_a_newer_format_is_refused(home, exported):
+    def newer(name, content):
+        version = b'"archive_version": 1'
+        return content.replace(version, b'"archive_version": 7') if name == "archive.json" else content
+
+    refused(home, rewritten(exported, newer), "has format 7, newer than 1: update medclip")
+
+
+def test_a_name_that_no_collection_can_have(home, exported):
+    with pytest.raises(UsageError, match="cannot name a collection"):
+        import_collection(home, exported, name="../up")
