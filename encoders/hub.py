@@ -83,12 +83,15 @@ def unpretrained_text_tower(
     return transformers_tower(config, pooling=pooling)
 
 
-def pretrained_tokenizer(name: str, max_tokens: int, *, offline: bool = False) -> CaptionTokenizer:
+def pretrained_tokenizer(
+    name: str, max_tokens: int, *, fixed_length: bool = False, offline: bool = False
+) -> CaptionTokenizer:
     """The tokenizer of a transformers model, as the tokenizers library runs it.
 
     Args:
         name: a folder or a hub name.
         max_tokens: longest row of ids; fewer when the model reads fewer.
+        fixed_length: pad every row to ``max_tokens``, for models that were trained so.
         offline: never reach for the hub.
 
     Raises:
@@ -96,16 +99,23 @@ def pretrained_tokenizer(name: str, max_tokens: int, *, offline: bool = False) -
     """
 
     def load(local: bool) -> Any:  # noqa: ANN401 (transformers is untyped)
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        return AutoTokenizer.from_pretrained(name, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            # The model's own class runs in Python, but a tokenizer.json may lie beside it.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, local_files_only=local)
+        return tokenizer
 
     loaded = from_cache_or_hub(name, load, offline=offline)
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None or loaded.pad_token_id is None:
         raise WeightsError(f"the tokenizer of '{name}' needs Python code to run: use another text encoder")
-    backend.enable_truncation(min(max_tokens, loaded.model_max_length))
-    backend.enable_padding(pad_id=loaded.pad_token_id, pad_token=loaded.pad_token)
+    longest = min(max_tokens, loaded.model_max_length)
+    backend.enable_truncation(longest)
+    backend.enable_padding(
+        pad_id=loaded.pad_token_id, pad_token=loaded.pad_token, length=longest if fixed_length else None
+    )
     return CaptionTokenizer(backend)
 
 

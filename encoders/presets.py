@@ -12,7 +12,7 @@ from typing import Any, Literal
 from encoders.errors import PresetError
 from encoders.preprocessing import Fit, ImagePreprocessing
 
-Projection = Literal["linear", "residual"]
+Projection = Literal["linear", "residual", "none"]
 Pooling = Literal["mean", "cls"]
 
 SMALL_RESNET = "small-resnet"
@@ -40,7 +40,8 @@ class EncoderPreset:
         image_size: side of the square the image tower sees, in pixels.
         max_tokens: longest caption the text tower reads, special tokens included.
         embedding_dim: length of the unit vectors both towers end in.
-        projection: ``linear``, or the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm).
+        projection: ``linear``, the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm), or
+            ``none`` for towers that end in the shared space by themselves.
         projection_dropout: of the residual head.
         text_pooling: ``mean`` over the caption's tokens, or its first (``cls``) token.
         image_fit: how a scan becomes a square, see ``ImagePreprocessing``.

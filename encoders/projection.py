@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoders.errors import PresetError
 from encoders.presets import Projection
 
 
@@ -28,7 +29,15 @@ class ResidualProjection(nn.Module):
 
 
 def build_projection(kind: Projection, features: int, dim: int, *, dropout: float = 0.0) -> nn.Module:
-    """Build a head: ``linear`` (one matrix, as in CLIP) or ``residual``."""
+    """Build a head: ``linear`` (one matrix, as in CLIP), ``residual``, or ``none``.
+
+    Raises:
+        PresetError: without a head, the tower's features must have the wanted dimension already.
+    """
     if kind == "residual":
         return ResidualProjection(features, dim, dropout=dropout)
+    if kind == "none":
+        if features != dim:
+            raise PresetError(f"a tower of {features} features needs a projection to {dim} dimensions")
+        return nn.Identity()
     return nn.Linear(features, dim, bias=False)

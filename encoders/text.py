@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoders import clip_towers
 from encoders.errors import PresetError
 from encoders.presets import SMALL_TRANSFORMER, Pooling
 
@@ -180,5 +181,7 @@ def rebuild_text_tower(architecture: dict[str, Any]) -> nn.Module:
             return SmallTransformer(**arguments)
         case "transformers":
             return transformers_tower(arguments["config"], pooling=arguments["pooling"])
+        case clip_towers.KIND:
+            return clip_towers.PooledTextTower(**arguments)
         case kind:
             raise PresetError(f"unknown kind of text tower '{kind}': upgrade medclip-cli")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from encoders import clip_towers
 from encoders.errors import PresetError
 from encoders.presets import SMALL_RESNET
 
@@ -89,6 +90,11 @@ class SmallResNet(nn.Module):
         """``[b, 3, H, W] -> [b, f]``."""
         return pool_quadrants(self.layers(pixels))
 
+    def features_and_map(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``[b, 3, H, W]`` -> features ``[b, f]`` and the map they are pooled from ``[b, c, h, w]``."""
+        feature_map = self.layers(pixels)
+        return pool_quadrants(feature_map), feature_map
+
 
 def pool_quadrants(features: Tensor) -> Tensor:
     """Average a feature map over its four quadrants; on odd sides they share the middle row and column.
@@ -133,6 +139,31 @@ class TorchvisionTower(nn.Module):
         """``[b, 3, H, W] -> [b, f]``."""
         features: Tensor = self.backbone(pixels)
         return features.flatten(1)
+
+    def features_and_map(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``[b, 3, H, W]`` -> features ``[b, f]`` and the last map they are pooled from ``[b, c, h, w]``.
+
+        Raises:
+            PresetError: the backbone cuts the image into tokens and has no such map.
+        """
+        maps: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1:
+                maps[:] = [output]
+
+        hooks = [module.register_forward_hook(keep) for module in self.backbone.modules()]
+        try:
+            features = self(pixels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not maps or self.architecture["name"].startswith("vit_"):
+            raise PresetError(
+                f"image encoder '{self.architecture['name']}' has no feature map for a decoder to look at: "
+                "use a convolutional one, e.g. resnet50"
+            )
+        return features, maps[0]
 
 
 def check_backbone(name: str) -> None:
@@ -197,5 +228,7 @@ def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
             return SmallResNet(**arguments)
         case "torchvision":
             return TorchvisionTower(**arguments)
+        case clip_towers.KIND:
+            return clip_towers.PooledImageTower(**arguments)
         case kind:
             raise PresetError(f"unknown kind of image tower '{kind}': upgrade medclip-cli")

@@ -1,0 +1,133 @@
+"""Whole CLIP and SigLIP models of transformers as model folders: indexing with no training at all (torch)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from encoders.bundle import ModelBundle, ModelConfig, check_replaceable
+from encoders.clip_towers import PooledImageTower, PooledTextTower
+from encoders.dual import DualEncoder
+from encoders.errors import PresetError
+from encoders.export import save_bundle
+from encoders.hub import from_cache_or_hub, pretrained_tokenizer
+from encoders.preprocessing import Fit, ImagePreprocessing, Resample
+from encoders.presets import Projection
+from encoders.weights import State, load_state
+
+HUB_PREFIX = "hf:"
+# By the model type of the whole.
+_HEADS: dict[str, Projection] = {"clip": "linear", "siglip": "none"}
+# Pillow's numbers, in which preprocessor configurations name their filters.
+_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def convert_whole_model(
+    name: str, path: Path | str, *, offline: bool = False, force: bool = False
+) -> ModelBundle:
+    """Make a model folder of a transformers CLIP or SigLIP model.
+
+    Args:
+        name: a folder or a hub name, with or without ``hf:`` before it.
+        path: the model folder to make.
+        offline: never reach for the hub.
+        force: replace a model folder that stands there.
+
+    Raises:
+        WeightsError: the model, its tokenizer or its preprocessing is nowhere to be had.
+        PresetError: it is neither CLIP nor SigLIP.
+        BundleError: the folder exists and may not be replaced, or cannot be written.
+        ExportError: a graph disagrees with torch.
+    """
+    name = name.removeprefix(HUB_PREFIX)
+    check_replaceable(Path(path), force=force)
+    whole = _load(name, offline=offline)
+    model_type, text = whole.config.model_type, whole.config.text_config
+    model = _as_dual_encoder(whole, source=name)
+    tokenizer = pretrained_tokenizer(
+        name, int(text.max_position_embeddings), fixed_length=model_type == "siglip", offline=offline
+    )
+    config = ModelConfig(
+        preset=HUB_PREFIX + name,
+        image_encoder=f"{model_type}_vision_model",
+        text_encoder=f"{model_type}_text_model",
+        embedding_dim=model.embedding_dim,
+        projection=_HEADS[model_type],
+        image=_image_preprocessing(name, int(whole.config.vision_config.image_size), offline=offline),
+        max_tokens=tokenizer.max_tokens,
+        vocab_size=tokenizer.vocab_size,
+        architecture=model.architecture,
+        trained_on={"model": name},
+    )
+    return save_bundle(path, model, tokenizer, config, force=force)
+
+
+def _load(name: str, *, offline: bool) -> Any:  # noqa: ANN401 (transformers is untyped)
+    def load_config(local: bool) -> Any:  # noqa: ANN401
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(name, local_files_only=local)
+
+    def load_model(local: bool) -> Any:  # noqa: ANN401
+        from transformers import AutoModel
+
+        return AutoModel.from_pretrained(name, local_files_only=local)
+
+    # The configuration first: a model of another kind may be very large.
+    model_type = from_cache_or_hub(name, load_config, offline=offline).model_type
+    if model_type not in _HEADS:
+        raise PresetError(
+            f"'{name}' is a {model_type} model: only whole {' and '.join(_HEADS)} models are read"
+        )
+    return from_cache_or_hub(name, load_model, offline=offline).float().eval()
+
+
+def _as_dual_encoder(whole: Any, *, source: str) -> DualEncoder:  # noqa: ANN401
+    state: State = whole.state_dict()
+    image_tower = PooledImageTower(_half_config(whole.config.vision_config))
+    text_tower = PooledTextTower(_half_config(whole.config.text_config))
+    load_state(image_tower.model, state, source=source)
+    load_state(text_tower.model, state, source=source)
+    head = _HEADS[whole.config.model_type]
+    model = DualEncoder(
+        image_tower,
+        text_tower,
+        embedding_dim=int(whole.config.projection_dim) if head == "linear" else text_tower.feature_dim,
+        projection=head,
+        temperature=math.exp(-whole.logit_scale.item()),
+    )
+    if head == "linear":
+        model.image_head.load_state_dict(whole.visual_projection.state_dict())
+        model.text_head.load_state_dict(whole.text_projection.state_dict())
+    return model.eval()
+
+
+def _half_config(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    shape: dict[str, Any] = config.to_diff_dict()
+    return shape | {"model_type": config.model_type}
+
+
+def _image_preprocessing(name: str, image_size: int, *, offline: bool) -> ImagePreprocessing:
+    def load(local: bool) -> dict[str, Any]:
+        from transformers import AutoImageProcessor
+
+        settings: dict[str, Any] = AutoImageProcessor.from_pretrained(name, local_files_only=local).to_dict()
+        return settings
+
+    settings = from_cache_or_hub(name, load, offline=offline)
+    cropped = settings.get("do_center_crop") or "shortest_edge" in (settings.get("size") or {})
+    fit: Fit = "crop" if cropped else "squash"
+    normalised = settings.get("do_normalize", True)
+    return ImagePreprocessing(
+        size=image_size,
+        mean=_three(settings["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+        std=_three(settings["image_std"]) if normalised else (1.0, 1.0, 1.0),
+        fit=fit,
+        resample=_RESAMPLE.get(int(settings.get("resample") or 3), "bicubic"),
+    )
+
+
+def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
