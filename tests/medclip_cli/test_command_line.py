@@ -1,5 +1,6 @@
 """The contract of the command line: help, exit codes, two streams, JSON that parses."""
 
+import json
 import sys
 import typing
 
@@ -113,3 +114,11 @@ def test_an_error_nobody_foresaw_shows_its_kind_but_no_patient_words(monkeypatch
     assert result.exit_code == 1
     assert result.stderr == "medclip: unexpected ValueError, a fault of medclip: --debug shows where\n"
     assert isinstance(runner.invoke(app, ["doctor", "--debug"]).exception, ValueError)
+
+
+def test_config_show_says_where_each_setting_came_from(monkeypatch):
+    monkeypatch.setenv("MEDCLIP_COLLECTION", "chests")
+    answer = json.loads(runner.invoke(app, ["config", "show", "--json"]).stdout)
+    assert answer["collection"] == {"value": "chests", "origin": "MEDCLIP_COLLECTION"}
+    assert answer["lock_timeout_seconds"] == {"value": 10.0, "origin": "default"}
+    assert "MEDCLIP_COLLECTION" in runner.invoke(app, ["config", "show"]).stdout

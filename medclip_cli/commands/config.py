@@ -1,0 +1,45 @@
+"""`medclip config`: which settings are in force, and where each came from."""
+
+from __future__ import annotations
+
+import typer
+
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.rendering import json_output, tables
+
+EXAMPLE = "Example: medclip config show --json | jq -r .home.value"
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def config() -> None:
+    """Show the settings.
+
+    The first that is set wins: a flag, a MEDCLIP_* variable, ./medclip.toml,
+    $XDG_CONFIG_HOME/medclip/config.toml, the default.
+    """
+
+
+@app.command(epilog=EXAMPLE)
+def show(
+    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
+    """Show every setting with its value and where the value came from."""
+    from medclip_cli.settings import load_settings
+
+    settings = load_settings()
+    values = {name: getattr(settings, name) for name in settings.origins}
+    if as_json:
+        json_output.write(
+            {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
+        )
+        return
+    tables.show(
+        "Settings",
+        ("setting", "value", "from"),
+        [
+            (name, None if value is None else str(value), settings.origins[name])
+            for name, value in values.items()
+        ],
+    )
