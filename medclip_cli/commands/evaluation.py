@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medclip_cli.errors import CorpusError
-from medclip_cli.records import CaptionedImage
+from medclip_cli.errors import CollectionError, CorpusError, UsageError
+from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,14 +18,56 @@ if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.engines import Model
     from medclip_cli.scoring.captions import CaptionScores
-    from medclip_cli.scoring.retrieval import RetrievalScores
+    from medclip_cli.scoring.meteor import MeteorProgram
+    from medclip_cli.scoring.retrieval import RankedQueries
     from medclip_cli.vector_index.base import VectorIndex
 
     Vectors = NDArray[np.float32]
 
+METHODS = ("nearest", "consensus")
+FLOORS = ("random", "most_frequent", "pixel_nearest", "same_fields_oracle")
+FIELDS = ("modality", "view", "region")
+BREAKDOWNS = (*FIELDS, "category", "sex")
 THUMBNAIL_SIDE = 32
 FLOOR_SEED = 0
+NAMED_AT_MOST = 5
+_OVERLAPS_LOOKED_AT = 1_000
 Advance = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to judge, and how.
+
+    Attributes:
+        split: the split whose images are asked.
+        methods: which of `METHODS` choose the caption.
+        exclude_groups: leave patients or cases of the split out of the answers; otherwise refuse to judge a
+            collection that holds any.
+        meteor: the program to score METEOR with, if at all.
+    """
+
+    split: str = "val"
+    methods: tuple[str, ...] = METHODS
+    exclude_groups: bool = True
+    meteor: MeteorProgram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a method said of an image.
+
+    Attributes:
+        caption: empty when it found nothing.
+        fields: of the image it took the caption from.
+        score: cosine similarity of that image; None for methods that have none.
+        image: where that image lies, if its corpus is here.
+    """
+
+    caption: str
+    fields: Mapping[str, Any]
+    score: float | None = None
+    image: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +76,120 @@ class Evaluation:
 
     Attributes:
         split: which split was judged.
-        queries: how many of its images could be read and were asked.
+        rows: its images that could be read and were asked.
         pool: how many known images could answer.
+        overlap: groups of the split that the collection holds; they were left out of the answers.
         unreadable: images that could not be read, with the reason.
-        captions: scores by method: ``nearest`` is the model, the others are floors and an oracle.
-        distinct: how many different captions each method gave.
-        retrieval: scores by direction, over the split alone.
-        chance: recall by direction of an order drawn at random.
+        answers: by method, in the order of the rows; `METHODS` are the model's, `FLOORS` need none.
+        captions: scores by method.
+        retrieval: ranks by direction, over the split alone.
     """
 
     split: str
-    queries: int
+    rows: list[CaptionedImage]
     pool: int
+    overlap: tuple[str, ...]
     unreadable: dict[str, str]
+    answers: dict[str, list[Answer]]
     captions: dict[str, CaptionScores]
-    distinct: dict[str, int]
-    retrieval: dict[str, RetrievalScores]
-    chance: dict[str, dict[int, float]]
+    retrieval: dict[str, RankedQueries]
+
+    @property
+    def distinct(self) -> dict[str, int]:
+        """How many different captions each method gave."""
+        return {
+            method: len({answer.caption for answer in answers}) for method, answers in self.answers.items()
+        }
+
+
+def methods_named(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The methods asked for, in that order; all of them unless any is named.
+
+    Raises:
+        UsageError: no method has this name.
+    """
+    return _known(names or METHODS, METHODS, "method")
+
+
+def fields_named(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The fields to break retrieval down by.
+
+    Raises:
+        UsageError: it cannot be broken down by one of them.
+    """
+    return _known(names or (), BREAKDOWNS, "field")
+
+
+def _known(names: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}: choose of {', '.join(known)}")
+    return tuple(dict.fromkeys(names))
 
 
 def evaluate_split(
-    corpus: Corpus, index: VectorIndex, model: Model, split: str, on_image: Advance = lambda: None
+    corpus: Corpus, index: VectorIndex, model: Model, request: Request, on_image: Advance = lambda: None
 ) -> Evaluation:
     """Ask a collection for the caption of every image of a split, and score the answers.
 
-    No case is on both sides: an image is never answered by its own patient, case or article, and the floors
+    No case is on both sides: no image is answered by a patient, case or article of the split, and the floors
     draw from the same pool of known images as the model does.
 
     Args:
         corpus: where the split's images and captions are.
         index: the collection that answers.
         model: the model that made it.
-        split: the split to judge.
+        request: what to judge, and how.
         on_image: called after each image.
 
     Raises:
         CorpusError: the split is empty or unreadable, or the collection knows no other case of this corpus.
+        CollectionError: it holds cases of the split, and they are not to be left out.
     """
-    asked = corpus.split(split)
+    asked = corpus.split(request.split)
     if not asked:
-        raise CorpusError(f"{corpus.path} has no images in its {split} split: choose another --split")
+        raise CorpusError(f"{corpus.path} has no images in its {request.split} split: choose another --split")
+    groups = frozenset(row.group for row in asked)
+    overlap = _held_groups(index, groups)
+    if overlap and not request.exclude_groups:
+        raise CollectionError(_overlap_message(index, request.split, overlap))
     rows, vectors, unreadable = _embed(corpus, asked, model, on_image)
-    pool = _known_images(corpus, index, {row.group for row in asked})
-    candidates = {
-        "nearest": _ask(index, rows, vectors),
+    pool = _known_images(corpus, index, groups)
+    neighbours = _ask(index, vectors, groups if overlap else frozenset())
+    answers = {
+        **{method: [_answer(found, method, index) for found in neighbours] for method in request.methods},
         **_floors(corpus, rows, pool),
     }
-    scores = _score(candidates, [row.captions for row in rows])
-    retrieval, chance = _retrieve(vectors, model.embed_texts([row.caption for row in rows]), rows)
-    distinct = {method: len(set(captions)) for method, captions in candidates.items()}
-    return Evaluation(split, len(rows), len(pool), unreadable, scores, distinct, retrieval, chance)
+    return Evaluation(
+        split=request.split,
+        rows=rows,
+        pool=len(pool),
+        overlap=overlap,
+        unreadable=unreadable,
+        answers=answers,
+        captions=_score(answers, [row.captions for row in rows], request.meteor),
+        retrieval=_retrieve(vectors, model.embed_texts([row.caption for row in rows]), rows),
+    )
+
+
+def _held_groups(index: VectorIndex, groups: frozenset[str]) -> tuple[str, ...]:
+    """The groups among these that the collection holds (the first thousand hits of them)."""
+    from medclip_cli.vector_index.base import Condition, Query
+
+    held = Condition("group", "any", tuple(sorted(groups)))
+    anywhere = np.zeros(index.info.dim, dtype=np.float32)
+    anywhere[0] = 1.0
+    query = Query(image_vector=anywhere, top=_OVERLAPS_LOOKED_AT, where=(held,), exact=True)
+    return tuple(sorted({neighbour.group for neighbour in index.query([query])[0]}))
+
+
+def _overlap_message(index: VectorIndex, split: str, overlap: Sequence[str]) -> str:
+    named = ", ".join(overlap[:NAMED_AT_MOST])
+    more = f" and {len(overlap) - NAMED_AT_MOST} more" if len(overlap) > NAMED_AT_MOST else ""
+    return (
+        f"collection {index.info.name!r} holds {len(overlap)} cases of the {split} split ({named}{more}): "
+        "leave them out with --exclude-group, or index the train split alone"
+    )
 
 
 def _embed(
@@ -106,7 +212,7 @@ def _embed(
     return rows, np.stack(vectors), unreadable
 
 
-def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: set[str]) -> list[CaptionedImage]:
+def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: frozenset[str]) -> list[CaptionedImage]:
     """Return the records of this corpus that the collection holds, without the groups being judged."""
     source = index.info.corpora.get(corpus.name)
     known = [
@@ -122,35 +228,54 @@ def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: set[str]) ->
     return known
 
 
-def _ask(index: VectorIndex, rows: Sequence[CaptionedImage], vectors: Vectors) -> list[str]:
+def _ask(index: VectorIndex, vectors: Vectors, excluded: frozenset[str]) -> list[list[Neighbour]]:
+    from medclip_cli.captioning.consensus import NEIGHBOURS
     from medclip_cli.vector_index.base import Query
 
-    answers = index.query(
-        [
-            Query(image_vector=vector, top=1, exclude_groups=frozenset({row.group}))
-            for row, vector in zip(rows, vectors, strict=True)
-        ]
+    return index.query(
+        [Query(image_vector=vector, top=NEIGHBOURS, exclude_groups=excluded) for vector in vectors]
     )
-    return [neighbours[0].caption if neighbours else "" for neighbours in answers]
 
 
-def _floors(corpus: Corpus, rows: list[CaptionedImage], pool: list[CaptionedImage]) -> dict[str, list[str]]:
+def _answer(neighbours: Sequence[Neighbour], method: str, index: VectorIndex) -> Answer:
+    from medclip_cli.captioning.consensus import consensus, similarity_weights
+
+    if not neighbours:
+        return Answer("", {})
+    chosen = neighbours[0]
+    if method == "consensus":
+        weights = similarity_weights([neighbour.score for neighbour in neighbours])
+        chosen = neighbours[consensus([neighbour.caption for neighbour in neighbours], weights).index]
+    source = index.info.corpora.get(chosen.corpus)
+    image = Path(source.image_root) / chosen.image if source else None
+    return Answer(chosen.caption, chosen.fields, neighbours[0].score, image)
+
+
+def _floors(
+    corpus: Corpus, rows: list[CaptionedImage], pool: list[CaptionedImage]
+) -> dict[str, list[Answer]]:
     from medclip_cli.scoring import floors
 
     rng = np.random.default_rng(FLOOR_SEED)
-    chosen = {
-        "random": floors.random_floor(len(rows), len(pool), rng),
-        "most_frequent": floors.most_frequent_floor(len(rows), [record.caption for record in pool]),
-        "pixel_nearest": floors.pixel_nearest_floor(_thumbnails(corpus, rows), _thumbnails(corpus, pool)),
-        "same_fields_oracle": floors.same_fields_oracle(
-            [_fields(row) for row in rows], [_fields(record) for record in pool], rng
+    chosen = (
+        floors.random_floor(len(rows), len(pool), rng),
+        floors.most_frequent_floor(len(rows), [record.caption for record in pool]),
+        floors.pixel_nearest_floor(_thumbnails(corpus, rows), _thumbnails(corpus, pool)),
+        floors.same_fields_oracle(
+            [tuple(fields_of(row).values()) for row in rows],
+            [tuple(fields_of(record).values()) for record in pool],
+            rng,
         ),
+    )
+    return {
+        name: [Answer(pool[i].caption, fields_of(pool[i]), image=corpus.image_path(pool[i])) for i in picks]
+        for name, picks in zip(FLOORS, chosen, strict=True)
     }
-    return {method: [pool[i].caption for i in picks] for method, picks in chosen.items()}
 
 
-def _fields(record: CaptionedImage) -> tuple[str | None, ...]:
-    return record.modality, record.view, record.region
+def fields_of(record: CaptionedImage) -> dict[str, str | None]:
+    """The fields an answer should have right."""
+    return {name: getattr(record, name) for name in FIELDS}
 
 
 def _thumbnails(corpus: Corpus, records: Sequence[CaptionedImage]) -> NDArray[np.uint8]:
@@ -160,49 +285,32 @@ def _thumbnails(corpus: Corpus, records: Sequence[CaptionedImage]) -> NDArray[np
     return grey_thumbnails(paths, THUMBNAIL_SIDE)
 
 
-def _score(candidates: dict[str, list[str]], references: list[tuple[str, ...]]) -> dict[str, CaptionScores]:
+def _score(
+    answers: dict[str, list[Answer]], references: list[tuple[str, ...]], program: MeteorProgram | None
+) -> dict[str, CaptionScores]:
     from medclip_cli.scoring.captions import score_captions
 
-    return {method: score_captions(captions, references) for method, captions in candidates.items()}
+    return {
+        method: score_captions([answer.caption for answer in given], references, meteor_program=program)
+        for method, given in answers.items()
+    }
 
 
-def _retrieve(
-    images: Vectors, texts: Vectors, rows: Sequence[CaptionedImage]
-) -> tuple[dict[str, RetrievalScores], dict[str, dict[int, float]]]:
+def _retrieve(images: Vectors, texts: Vectors, rows: Sequence[CaptionedImage]) -> dict[str, RankedQueries]:
     """Retrieve within the split. Equal captions cannot be told apart, so any of them is a right answer."""
-    from medclip_cli.scoring.retrieval import both_directions, chance_recall, relevance_of
+    from medclip_cli.scoring.retrieval import rank_queries
 
     captions = [row.caption for row in rows]
-    chance = chance_recall(relevance_of(captions, captions))
-    return both_directions(images, texts, captions), {"image_to_text": chance, "text_to_image": chance}
-
-
-def as_json(evaluation: Evaluation, corpus: Corpus, index: VectorIndex) -> dict[str, Any]:
-    """Return the evaluation as one JSON object."""
-    info = index.info
+    labels = [_labels(row) for row in rows]
+    groups = (captions, captions)
     return {
-        "corpus": corpus.name,
-        "split": evaluation.split,
-        "collection": info.name,
-        "model": info.model_name,
-        "fingerprint": info.fingerprint,
-        "n": evaluation.queries,
-        "pool": evaluation.pool,
-        "captions": {
-            method: {**scores.corpus, "distinct": evaluation.distinct[method]}
-            for method, scores in evaluation.captions.items()
-        },
-        "retrieval": {
-            direction: {
-                **{f"r@{k}": value for k, value in scores.recall.items()},
-                **{f"chance_r@{k}": value for k, value in evaluation.chance[direction].items()},
-                "median_rank": scores.median_rank,
-                "mean_rank": scores.mean_rank,
-                "mrr": scores.mrr,
-                "pool": scores.pool,
-            }
-            for direction, scores in evaluation.retrieval.items()
-        },
-        "variants": next(iter(evaluation.captions.values())).variants,
-        "unreadable": evaluation.unreadable,
+        "image_to_text": rank_queries(images, texts, groups, (labels, labels)),
+        "text_to_image": rank_queries(texts, images, groups, (labels, labels)),
     }
+
+
+def _labels(row: CaptionedImage) -> frozenset[str]:
+    """What two images may share: modality, view, region, category, findings."""
+    fields = {**fields_of(row), "category": row.category}
+    known = {f"{name}={value}" for name, value in fields.items() if value}
+    return frozenset(known | {f"finding={finding}" for finding in row.findings})

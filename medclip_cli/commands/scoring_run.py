@@ -11,7 +11,7 @@ from medclip_cli.errors import ScoringError
 from medclip_cli.scoring import plugins
 from medclip_cli.scoring.bootstrap import confidence_intervals
 from medclip_cli.scoring.captions import CaptionScores, score_captions
-from medclip_cli.scoring.meteor import INSTALL, MeteorProgram, find_meteor
+from medclip_cli.scoring.meteor import INSTALL, MeteorProgram, wanted_meteor
 from medclip_cli.scoring.predictions import Predictions, parse_predictions, parse_references
 from medclip_cli.scoring.score_table import table_of
 from medclip_cli.scoring.significance import Difference, compare
@@ -94,7 +94,7 @@ def run(predictions: File, references: File | None, against: File | None, reques
     """
     known = parse_references(*references) if references else None
     given = parse_predictions(*predictions, references=known)
-    program = _meteor_program(request.meteor)
+    program = wanted_meteor(request.meteor)
     scorers = plugins.load_scorers(request.scorers)
     scores = _score(given, request.tokenize, program, scorers)
     table = table_of(scores)
@@ -114,15 +114,6 @@ def run(predictions: File, references: File | None, against: File | None, reques
         found = compare(table, table_of(theirs), resamples=max(1, request.resamples), seed=request.seed)
         result = replace(result, against=Rival(against[1], theirs, found))
     return result
-
-
-def _meteor_program(wanted: bool | None) -> MeteorProgram | None:
-    if wanted is False:
-        return None
-    program = find_meteor()
-    if wanted and program is None:
-        raise ScoringError(f"METEOR is not installed: {INSTALL}")
-    return program
 
 
 def _score(

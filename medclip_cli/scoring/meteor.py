@@ -71,6 +71,18 @@ def find_meteor() -> MeteorProgram | None:
     return MeteorProgram(java, jar) if jar is not None and java is not None else None
 
 
+def wanted_meteor(wanted: bool | None) -> MeteorProgram | None:
+    """The program, as a person asked for it: True needs it, False leaves it out, None takes what is there.
+
+    Raises:
+        ScoringError: it is needed and missing.
+    """
+    program = None if wanted is False else find_meteor()
+    if wanted and program is None:
+        raise ScoringError(f"METEOR is not installed: {INSTALL}")
+    return program
+
+
 def _package_files(package: str, name: str) -> Iterator[Path]:
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec else None

@@ -6,7 +6,7 @@ that gives everything the same score does not look good by the order of the file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 RECALL_AT = (1, 5, 10)
+NDCG_AT = 10
+_SIMILARITIES_AT_ONCE = 8_000_000  # 64 MB of float64; the whole matrix of a large split would not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +28,126 @@ class RetrievalScores:
 
     Attributes:
         recall: share of queries with a right answer among the first k, by k.
+        chance: the same for an order drawn at random.
         median_rank: of the first right answer; 1 is best.
         mean_rank: the same, as a mean.
         mrr: mean of 1 / rank.
+        mean_average_precision: over all right answers of a query.
+        ndcg: normalised discounted gain of the first ten, the gain being the overlap of labels; NaN without
+            labels.
         queries: how many had a right answer in the pool at all.
         pool: how many candidates each was compared with.
     """
 
     recall: dict[int, float]
+    chance: dict[int, float]
     median_rank: float
     mean_rank: float
     mrr: float
+    mean_average_precision: float
+    ndcg: float
     queries: int
     pool: int
 
-    @property
-    def chance(self) -> dict[int, float]:
-        """Recall of an order drawn at random, with one right answer a query."""
-        return {k: min(1.0, k / self.pool) if self.pool else 0.0 for k in self.recall}
 
+@dataclass(frozen=True, slots=True)
+class RankedQueries:
+    """Where the right answers of each query stand.
 
-def relevance_of(query_groups: Sequence[object], pool_groups: Sequence[object]) -> Bools:
-    """[q, p] which candidates belong to the group of each query.
-
-    >>> relevance_of(["a", "b"], ["b", "a", "a"]).astype(int).tolist()
-    [[0, 1, 1], [1, 0, 0]]
+    Attributes:
+        rank: [q] of the first right answer, ties against it; 0 where the pool holds none.
+        average_precision: [q]
+        ndcg: [q] NaN without labels.
+        right: [q] how many right answers the pool holds.
+        pool: how many candidates there are.
     """
-    numbers = {group: number for number, group in enumerate(dict.fromkeys([*query_groups, *pool_groups]))}
-    queries = np.array([numbers[group] for group in query_groups], dtype=np.int64)
-    pool = np.array([numbers[group] for group in pool_groups], dtype=np.int64)
-    same: Bools = queries[:, None] == pool[None, :]
-    return same
+
+    rank: Ints
+    average_precision: Floats
+    ndcg: Floats
+    right: Ints
+    pool: int
+
+    def only(self, chosen: Bools) -> RankedQueries:
+        """Some of the queries, against the same pool.
+
+        Args:
+            chosen: [q]
+        """
+        return RankedQueries(
+            self.rank[chosen],
+            self.average_precision[chosen],
+            self.ndcg[chosen],
+            self.right[chosen],
+            self.pool,
+        )
+
+    def recall(self, ks: Sequence[int]) -> dict[int, float]:
+        """Share of the queries that have an answer with one among the first k."""
+        found = self.rank[self.rank > 0]
+        return {k: float(np.mean(found <= k)) if len(found) else 0.0 for k in ks}
+
+    def scores(self, ks: Sequence[int] = RECALL_AT) -> RetrievalScores:
+        """Sum up; queries with no right answer in the pool are left out, and counted."""
+        answerable = self.rank > 0
+        rank = self.rank[answerable]
+        some = len(rank) > 0
+        return RetrievalScores(
+            recall=self.recall(ks),
+            chance=chance_recall(self.right, self.pool, ks),
+            median_rank=float(np.median(rank)) if some else float("nan"),
+            mean_rank=float(np.mean(rank)) if some else float("nan"),
+            mrr=float(np.mean(1.0 / rank)) if some else 0.0,
+            mean_average_precision=float(np.mean(self.average_precision[answerable])) if some else 0.0,
+            ndcg=float(np.mean(self.ndcg[answerable])) if some else float("nan"),
+            queries=len(rank),
+            pool=self.pool,
+        )
+
+
+def rank_queries(
+    queries: Floats,
+    pool: Floats,
+    groups: tuple[Sequence[object], Sequence[object]],
+    labels: tuple[Sequence[Set[str]], Sequence[Set[str]]] | None = None,
+) -> RankedQueries:
+    """Compare every query with the whole pool, block by block.
+
+    Args:
+        queries: [q, d] unit length.
+        pool: [p, d] unit length.
+        groups: of the queries and of the pool; a candidate of the query's group is a right answer.
+        labels: of the queries and of the pool, for nDCG.
+
+    Raises:
+        ValueError: vectors and groups differ in number.
+    """
+    if (len(queries), len(pool)) != (len(groups[0]), len(groups[1])):
+        raise ValueError(f"{len(queries)} queries and {len(pool)} candidates do not agree with their groups")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys([*groups[0], *groups[1]]))}
+    asked, known = (np.array([numbers[group] for group in side], dtype=np.int64) for side in groups)
+    indicators = _label_indicators(*labels) if labels else None
+    rank, precision, gain, right = [], [], [], []
+    for rows in _blocks(len(queries), len(pool)):
+        similarity = queries[rows] @ pool.T
+        relevant = asked[rows, None] == known[None, :]
+        rank.append(first_ranks(similarity, relevant))
+        precision.append(average_precision(similarity, relevant))
+        right.append(relevant.sum(axis=1))
+        if indicators:
+            gain.append(ndcg(similarity, label_overlap(indicators[0][rows], indicators[1])))
+    return RankedQueries(
+        rank=np.concatenate(rank) if rank else np.zeros(0, dtype=np.int64),
+        average_precision=np.concatenate(precision) if precision else np.zeros(0),
+        ndcg=np.concatenate(gain) if gain else np.full(len(queries), np.nan),
+        right=np.concatenate(right) if right else np.zeros(0, dtype=np.int64),
+        pool=len(pool),
+    )
+
+
+def _blocks(queries: int, pool: int) -> Iterator[slice]:
+    rows = max(1, _SIMILARITIES_AT_ONCE // max(1, pool))
+    return (slice(start, start + rows) for start in range(0, queries, rows))
 
 
 def first_ranks(similarity: Floats, relevant: Bools) -> Ints:
@@ -74,76 +165,79 @@ def first_ranks(similarity: Floats, relevant: Bools) -> Ints:
     return np.where(relevant.any(axis=1), above + 1, 0)
 
 
-def retrieval_scores(similarity: Floats, relevant: Bools, ks: Sequence[int] = RECALL_AT) -> RetrievalScores:
-    """Score one direction; queries with no right answer in the pool are left out, and counted.
+def average_precision(similarity: Floats, relevant: Bools) -> Floats:
+    """[q] mean, over the right answers of each query, of the precision down to it; ties against it.
 
     Args:
         similarity: [q, p] higher is more alike.
         relevant: [q, p] which candidates are right.
-        ks: where recall is taken.
 
-    Raises:
-        ValueError: the shapes differ.
+    >>> average_precision(np.array([[0.9, 0.8, 0.7]]), np.array([[True, False, True]])).round(3).tolist()
+    [0.833]
     """
-    if similarity.shape != relevant.shape:
-        raise ValueError(
-            f"similarity is {similarity.shape} but relevance is {relevant.shape}: they must agree"
-        )
-    return scores_of_ranks(first_ranks(similarity, relevant), similarity.shape[1], ks)
+    order = np.lexsort((relevant, -similarity))
+    hit = np.take_along_axis(relevant, order, axis=1)
+    precision = np.cumsum(hit, axis=1) / np.arange(1, relevant.shape[1] + 1)
+    return np.asarray((precision * hit).sum(axis=1) / np.maximum(1, hit.sum(axis=1)))
 
 
-def scores_of_ranks(ranks: Ints, pool: int, ks: Sequence[int] = RECALL_AT) -> RetrievalScores:
-    """Sum up the ranks of the first right answers; 0 is a query that has none.
+def ndcg(similarity: Floats, gain: Floats, at: int = NDCG_AT) -> Floats:
+    """[q] normalised discounted cumulative gain of the first answers; ties against them, 0 without any gain.
 
-    >>> scores_of_ranks(np.array([1, 2, 20, 0]), pool=20).recall
-    {1: 0.3333333333333333, 5: 0.6666666666666666, 10: 0.6666666666666666}
-    """
-    found = ranks[ranks > 0]
-    if not len(found):
-        return RetrievalScores(dict.fromkeys(ks, 0.0), float("nan"), float("nan"), 0.0, 0, pool)
-    return RetrievalScores(
-        recall={k: float(np.mean(found <= k)) for k in ks},
-        median_rank=float(np.median(found)),
-        mean_rank=float(np.mean(found)),
-        mrr=float(np.mean(1.0 / found)),
-        queries=len(found),
-        pool=pool,
-    )
-
-
-def both_directions(
-    images: Floats, texts: Floats, groups: Sequence[object], ks: Sequence[int] = RECALL_AT
-) -> dict[str, RetrievalScores]:
-    """Image to text and text to image over n pairs; anything of the same group is a right answer.
+    Jarvelin and Kekalainen 2002, https://doi.org/10.1145/582415.582418, with log2(rank + 1).
 
     Args:
-        images: [n, d] unit length.
-        texts: [n, d] unit length.
-        groups: [n] what makes an answer right: the id for the exact pair, the caption, or the patient.
-        ks: where recall is taken.
+        similarity: [q, p] higher is more alike.
+        gain: [q, p] how much each candidate is worth to each query.
+        at: how many answers count.
+
+    >>> ndcg(np.array([[0.9, 0.8]]), np.array([[0.5, 1.0]])).round(3).tolist()
+    [0.86]
     """
-    similarity = images @ texts.T
-    relevant = relevance_of(groups, groups)
-    return {
-        "image_to_text": retrieval_scores(similarity, relevant, ks),
-        "text_to_image": retrieval_scores(similarity.T, relevant.T, ks),
-    }
+    first = min(at, similarity.shape[1])
+    order = np.lexsort((gain, -similarity))[:, :first]
+    discount = 1.0 / np.log2(np.arange(2, first + 2))
+    found = np.take_along_axis(gain, order, axis=1) @ discount
+    ideal = -np.sort(-gain, axis=1)[:, :first] @ discount
+    return np.asarray(np.divide(found, ideal, out=np.zeros(len(found)), where=ideal > 0))
 
 
-def chance_recall(relevant: Bools, ks: Sequence[int] = RECALL_AT) -> dict[int, float]:
+def label_overlap(queries: Floats, pool: Floats) -> Floats:
+    """[q, p] labels shared, as a share of the labels of either (Jaccard); two empty sets share nothing.
+
+    Args:
+        queries: [q, l] 1 where a query has a label.
+        pool: [p, l] 1 where a candidate has a label.
+    """
+    shared = queries @ pool.T
+    either = queries.sum(axis=1)[:, None] + pool.sum(axis=1)[None, :] - shared
+    return np.asarray(np.divide(shared, either, out=np.zeros_like(shared), where=either > 0))
+
+
+def _label_indicators(queries: Sequence[Set[str]], pool: Sequence[Set[str]]) -> tuple[Floats, Floats]:
+    column = {label: number for number, label in enumerate(sorted(set().union(*queries, *pool)))}
+    tables = (np.zeros((len(side), len(column))) for side in (queries, pool))
+    filled = []
+    for table, side in zip(tables, (queries, pool), strict=True):
+        for row, labels in enumerate(side):
+            table[row, [column[label] for label in labels]] = 1.0
+        filled.append(table)
+    return filled[0], filled[1]
+
+
+def chance_recall(right: Ints, pool: int, ks: Sequence[int] = RECALL_AT) -> dict[int, float]:
     """Recall of an order drawn at random: the chance that k draws without repeats hold a right answer.
 
     Args:
-        relevant: [q, p] which candidates are right.
+        right: [q] right answers of each query; those with none are left out.
+        pool: how many candidates there are.
         ks: where recall is taken.
 
-    >>> chance_recall(np.array([[True, False, False, False], [True, True, False, False]]), ks=(1, 2))
+    >>> chance_recall(np.array([1, 2]), pool=4, ks=(1, 2))
     {1: 0.375, 2: 0.6666666666666667}
     """
-    right = relevant.sum(axis=1, dtype=np.float64)
     right = right[right > 0]
-    pool = relevant.shape[1]
-    missed, chances = np.ones_like(right), {}
+    missed, chances = np.ones(len(right)), {}
     for drawn in range(max(ks)):
         missed *= np.clip((pool - right - drawn) / max(1, pool - drawn), 0.0, 1.0)
         if drawn + 1 in ks:

@@ -59,8 +59,9 @@ class ScoreTable:
         return ScoreTable(tuple(means), self.columns[:, [*kept, *bleu]])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values: the columns of the means by name, and the counts of BLEU item by item."""
-        columns = {name: self.columns[:, column].tolist() for column, name in enumerate(self.means)}
+        """As plain values, to six decimals: the means by name, and the counts of BLEU item by item."""
+        rounded = self.columns.round(6)
+        columns = {name: rounded[:, column].tolist() for column, name in enumerate(self.means)}
         return {"means": columns, "bleu_counts": self.columns[:, len(self.means) :].astype(int).tolist()}
 
     @classmethod

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 from medclip_cli.commands import scoring_run
 from medclip_cli.commands.score import score
 from medclip_cli.errors import MedclipError
+from medclip_cli.scoring import meteor
 
 
 @pytest.fixture(autouse=True)
 def no_meteor(monkeypatch):
     """METEOR takes seconds to start, and has tests of its own."""
-    monkeypatch.setattr(scoring_run, "find_meteor", lambda: None)
+    monkeypatch.setattr(meteor, "find_meteor", lambda: None)
 
 
 APP = typer.Typer()

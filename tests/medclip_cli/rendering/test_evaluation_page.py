@@ -1,0 +1,181 @@
+"""The page and the charts of an evaluation: complete, alone, escaped, and readable by a browser."""
+
+import io
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from medclip_cli.rendering.chart import COLOURS, Chart, Dot, Label, Polyline, Rectangle
+from medclip_cli.rendering.evaluation_page import ShownItem, evaluation_page
+from medclip_cli.rendering.plots import charts_of, score_chart, write_charts
+
+NASTY = "<script>alert('x')</script> & \"quotes\""
+
+
+def jpeg():
+    out = io.BytesIO()
+    Image.new("L", (40, 30), 120).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def report():
+    scores = {"bleu1": 0.5, "bleu4": 0.2, "rouge_l": 0.4, "cider": 0.9, "distinct": 7}
+    interval = {name: (0.1, 0.95) for name in ("bleu1", "bleu4", "rouge_l", "cider")}
+    difference = {"bleu4": {"difference": 0.1, "interval": (0.05, 0.15), "p": 0.001}}
+    direction = {
+        **dict.fromkeys(("r@1", "r@5", "r@10", "chance_r@1", "chance_r@5", "chance_r@10"), 0.5),
+        **{"median_rank": 2.0, "mean_rank": 3.0, "mrr": 0.4, "map": 0.3, "ndcg@10": float("nan")},
+        **{"queries": 9, "pool": 9},
+    }
+    confusion = {"values": ["CT", NASTY], "counts": [[3, 1], [0, 5]]}
+    curve = {"k": [1.0, 2.0], "recall": [0.2, 0.5], "chance": [0.1, 0.2]}
+    return {
+        **{"corpus": NASTY, "split": "val", "collection": NASTY, "model": NASTY, "fingerprint": "ab"},
+        **{"n": 9, "pool": 30, "excluded_groups": ["a"], "unreadable": {"x": "broken"}},
+        "captions": {"nearest": scores, "random": {**scores, "cider": 0.1}},
+        "intervals": {"nearest": interval, "random": interval},
+        "comparisons": {"random": difference},
+        "fields": {"nearest": {"modality": {"n": 9, "agreement": 8 / 9, "confusion": confusion}}},
+        "retrieval": {"image_to_text": direction, "text_to_image": direction},
+        "recall_curve": {"image_to_text": curve, "text_to_image": curve},
+        "by": {"modality": {NASTY: {"image_to_text": direction}}},
+        "published": [{"name": NASTY, "scores": {"bleu1": 0.567}, "note": "published, not comparable: why"}],
+        "against": {"run": NASTY, "differences": {"nearest": difference}},
+        "variants": {"tokenizer": NASTY},
+    }
+
+
+@pytest.fixture
+def page(report):
+    item = ShownItem(NASTY, NASTY, NASTY, 0.5, jpeg(), jpeg())
+    bare = ShownItem("id", "true", "", 0.0)
+    return evaluation_page(
+        report, charts_of(report, [(0.1 * i, 0.05 * i) for i in range(15)]), [item], [bare]
+    )
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would see: tags that open and close, and every address."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.addresses = [], set(), []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_alone_and_escaped(page):
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert tags.addresses
+    assert all(address.startswith("data:image/jpeg;base64,") for address in tags.addresses)
+    assert NASTY not in page
+    assert "&lt;script&gt;" in page
+    assert "http-equiv" not in page
+    assert page.count("http") == page.count("http://www.w3.org/2000/svg")
+
+
+def test_the_page_says_what_it_must(page):
+    for text in (
+        "published, not comparable: why",
+        "0.900 [0.100, 0.950]",
+        "+0.100 [+0.050, +0.150] p=0.001",
+        "88.9% right",
+        "no answer",
+        "not a medical device",
+        "1 cases were left out",
+        "1 images could not be read",
+        "prefers-color-scheme:dark",
+        'name="viewport"',
+        "<figcaption>Recall at k</figcaption>",
+        "<figcaption>Score against confidence</figcaption>",
+    ):
+        assert text in page, text
+
+
+def test_a_report_without_intervals_and_tests_is_shown(report):
+    report["intervals"], report["comparisons"], report["by"] = {}, {}, {}
+    del report["against"]
+    page = evaluation_page(report, charts_of(report, []), [], [])
+    assert "Differences" not in page
+    assert "Score against confidence" not in page
+    assert "Best" not in page
+
+
+def test_charts_are_written_as_svg_and_png(report, tmp_path):
+    charts = charts_of(report, [(0.5, 0.5)])
+    write_charts(tmp_path / "plots", charts)
+    assert sorted(path.stem for path in (tmp_path / "plots").glob("*.svg")) == sorted(charts)
+    for path in (tmp_path / "plots").glob("*.svg"):
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        assert root.get("aria-label") == charts[path.stem].title
+    for path in (tmp_path / "plots").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == (2 * charts[path.stem].width, 2 * charts[path.stem].height)
+            assert len(image.getcolors(1 << 20)) > 3
+
+
+def test_bars_are_as_long_as_their_values(report):
+    bars = [shape for shape in score_chart(report, "cider").shapes if isinstance(shape, Rectangle)]
+    assert bars[0].width == pytest.approx(9 * bars[1].width)
+    assert [bar.role for bar in bars] == ["ours", "floor"]
+
+
+def test_every_shape_is_drawn_in_the_colour_of_its_role():
+    shapes = [
+        Rectangle(0, 0, 10, 10, "ours", "tip <"),
+        Polyline([(20, 5), (40, 5)], "other", dashed=True, width=4),
+        Dot(60, 10, "oracle"),
+        Label(5, 30, "words &", role="ink"),
+    ]
+    chart = Chart("all", 80, 40, shapes)
+    assert "tip &lt;" in chart.svg()
+    assert "words &amp;" in chart.svg()
+    with Image.open(io.BytesIO(chart.png())) as image:
+        drawn = {image.getpixel((10, 10)), image.getpixel((60, 10)), image.getpixel((120, 20))}
+    assert drawn == {tuple(bytes.fromhex(COLOURS[role][1:])) for role in ("ours", "other", "oracle")}
+    themed = chart.svg(themed=True)
+    assert "#" not in themed
+    assert 'class="f-ours"' in themed
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_opens_it(page, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here: install the package chromium to open the page in a browser")
+    path, shot = tmp_path / "page.html", tmp_path / "shot.png"
+    path.write_text(page, encoding="utf-8")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
+    ).split()
+    subprocess.run(
+        [
+            *(browser, *flags, f"--user-data-dir={tmp_path / 'profile'}"),
+            *(f"--screenshot={shot}", f"--window-size={width},900", path.as_uri()),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    with Image.open(shot) as image:
+        assert image.width == width
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 20
