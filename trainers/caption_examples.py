@@ -20,10 +20,12 @@ from trainers.augmentation import NO_AUGMENTATION, Augmentation, draw
 from trainers.batches import TrainingPair
 from trainers.objective import to_pixels
 from trainers.placement import Placement
-from trainers.randomness import generator
+from trainers.randomness import derived_seed, generator
 
 BATCH_SIZE = 32
 IN_MEMORY_BYTES = 2 * 2**30
+# Captions of so many batches are sorted together: enough to save most padding, few enough to stay shuffled.
+SORTED_BATCHES = 8
 Rows = np.ndarray
 
 
@@ -75,11 +77,11 @@ class GridCache:
         self._grids: np.ndarray | None = None
         self.vectors = np.zeros((len(pairs), encoder.embedding_dim), dtype=np.float32)
         readable = np.zeros(len(pairs), dtype=bool)
-        for rows, squares in _decoded(pairs, spec, on_skip):
+        for asked, rows, squares in _decoded(pairs, spec, on_skip):
             if len(rows):
                 self._look_at(rows, squares, len(pairs))
                 readable[rows] = True
-            on_seen(BATCH_SIZE)
+            on_seen(asked)
         self.rows: Rows = np.flatnonzero(readable)
 
     @property
@@ -108,6 +110,28 @@ class GridCache:
             self._grids[view, rows] = grid.float().cpu().numpy()
             if view == 0:
                 self.vectors[rows] = vectors.float().cpu().numpy()
+
+
+def batches_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[Rows]:
+    """Shuffle an epoch into batches of captions of like length: padding costs as much as words.
+
+    Args:
+        lengths: of each caption, in letters.
+        batch_size: at most.
+        seed: of the run.
+        epoch: from 0.
+
+    Returns:
+        Places in ``lengths``, each once.
+    """
+    dice = np.random.default_rng(derived_seed(seed, "order", epoch))
+    order = dice.permutation(len(lengths))
+    batches = []
+    for first in range(0, len(order), SORTED_BATCHES * batch_size):
+        part = order[first : first + SORTED_BATCHES * batch_size]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += np.split(part, range(batch_size, len(part), batch_size))
+    return [batches[place] for place in dice.permutation(len(batches))]
 
 
 def grid_sides(encoder: DualEncoder, image_size: int) -> tuple[int, int]:
@@ -151,8 +175,8 @@ def nearest_rows(
 
 def _decoded(
     pairs: Sequence[TrainingPair], spec: ImagePreprocessing, on_skip: Callable[[str, Path, str], None]
-) -> Iterator[tuple[Rows, Tensor]]:
-    """Batches of readable rows and their squares, decoded in threads."""
+) -> Iterator[tuple[int, Rows, Tensor]]:
+    """Batches: how many were asked for, the readable rows among them, their squares; decoded in threads."""
 
     def decode(pair: TrainingPair) -> np.ndarray | str:
         try:
@@ -170,10 +194,8 @@ def _decoded(
                 else:
                     rows.append(row)
                     squares.append(result)
-            yield (
-                np.array(rows, dtype=np.int64),
-                torch.from_numpy(np.stack(squares)) if rows else torch.empty(0),
-            )
+            stacked = torch.from_numpy(np.stack(squares)) if rows else torch.empty(0)
+            yield len(batch), np.array(rows, dtype=np.int64), stacked
 
 
 def _space(shape: tuple[int, ...]) -> np.ndarray:

@@ -20,8 +20,15 @@ from encoders.caption_runtime import retrieved_ids
 from encoders.decoder_export import decoder_files, describe_decoder
 from encoders.dual import load_dual_encoder
 from encoders.generation import GenerationOptions
-from trainers.batches import TrainingPair, epoch_order
-from trainers.caption_examples import GridCache, Rows, Views, grid_sides, nearest_rows
+from trainers.batches import TrainingPair
+from trainers.caption_examples import (
+    GridCache,
+    Rows,
+    Views,
+    batches_by_length,
+    grid_sides,
+    nearest_rows,
+)
 from trainers.caption_listeners import CaptionEpoch, CaptionListener
 from trainers.captioning_options import CaptioningOptions
 from trainers.errors import DataError, DivergedError
@@ -136,6 +143,7 @@ class _Run:
         total = len(train) * options.views + len(validation)
         self.seen_train = self._see(train, bundle, options.views, total)
         self.seen_validation = self._see(validation, bundle, 1, total)
+        self._lengths = np.array([len(self._train[row].text) for row in self.seen_train.rows])
         self._retrieve()
         seed_torch(options.seed, "weights")
         self.decoder = build_for(options, self.codec.vocab_size, self.seen_train.shape)
@@ -208,8 +216,7 @@ class _Run:
     def _train_epoch(self, optimiser: torch.optim.Optimizer, stop: StopSignals) -> bool:
         """One epoch; returns whether to go on."""
         began, losses, epoch = time.monotonic(), [], self.epochs_done
-        count = len(self.seen_train.rows)
-        order = epoch_order(count, self.options.batch_size, self.options.seed, epoch)
+        order = batches_by_length(self._lengths, self.options.batch_size, self.options.seed, epoch)
         self.decoder.train()
         for place, chosen in enumerate(order):
             step = epoch * len(order) + place
@@ -247,11 +254,10 @@ class _Run:
         ids, grids = ids.to(device), grids.to(device)
         with self._placement.autocast():
             logits = self.decoder(ids[:, :-1], grids, None if retrieved is None else retrieved.to(device))
+        wanted = ids[:, 1:]
+        known = wanted != PAD_ID
         return F.cross_entropy(
-            logits.float().flatten(0, 1),
-            ids[:, 1:].flatten(),
-            ignore_index=PAD_ID,
-            label_smoothing=self.options.label_smoothing,
+            logits[known].float(), wanted[known], label_smoothing=self.options.label_smoothing
         )
 
     def _drawn(self, near: Rows, dice: np.random.Generator) -> Rows:

@@ -15,9 +15,14 @@ from encoders.preprocessing import CaptionTokenizer
 from trainers.batches import PairSplits, TrainingPair
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.contrastive_run import ContrastiveRun
+from trainers.curves import FILE_NAME as CURVES
+from trainers.curves import draw_curves
 from trainers.errors import DataError, DivergedError, OptionsError
 from trainers.journal import FILE_NAME as JOURNAL
+from trainers.journal import plain_options
 from trainers.listeners import TrainingListener
+from trainers.model_card import FILE_NAME as CARD
+from trainers.model_card import write_card
 from trainers.options import ContrastiveOptions
 from trainers.placement import choose_placement
 from trainers.processes import Processes, joined_processes
@@ -33,6 +38,7 @@ class TrainingResult:
 
     Attributes:
         bundle_path: the model folder.
+        fingerprint: of the model; empty in processes that did not write it.
         best_epoch: the epoch it was taken from, from 1; 0 when no epoch was finished.
         validation: recall of the model on the validation pairs.
         interrupted: whether the run was stopped before its end.
@@ -42,6 +48,7 @@ class TrainingResult:
     """
 
     bundle_path: Path
+    fingerprint: str
     best_epoch: int
     validation: RetrievalRecall
     interrupted: bool
@@ -129,11 +136,13 @@ def _run_and_write(
             raise
         _write_model(run, tokenizer, out, {**provenance, **run.summary(), "interrupted": True})
         raise DivergedError(f"{error}; the model of epoch {run.best.epoch} is in {out}") from error
-    _write_model(run, tokenizer, out, {**provenance, **run.summary(), "interrupted": interrupted})
+    trained_on = {**provenance, **run.summary(), "interrupted": interrupted}
+    fingerprint = _write_model(run, tokenizer, out, trained_on)
     if run.is_first and not interrupted:
         shutil.rmtree(work_folder(out), ignore_errors=True)
     return TrainingResult(
         bundle_path=out,
+        fingerprint=fingerprint,
         best_epoch=run.best.epoch,
         validation=run.best_recall(),
         interrupted=interrupted,
@@ -170,12 +179,15 @@ def work_folder(out: Path) -> Path:
 
 def _write_model(
     run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
-) -> None:
+) -> str:
     recall, preset = run.best_recall(), run.options.preset
     if not run.is_first:
-        return
+        return ""
     model, scores = run.best_model(), recall.to_dict()
     run.journal.write("end", {**trained_on, "validation": scores})
     config = describe_model(model, tokenizer, preset, trained_on=trained_on, validation=scores)
-    extra = {JOURNAL: run.journal.content()}
-    save_bundle(out, model, tokenizer, config, extra=extra, force=run.options.force or run.options.resume)
+    journal = run.journal.content()
+    card = write_card(config, plain_options(run.options))
+    extra = {JOURNAL: journal, CURVES: draw_curves(journal), CARD: card.encode()}
+    force = run.options.force or run.options.resume
+    return save_bundle(out, model, tokenizer, config, extra=extra, force=force).fingerprint

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,17 +45,24 @@ def test_two_epochs_end_with_a_model_that_can_be_asked(pairs, tmp_path):
     lines = [json.loads(line) for line in bundle.read_verified("training.jsonl").splitlines()]
     assert [line["event"] for line in lines] == ["start", "epoch", "epoch", "end"]
     assert not (tmp_path / "model.training").exists()
+    assert result.fingerprint == bundle.fingerprint
+    card = bundle.read_verified("MODEL_CARD.md").decode()
+    assert "16 pairs of 16 patients, cases or articles, of which 0 images could not be read" in card
+    assert f"| image to text | {result.validation.image_to_text.r1:.3f} |" in card
+    assert "Not a medical device" in card
+    assert bundle.read_verified("curves.png").startswith(b"\x89PNG")
 
 
 @pytest.fixture
 def saved(monkeypatch):
     """Remember what would be written: exporting takes seconds, and is tested with the encoders."""
     calls = []
-    monkeypatch.setattr(
-        contrastive,
-        "save_bundle",
-        lambda path, model, tokenizer, config, **options: calls.append((model, config, options)),
-    )
+
+    def save(path, model, tokenizer, config, **options):
+        calls.append((model, config, options))
+        return SimpleNamespace(fingerprint="0123456789abcdef")
+
+    monkeypatch.setattr(contrastive, "save_bundle", save)
     return calls
 
 
