@@ -7,6 +7,7 @@ torch.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -94,19 +95,19 @@ class Model:
         """Return the text of a file that was added to the model folder, or None where there is none."""
         if name not in self._bundle.config.files:
             return None
-        with _model_errors():
+        with model_errors():
             return self._bundle.read_verified(name).decode("utf-8")
 
     def add_files(self, files: Mapping[str, bytes], *, remove: Iterable[str] = ()) -> None:
         """Put files into the model folder; its fingerprint, and collections made with it, stay valid."""
         from encoders.additions import add_files
 
-        with _model_errors():
+        with model_errors():
             self._bundle = add_files(self._bundle, files, remove=remove)
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed captions or questions as unit-length rows ``[n, dim]``."""
-        with _model_errors():
+        with model_errors():
             return self._encoder.embed_texts(texts)
 
     def embed_files(self, sources: Iterable[Source], batch_size: int = 32) -> Iterator[Embedded]:
@@ -127,9 +128,9 @@ class Model:
                 return source, str(error)
 
         index = 0
-        for batch in _decoded_ahead(decode, sources, batch_size):
+        for batch in decoded_ahead(decode, sources, batch_size):
             pixels = [item for _, item in batch if not isinstance(item, str)]
-            with _model_errors():
+            with model_errors():
                 vectors = iter(self._encoder.embed_pixels(np.stack(pixels)) if pixels else ())
             for source, item in batch:
                 if isinstance(item, str):
@@ -148,7 +149,7 @@ def open_model(path: Path) -> Model:
     from encoders.bundle import ModelBundle
     from encoders.runtime import OnnxEncoder
 
-    with _model_errors():
+    with model_errors():
         bundle = ModelBundle.open(path)
         return Model(bundle, OnnxEncoder.open(bundle))
 
@@ -184,12 +185,14 @@ class TrainingRequest:
         shape: fields of the preset to override.
         recipe: fields of the trainers' options to override.
         augmented: whether training images are moved a little.
+        tensorboard: folder for TensorBoard's event files, if they are wanted.
     """
 
     preset: str
     shape: Mapping[str, Any]
     recipe: Mapping[str, Any]
     augmented: bool = True
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +249,7 @@ def train_encoders(
         UsageError: an option is out of range, or no preset or tower has this name.
         ModelError: training failed, or the folder cannot be written.
     """
-    with _model_errors(), _training_errors():
-        from encoders.bundle import ModelBundle
+    with model_errors(), training_errors():
         from encoders.presets import preset_named
         from trainers.augmentation import NO_AUGMENTATION
         from trainers.contrastive import train_encoders as fit
@@ -256,13 +258,16 @@ def train_encoders(
         unmoved = {} if request.augmented else {"augmentation": NO_AUGMENTATION}
         options = options_for(preset_named(request.preset, **request.shape), **{**request.recipe, **unmoved})
         train_pairs, judged_pairs = (
-            [_training_pair(record, image_path(record)) for record in part] for part in (train, validation)
+            [training_pair(record, image_path(record)) for record in part] for part in (train, validation)
         )
+        if request.tensorboard is not None and is_first_process():
+            from trainers.tensorboard import TensorBoardListener
+
+            listener = TensorBoardListener(request.tensorboard, listener)
         result = fit(train_pairs, judged_pairs, out, options, listener, provenance=provenance)
-        fingerprint = ModelBundle.open(out).fingerprint
     return TrainedModel(
         path=out,
-        fingerprint=fingerprint,
+        fingerprint=result.fingerprint,
         best_epoch=result.best_epoch,
         epochs=result.epochs,
         interrupted=result.interrupted,
@@ -272,7 +277,13 @@ def train_encoders(
     )
 
 
-def _training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
+def is_first_process() -> bool:
+    """Whether this process writes and reports; torchrun starts several, numbered by RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
+    """Return a record as the trainers know it."""
     from trainers.batches import TrainingPair
 
     fields = {name: getattr(record, name) for name in ("modality", "view", "region", "category")}
@@ -288,7 +299,8 @@ def _training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
 
 
 @contextmanager
-def _training_errors() -> Iterator[None]:
+def training_errors() -> Iterator[None]:
+    """Turn what the trainers raise into errors a person sees."""
     from encoders.errors import PresetError
     from trainers.errors import OptionsError, TrainingError
 
@@ -301,7 +313,8 @@ def _training_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _model_errors() -> Iterator[None]:
+def model_errors() -> Iterator[None]:
+    """Turn what the encoders raise into errors a person sees."""
     from encoders.errors import EncoderError
 
     try:
@@ -310,7 +323,7 @@ def _model_errors() -> Iterator[None]:
         raise ModelError(str(error)) from error
 
 
-def _decoded_ahead(
+def decoded_ahead(
     decode: Callable[[Source], Decoded], sources: Iterable[Source], batch_size: int
 ) -> Iterator[list[Decoded]]:
     """Yield batches of decoded files in order, while threads decode the next two batches."""

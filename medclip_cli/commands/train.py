@@ -100,6 +100,28 @@ def encoders(
         Optional[float],  # noqa: UP045
         typer.Option(help="Decay of the matrices. [default: the preset's]", rich_help_panel=_RECIPE),
     ] = None,
+    label_agreement: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="How much of a match equal modality, view, region and findings are to the matched loss, "
+            "0 to 1. [default: the preset's]",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    freeze: Annotated[
+        Literal["none", "image", "text", "both"],
+        typer.Option(
+            help="Towers that learn nothing: their features are computed once, so the rest trains fast.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = "none",
+    patience: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Stop after so many epochs without a better recall. [default: never]",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
     augmentation: Annotated[
         bool,
         typer.Option(
@@ -109,6 +131,40 @@ def encoders(
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same model on a CPU.", rich_help_panel=_RECIPE)
     ] = 0,
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            help="Batches whose gradients make one step; only pairs of one batch are told apart.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = 1,
+    cache_chunk: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Pairs that go through the towers at once, so that any batch size fits; the gradients stay "
+            "those of the whole batch. [default: the whole batch]",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the interrupted run of the same options.", rich_help_panel=_MACHINE
+        ),
+    ] = False,
+    checkpoint_steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Write a checkpoint after so many steps, besides those after epochs. [default: 1000]",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Write the run's curves for TensorBoard into this folder.", rich_help_panel=_MACHINE
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
     ] = "auto",
@@ -132,12 +188,15 @@ def encoders(
 ) -> None:
     """Train an image and a text encoder together, so that a scan and its caption meet.
 
-    The model is the epoch with the best recall on the corpus's val split. Ctrl-C keeps the best so far.
+    The model is the epoch with the best recall on the corpus's val split. Ctrl-C keeps the best so far, and
+    --resume goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
     from medclip_cli import engines
     from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.rendering.training_progress import show_training
 
+    if not engines.is_first_process():
+        console.verbosity.quiet = True
     opened = open_corpus(corpus)
     console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
     shape: dict[str, object] = {
@@ -152,6 +211,13 @@ def encoders(
         "text_weights": text_weights,
         "loss": loss,
         "epochs": epochs,
+        "label_agreement": label_agreement,
+        "freeze": freeze,
+        "patience": patience,
+        "accumulate": accumulate,
+        "cache_chunk": cache_chunk,
+        "resume": resume,
+        "checkpoint_steps": checkpoint_steps,
         "time_limit_minutes": minutes,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -162,15 +228,15 @@ def encoders(
         "offline": offline,
         "force": force,
     }
-    asked = engines.TrainingRequest(preset, shape, recipe, augmented=augmentation)
+    asked = engines.TrainingRequest(preset, shape, recipe, augmented=augmentation, tensorboard=tensorboard)
     with show_training() as listener:
         trained = engines.train_encoders(
             opened.split("train"), opened.split("val"), opened.image_path, out, asked, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    if as_json:
+    if as_json and engines.is_first_process():
         json_output.write(trained.to_dict())
-    else:
+    elif engines.is_first_process():
         _show(trained)
     if trained.interrupted:
         raise typer.Exit(INTERRUPTED)
