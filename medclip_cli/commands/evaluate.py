@@ -25,16 +25,39 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
 SOME_FAILED = 3
-SHOWN = ("bleu1", "bleu4", "rouge_l", "rouge_l_p", "rouge_l_r", "rouge_l_f1", "meteor", "cider")
-METHODS = {
-    "nearest": "nearest (the model)",
-    "consensus": "consensus of neighbours (the model)",
-    "random": "floor: a random caption",
-    "most_frequent": "floor: the most frequent caption",
-    "pixel_nearest": "floor: nearest by 32x32 grey pixels",
-    "same_fields_oracle": "oracle: random, same modality, view, region",
+# Headings and names are short: the tables are read in terminals of 80 columns.
+SHOWN = {
+    "bleu1": "BLEU-1",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "rouge_l_p": "P",
+    "rouge_l_r": "R",
+    "rouge_l_f1": "F1",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
 }
-RETRIEVAL_SHOWN = ("r@1", "r@5", "r@10", "median_rank", "mrr", "map", "ndcg@10", "pool")
+METHODS = {
+    "nearest": "nearest",
+    "consensus": "consensus",
+    "random": "random floor",
+    "most_frequent": "common floor",
+    "pixel_nearest": "pixel floor",
+    "same_fields_oracle": "fields oracle",
+}
+LEGEND = (
+    "floors need no model: a random caption, the commonest one, the nearest by 32x32 grey pixels; the oracle "
+    "draws among images with the true modality, view and region. p: that CIDEr differs from the first row by chance"
+)
+RETRIEVAL_SHOWN = {
+    "r@1": "R@1",
+    "r@5": "R@5",
+    "r@10": "R@10",
+    "median_rank": "rank",
+    "mrr": "MRR",
+    "map": "mAP",
+    "ndcg@10": "nDCG@10",
+    "pool": "pool",
+}
 
 
 def evaluate(
@@ -122,6 +145,9 @@ def evaluate(
 
 def _show(result: Evaluation, report: dict[str, Any]) -> None:
     _show_captions(report)
+    if report["intervals"]:
+        console.out("")
+        _show_intervals(report)
     if "against" in report:
         console.out("")
         _show_against(report["against"])
@@ -129,46 +155,47 @@ def _show(result: Evaluation, report: dict[str, Any]) -> None:
     _show_retrieval(report)
     if result.overlap:
         console.note(f"{len(result.overlap)} cases of the split are in the collection; they were left out")
-    console.note(asking.DISCLAIMER)
+    console.note(f"{LEGEND}.\n{asking.DISCLAIMER}")
 
 
 def _show_captions(report: dict[str, Any]) -> None:
-    shown = [name for name in SHOWN if name in next(iter(report["captions"].values()))]
+    shown = {name: SHOWN[name] for name in SHOWN if name in next(iter(report["captions"].values()))}
     rows: list[tuple[tables.Cell, ...]] = [
         (
             METHODS[method],
             *(scores[name] for name in shown),
             scores["distinct"],
-            *_cider_test(report, method),
+            report["comparisons"].get(method, {}).get("cider", {}).get("p"),
         )
         for method, scores in report["captions"].items()
     ]
-    for figure in report["published"]:
-        rows.append(
-            (f"{figure['name']} (*)", *(figure["scores"].get(name) for name in shown), None, None, None)
-        )
+    for number, figure in enumerate(report["published"], 1):
+        rows.append((f"published ({number})", *(figure["scores"].get(name) for name in shown), None, None))
     tables.show(
         f"Captions of {report['n']} {report['split']} images, answered from {report['pool']} known images",
-        ("caption chosen", *shown, "distinct", "cider 95 %", "p"),
+        ("caption chosen", *shown.values(), "texts", "p"),
         rows,
     )
-    for figure in report["published"]:
-        console.out(f"(*) {figure['name']}: {figure['note']}")
+    for number, figure in enumerate(report["published"], 1):
+        scores = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
+        console.out(f"({number}) {figure['name']}: {scores}; {figure['note']}")
 
 
-def _cider_test(report: dict[str, Any], method: str) -> tuple[str | None, float | None]:
-    """CIDEr's interval, and how likely chance alone makes the first method differ from this one."""
-    interval = report["intervals"].get(method, {}).get("cider")
-    compared = report["comparisons"].get(method, {}).get("cider")
-    shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else None
-    return shown, compared["p"] if compared else None
+def _show_intervals(report: dict[str, Any]) -> None:
+    names = ("bleu4", "rouge_l", "cider")
+    rows = [
+        (METHODS[method], *(f"{found[name][0]:.3f} to {found[name][1]:.3f}" for name in names))
+        for method, found in report["intervals"].items()
+    ]
+    tables.show("95 % bootstrap intervals", ("caption chosen", *(SHOWN[name] for name in names)), rows)
 
 
 def _show_against(against: dict[str, Any]) -> None:
     rows: list[tuple[tables.Cell, ...]] = [
-        (METHODS[method], name, found["difference"], *found["interval"], found["p"])
+        (METHODS[method], SHOWN[name], found["difference"], *found["interval"], found["p"])
         for method, differences in against["differences"].items()
         for name, found in differences.items()
+        if name in SHOWN
     ]
     columns = ("caption chosen", "score", "difference", "2.5 %", "97.5 %", "p")
     tables.show(f"This run minus {against['run']}", columns, rows)
@@ -179,13 +206,12 @@ def _show_retrieval(report: dict[str, Any]) -> None:
         (direction.replace("_", " "), *(scores[name] for name in RETRIEVAL_SHOWN))
         for direction, scores in report["retrieval"].items()
     ]
-    for field, values in report["by"].items():
+    for values in report["by"].values():
         for value, directions in values.items():
             for direction, scores in directions.items():
-                what = f"{field} {value} ({scores['queries']}), {direction.replace('_', ' ')}"
+                what = f"{value}: {direction.replace('_', ' ')}"
                 rows.append((what, *(scores[name] for name in RETRIEVAL_SHOWN)))
     first = next(iter(report["retrieval"].values()))
-    rows.append(("chance", *(first.get(f"chance_{name}") for name in RETRIEVAL_SHOWN[:3]), *(5 * [None])))
+    rows.append(("chance", *(first.get(f"chance_{name}") for name in RETRIEVAL_SHOWN)))
     title = f"Retrieval among the {report['n']} {report['split']} images; equal captions count as right"
-    columns = ("direction", "R@1", "R@5", "R@10", "median rank", "MRR", "mAP", "nDCG@10", "pool")
-    tables.show(title, columns, rows)
+    tables.show(title, ("direction", *RETRIEVAL_SHOWN.values()), rows)

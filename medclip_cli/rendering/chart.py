@@ -29,7 +29,7 @@ COLOURS: dict[Role, str] = {
     "oracle": "#e69f00",
     "other": "#cc4f79",
 }
-FONT_PIXELS = 12
+FONT_PIXELS = 13
 _PNG_SCALE = 2
 
 

@@ -13,7 +13,14 @@ from typing import Any
 
 from medclip_cli.rendering.chart import COLOURS, Chart, Role
 
-CAPTION_SCORES = ("bleu1", "bleu4", "rouge_l", "meteor", "cider", "distinct")
+CAPTION_SCORES = {
+    "bleu1": "BLEU-1",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
+    "distinct": "different captions",
+}
 RETRIEVAL_SCORES = ("r@1", "r@5", "r@10", "median_rank", "mean_rank", "mrr", "map", "ndcg@10", "pool")
 _DARK: Mapping[Role, str] = {
     "ink": "#e6e9ed",
@@ -34,7 +41,7 @@ p.note,figcaption,small{color:var(--faint)}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}td.text{white-space:normal;text-align:left;min-width:14rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%%,26rem),1fr));gap:1rem}
-figure{margin:0}svg{width:100%%;height:auto}
+figure{margin:.8rem 0 0}svg{width:100%%;height:auto}
 .items{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,20rem),1fr));gap:1rem}
 .item{background:var(--card);border-radius:.5rem;padding:.75rem}
 .item img{height:8rem;max-width:48%%;object-fit:contain;background:#000;border-radius:.25rem}
@@ -133,7 +140,7 @@ def _caption_table(report: Mapping[str, Any]) -> str:
     notes = "".join(
         f"<p class=note>{escape(f['name'])}: {escape(f['note'])}.</p>" for f in report["published"]
     )
-    return _table(["method", *shown], rows) + notes
+    return _table(["method", *(CAPTION_SCORES[name] for name in shown)], rows) + notes
 
 
 def _with_interval(report: Mapping[str, Any], method: str, name: str) -> str:
@@ -143,7 +150,7 @@ def _with_interval(report: Mapping[str, Any], method: str, name: str) -> str:
 
 
 def _comparisons(report: Mapping[str, Any], method: str) -> Iterable[str]:
-    compared = {f"{method} - {other}": found for other, found in report["comparisons"].items()}
+    compared = {f"{method} - {_said(other)}": found for other, found in report["comparisons"].items()}
     for name, found in report.get("against", {}).get("differences", {}).items():
         compared[f"{name}: this run - {report['against']['run']}"] = found
     if compared:
@@ -151,7 +158,7 @@ def _comparisons(report: Mapping[str, Any], method: str) -> Iterable[str]:
         rows = [[what, *(_difference(found.get(name)) for name in names)] for what, found in compared.items()]
         yield "<h2>Differences</h2>"
         yield "<p class=note>With 95 % paired bootstrap intervals; p by swapping answers.</p>"
-        yield _table(["difference", *names], rows)
+        yield _table(["difference", *(CAPTION_SCORES[name] for name in names)], rows)
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
@@ -178,11 +185,29 @@ def _retrieval_table(report: Mapping[str, Any]) -> str:
 
 def _confusions(report: Mapping[str, Any], method: str) -> Iterable[str]:
     for field, found in report["fields"].get(method, {}).items():
-        values, counts = found["confusion"]["values"], found["confusion"]["counts"]
         if field in ("modality", "view"):
             yield f"<h2>{escape(field)}: {found['agreement']:.1%} right (rows true, columns answered)</h2>"
-            rows = [[value, *map(str, row)] for value, row in zip(values, counts, strict=True) if any(row)]
-            yield _table(["", *values], rows)
+            yield _confusion_table(**found["confusion"])
+
+
+def _confusion_table(values: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    head = "".join(f"<th>{escape(value)}</th>" for value in ("", *values))
+    body = "".join(
+        f"<tr><td>{escape(value)}</td>{''.join(_shaded(count, sum(row)) for count in row)}</tr>"
+        for value, row in zip(values, counts, strict=True)
+        if any(row)
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _shaded(count: int, whole: int) -> str:
+    """A cell whose colour is deep where much of its row lies."""
+    share = round(60 * count / whole)
+    return f'<td style="background:color-mix(in srgb,var(--ours) {share}%,transparent)">{count}</td>'
+
+
+def _said(method: str) -> str:
+    return method.replace("_", " ")
 
 
 def _figures(charts: Iterable[Chart]) -> str:

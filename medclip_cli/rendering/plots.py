@@ -8,11 +8,13 @@ from typing import Any
 
 from medclip_cli.rendering.chart import Chart, Dot, Label, Polyline, Rectangle, Role
 
-WIDTH = 640
-_LEFT, _RIGHT, _TOP, _BOTTOM = 170, 20, 16, 34
+WIDTH = 480
+_LEFT, _RIGHT, _TOP, _BOTTOM = 130, 16, 22, 34
 _ROW = 24
-_PLOT_HEIGHT = 300
-_CURVE_LEFT = 48
+_PLOT_HEIGHT = 280
+_CURVE_LEFT = 40
+_LEGEND_TOP = 180  # lower right, where a curve of recall leaves room
+SCORE_NAMES = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L"}
 METHOD_ROLES: Mapping[str, Role] = {
     "random": "floor",
     "most_frequent": "floor",
@@ -29,7 +31,7 @@ def charts_of(report: Mapping[str, Any], confidence: Sequence[tuple[float, float
         report: what `medclip evaluate --json` prints.
         confidence: (similarity of the nearest neighbour, ROUGE-L) of each item.
     """
-    charts = {name: score_chart(report, name) for name in ("cider", "bleu4", "rouge_l")}
+    charts = {name: score_chart(report, name) for name in SCORE_NAMES}
     charts["recall"] = recall_chart(report["recall_curve"])
     if confidence:
         charts["confidence"] = confidence_chart(confidence)
@@ -50,7 +52,7 @@ def score_chart(report: Mapping[str, Any], score: str) -> Chart:
     intervals = {method: found.get(score) for method, found in report["intervals"].items()}
     highest = max([*values.values(), *(high for found in intervals.values() if found for high in found[1:])])
     top = _round_up(highest)
-    chart = Chart(f"{score} by method", WIDTH, _TOP + _ROW * len(values) + _BOTTOM)
+    chart = Chart(f"{SCORE_NAMES[score]} by method", WIDTH, _TOP + _ROW * len(values) + _BOTTOM)
     scale = (WIDTH - _LEFT - _RIGHT - 50) / top
     _vertical_grid(chart, top, scale)
     for row, (method, value) in enumerate(values.items()):
@@ -88,12 +90,12 @@ def recall_chart(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
             )
         )
         chart.shapes.append(
-            Label(WIDTH - _RIGHT, _TOP + 16 * (number + 1), direction.replace("_", " "), "end", role)
+            Label(WIDTH - _RIGHT, _LEGEND_TOP + 17 * number, direction.replace("_", " "), "end", role)
         )
     chance = next(iter(curves.values()), {"k": [], "chance": []})
     line = [place(*point) for point in zip(chance["k"], chance["chance"], strict=True)]
     chart.shapes.append(Polyline(line, "faint", dashed=True))
-    chart.shapes.append(Label(WIDTH - _RIGHT, _TOP + 16 * (len(curves) + 1), "chance", "end", "faint"))
+    chart.shapes.append(Label(WIDTH - _RIGHT, _LEGEND_TOP + 17 * len(curves), "chance", "end", "faint"))
     return chart
 
 
@@ -102,7 +104,7 @@ def confidence_chart(items: Sequence[tuple[float, float]]) -> Chart:
     chart = Chart("Score against confidence", WIDTH, _PLOT_HEIGHT)
     lowest, highest = min(x for x, _ in items), max(x for x, _ in items)
     span = max(highest - lowest, 1e-9)
-    _frame(chart, f"similarity of the nearest neighbour, {lowest:.2f} to {highest:.2f}", "ROUGE-L")
+    _frame(chart, f"similarity of the nearest neighbour, {lowest:.3g} to {highest:.3g}", "ROUGE-L")
     ordered = sorted(items)
     for x, y in ordered:
         chart.shapes.append(Dot(*_place((x - lowest) / span, y), "ours", f"{x:.3f}, {y:.3f}"))
@@ -110,7 +112,7 @@ def confidence_chart(items: Sequence[tuple[float, float]]) -> Chart:
     means = [tuple(sum(column) / len(part) for column in zip(*part, strict=True)) for part in tenths if part]
     line = [_place((x - lowest) / span, y) for x, y in means]
     chart.shapes.append(Polyline(line, "oracle", width=2.5))
-    chart.shapes.append(Label(WIDTH - _RIGHT, _TOP + 16, "mean of each tenth", "end", "oracle"))
+    chart.shapes.append(Label(WIDTH - _RIGHT, 13, "mean of each tenth", "end", "oracle"))
     return chart
 
 
@@ -127,7 +129,7 @@ def _frame(chart: Chart, x_name: str, y_name: str) -> None:
         left, base = _place(0, y)
         chart.shapes.append(Label(left - 6, base + 4, f"{y:.1f}", "end", "faint"))
     chart.shapes.append(Label(*_place(0.5, -0.11), x_name, "middle", "faint"))
-    chart.shapes.append(Label(4, 12, y_name, role="faint"))
+    chart.shapes.append(Label(_CURVE_LEFT, 13, y_name, role="faint"))
 
 
 def _vertical_grid(chart: Chart, top: float, scale: float) -> None:
