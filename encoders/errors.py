@@ -5,7 +5,8 @@ EncoderError
 ├── PresetError      a preset or a backbone nobody knows, or shapes that do not fit together
 ├── WeightsError     pretrained weights that are not there, or do not fit
 ├── BundleError      a model folder that is missing, incomplete or altered
-└── ExportError      an ONNX graph that does not say what torch says
+├── ExportError      an ONNX graph that does not say what torch says
+└── GenerationError  captions that cannot be written as asked
 """
 
 
@@ -41,6 +42,10 @@ class BundleError(EncoderError):
 
 class ExportError(EncoderError):
     """An exported ONNX graph disagrees with the torch model it came from."""
+
+
+class GenerationError(EncoderError):
+    """Captions cannot be written as asked."""
 
 
 def first_line(error: BaseException) -> str:

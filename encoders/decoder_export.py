@@ -1,0 +1,277 @@
+"""A torch decoder to files of a model folder: weights, three ONNX graphs checked against torch, tokenizer.
+
+``decoder-look`` turns pixels into vectors and the grid, ``decoder-begin`` a grid (and retrieved captions)
+into the memory and the first step, ``decoder-step`` takes every hypothesis one token further with its
+key-value cache.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoders.caption_codec import SPECIAL, CaptionCodec
+from encoders.decoder import Decoder, build_decoder, look
+from encoders.decoder_files import (
+    BEGIN_GRAPH_FILE,
+    DECODER_FILE,
+    DECODER_TOKENIZER_FILE,
+    DECODER_WEIGHTS_FILE,
+    LOOK_GRAPH_FILE,
+    STEP_GRAPH_FILE,
+    DecoderConfig,
+)
+from encoders.dual import DualEncoder
+from encoders.errors import BundleError, ExportError, first_line
+from encoders.export import OPSET, silence_exporter
+from encoders.runtime import open_session
+
+TOLERANCE = 1e-3
+_BATCHES = (1, 2, 5)
+_STEPS = 4
+
+
+class LookGraph(nn.Module):
+    """Pixels to vectors and grid."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        """Wrap the encoder."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``[b, 3, H, W] -> [b, d], [b, g, c]``."""
+        return look(self.model, pixels)
+
+
+class BeginGraph(nn.Module):
+    """Grid, and retrieved captions if any, to the first step and the memory."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Wrap the decoder."""
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, grid: Tensor, retrieved: Tensor | None = None) -> tuple[Tensor, ...]:
+        """``[b, g, c], [b, k, r]`` -> logits, attention, memory ..., state ..."""
+        told, memory = self.decoder.begin(grid, retrieved)
+        return told.logits, told.attention, *memory, *told.state
+
+
+class StepGraph(nn.Module):
+    """One token further."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Wrap the decoder."""
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, token: Tensor, memory: list[Tensor], state: list[Tensor]) -> tuple[Tensor, ...]:
+        """``[b]``, memory, state -> logits, attention, state ..."""
+        told = self.decoder.step(token, tuple(memory), tuple(state))
+        return told.logits, told.attention, *told.state
+
+
+def decoder_files(
+    decoder: Decoder,
+    encoder: DualEncoder,
+    codec: CaptionCodec,
+    config: DecoderConfig,
+    image_size: int,
+) -> dict[str, bytes]:
+    """Everything a model folder needs to write captions, verified.
+
+    Args:
+        decoder: any device, any mode; it is copied, not changed.
+        encoder: whose grid it looks at; likewise.
+        codec: its tokenizer.
+        config: of `describe_decoder`.
+        image_size: side of the encoder's input.
+
+    Raises:
+        ExportError: a graph cannot be made, or disagrees with torch.
+    """
+    from safetensors.torch import save
+
+    decoder = copy.deepcopy(decoder).to("cpu", torch.float32).eval()
+    encoder = copy.deepcopy(encoder).to("cpu", torch.float32).eval()
+    state = {name: value.contiguous() for name, value in decoder.state_dict().items()}
+    return {
+        DECODER_FILE: config.to_json().encode("utf-8"),
+        DECODER_WEIGHTS_FILE: save(state),
+        DECODER_TOKENIZER_FILE: codec.to_bytes(),
+        LOOK_GRAPH_FILE: export_look(encoder, image_size),
+        BEGIN_GRAPH_FILE: export_begin(decoder),
+        STEP_GRAPH_FILE: export_step(decoder),
+    }
+
+
+def describe_decoder(
+    decoder: Decoder,
+    grid: tuple[int, int],
+    max_tokens: int,
+    *,
+    trained_on: Mapping[str, Any] | None = None,
+    validation: Mapping[str, Any] | None = None,
+) -> DecoderConfig:
+    """The configuration of a decoder."""
+    return DecoderConfig(
+        architecture=decoder.architecture,
+        grid=grid,
+        max_tokens=max_tokens,
+        retrieve=decoder.retrieve,
+        retrieved_tokens=decoder.retrieved_tokens if decoder.retrieve else 0,
+        memory=decoder.MEMORY,
+        state=decoder.STATE,
+        trained_on=dict(trained_on or {}),
+        validation=dict(validation or {}),
+    )
+
+
+def load_decoder(config: DecoderConfig, weights: bytes) -> Decoder:
+    """Build the torch decoder of a model folder, in evaluation mode.
+
+    Raises:
+        BundleError: the weights do not fit the configuration.
+    """
+    from safetensors.torch import load
+
+    decoder = build_decoder(config.architecture)
+    try:
+        decoder.load_state_dict(load(weights))
+    except (KeyError, RuntimeError) as error:
+        raise BundleError(
+            f"the decoder's weights and {DECODER_FILE} do not fit ({first_line(error)})"
+        ) from error
+    return decoder.eval()
+
+
+def export_look(encoder: DualEncoder, image_size: int) -> bytes:
+    """Export ``pixels`` to ``vectors`` and ``grid``, any batch size."""
+    draws = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(count, 3, image_size, image_size, generator=draws),) for count in _BATCHES]
+    return _export(LookGraph(encoder), batches, ("pixels",), ("vectors", "grid"), ({0: "batch"},))
+
+
+def export_begin(decoder: Decoder) -> bytes:
+    """Export ``grid`` (and ``retrieved``) to ``logits``, ``attention``, memory and state, any batch size."""
+    batches = [_drawn_images(decoder, count) for count in _BATCHES]
+    inputs = ("grid", "retrieved")[: len(batches[0])]
+    outputs = ("logits", "attention", *decoder.MEMORY, *decoder.STATE)
+    return _export(BeginGraph(decoder), batches, inputs, outputs, tuple({0: "batch"} for _ in inputs))
+
+
+def export_step(decoder: Decoder) -> bytes:
+    """Export ``token``, memory and state to ``logits``, ``attention`` and the next state."""
+    batches = [_drawn_step(decoder, count) for count in _BATCHES]
+    inputs = ("token", *decoder.MEMORY, *decoder.STATE)
+    outputs = ("logits", "attention", *(f"next_{name}" for name in decoder.STATE))
+    state = [{0: "batch", 4: "time"} if name == "past" else {0: "batch"} for name in decoder.STATE]
+    shapes = ({0: "batch"}, [{0: "batch"} for _ in decoder.MEMORY], state)
+    return _export(StepGraph(decoder), batches, inputs, outputs, shapes)
+
+
+def _drawn_images(decoder: Decoder, count: int) -> tuple[Tensor, ...]:
+    draws = torch.Generator().manual_seed(count)
+    shape = decoder.architecture
+    grid = torch.randn(count, shape["grid_cells"], shape["grid_dim"], generator=draws)
+    if not decoder.retrieve:
+        return (grid,)
+    places = (count, decoder.retrieve, decoder.retrieved_tokens)
+    retrieved = torch.randint(len(SPECIAL), shape["vocab_size"], places, generator=draws)
+    retrieved[:, :, decoder.retrieved_tokens // 2 :] = 0  # padding
+    retrieved[:, -1] = 0
+    return grid, retrieved
+
+
+def _drawn_step(decoder: Decoder, count: int) -> tuple[Any, ...]:
+    """Inputs of a step after a few others."""
+    draws = torch.Generator().manual_seed(count)
+    vocabulary = decoder.architecture["vocab_size"]
+    with torch.no_grad():
+        told, memory = decoder.begin(*_drawn_images(decoder, count))
+        for _ in range(_STEPS):
+            token = torch.randint(len(SPECIAL), vocabulary, (count,), generator=draws)
+            told = decoder.step(token, memory, told.state)
+    return token, list(memory), list(told.state)
+
+
+def _export(
+    graph: nn.Module,
+    batches: Sequence[tuple[Any, ...]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic: tuple[Any, ...],
+) -> bytes:
+    graph.eval()
+    name = type(graph).__name__
+    dimensions = {axis: torch.export.Dim(axis) for axis in ("batch", "time")}
+    with silence_exporter(), torch.no_grad():
+        try:
+            program: Any = torch.onnx.export(
+                graph,
+                batches[-1],
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=_named(dynamic, dimensions),
+                opset_version=OPSET,
+                verbose=False,
+            )
+            data = _without_diary(program.model_proto)
+        except Exception as error:
+            raise ExportError(f"{name} cannot be exported to ONNX ({first_line(error)})") from error
+    _verify(data, graph, name, batches, inputs)
+    return data
+
+
+def _without_diary(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)
+    """The bytes of a graph without the exporter's stack traces and local paths."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _named(dynamic: Any, dimensions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - nested as the inputs are
+    if isinstance(dynamic, dict):
+        return {index: dimensions[axis] for index, axis in dynamic.items()}
+    return type(dynamic)(_named(part, dimensions) for part in dynamic)
+
+
+def _verify(
+    data: bytes, graph: nn.Module, name: str, batches: Sequence[tuple[Any, ...]], inputs: Sequence[str]
+) -> None:
+    session = open_session(data)
+    for batch in batches:
+        with torch.no_grad():
+            expected = graph(*batch)
+        given = {key: value.numpy() for key, value in zip(inputs, _flat(batch), strict=True)}
+        for ours, theirs in zip(session.run(None, given), expected, strict=True):
+            check_close(np.asarray(ours), theirs.numpy(), name)
+
+
+def _flat(batch: Sequence[Any]) -> list[Tensor]:
+    return [tensor for part in batch for tensor in (part if isinstance(part, list) else [part])]
+
+
+def check_close(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
+    """Make sure that an exported graph says what torch says.
+
+    Raises:
+        ExportError: the shapes differ, or a value does by more than ``TOLERANCE`` of the largest.
+    """
+    if exported.shape != expected.shape:
+        raise ExportError(f"{name}: ONNX gives {exported.shape}, torch {expected.shape}")
+    largest = max(1.0, float(np.abs(expected).max(initial=0)))
+    # Not-a-number compares false, so it fails as well.
+    difference = float(np.abs(exported - expected).max(initial=0)) / largest
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{name}: ONNX disagrees with torch by {difference:.2g} of the largest value")
