@@ -46,7 +46,7 @@ METHODS = {
 }
 LEGEND = (
     "floors need no model: a random caption, the commonest one, the nearest by 32x32 grey pixels; the oracle "
-    "draws among images with the true modality, view and region. p: that CIDEr differs from the first row by chance"
+    "draws among images with the true modality, view and region. p: of CIDEr, against the first row"
 )
 RETRIEVAL_SHOWN = {
     "r@1": "R@1",
