@@ -46,7 +46,7 @@ class ContrastiveOptions:
         augmentation: how far training images are moved.
         seed: of weights, order, augmentation and dropout.
         device: ``auto`` takes a GPU when there is one.
-        precision: ``auto`` takes bf16 on a GPU that has it.
+        precision: ``auto`` takes bf16 where the hardware has it.
         time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
         patience: the run ends after so many epochs without a better recall; None for no early stop.
         checkpoint_steps: a checkpoint is written after so many steps, and after every epoch.

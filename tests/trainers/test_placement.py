@@ -16,6 +16,7 @@ def gpu(monkeypatch):
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
 
 
 def test_auto_without_a_gpu(no_gpu):
@@ -38,7 +39,19 @@ def test_auto_with_a_gpu(gpu, monkeypatch):
         choose_placement("cuda", "bf16")
 
 
-def test_bf16_on_a_cpu_must_be_asked_for(no_gpu):
+@pytest.mark.parametrize("unit", ["avx512_bf16", "amx_bf16"])
+def test_auto_on_a_cpu_that_has_bf16(no_gpu, monkeypatch, unit):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, unit: True})
+    assert choose_placement("auto", "auto").precision == "bf16"
+    assert choose_placement("auto", "fp32").precision == "fp32"
+
+
+def test_a_torch_that_does_not_say_gets_fp32(no_gpu, monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_placement("auto", "auto").precision == "fp32"
+
+
+def test_autocast_follows_the_precision(no_gpu):
     placement = choose_placement("cpu", "bf16")
     with placement.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
