@@ -11,6 +11,7 @@ from torch import nn
 from encoders.text import SmallTransformer
 from tests.trainers.drawn import (
     TINY,
+    Recorder,
     draw_pairs,
     small_model,
     small_options,
@@ -19,7 +20,8 @@ from tests.trainers.drawn import (
 )
 from trainers.agreement import Agreement
 from trainers.augmentation import Augmentation
-from trainers.batches import Batch, BatchSource, TokenCache
+from trainers.batches import Batch, BatchSource, PairSplits, TokenCache
+from trainers.contrastive_run import ContrastiveRun
 from trainers.errors import DeviceMemoryError, DivergedError
 from trainers.objective import PairEncoder
 from trainers.placement import Placement
@@ -209,6 +211,29 @@ SHARED_CASES = (
 )
 
 
+def _whole_run(folder, processes):
+    train, listener = draw_pairs(folder / "all", 24), Recorder()
+    pairs = PairSplits(train, draw_pairs(folder / "val", 8, seed=1))
+    pairs, listener = (
+        PairSplits(draw_pairs(folder / "all", 24), draw_pairs(folder / "val", 8, seed=1)),
+        Recorder(),
+    )
+    pairs.train[5].image.unlink()
+    tokenizer = small_tokenizer(pairs.train)
+    options = small_options(batch_size=12, learning_rate=1e-3, loss="infonce")
+    model = fresh_model(tokenizer)
+    run = ContrastiveRun(
+        model, tokenizer, pairs, options, CPU, folder / "work", listener=listener, processes=processes
+    )
+    with run:
+        assert run.fit() is False
+        assert run.skipped == 1
+        assert (folder / "work" / "training.jsonl").exists() == processes.is_first
+        assert len(listener.epochs) == (2 if processes.is_first else 0)
+        slopes = {"recall": torch.tensor(run.best_recall().mean_recall)}
+        return [report.loss for report in listener.epochs], slopes, run.best_model().state_dict()
+
+
 def _two_steps(rank, world, port, folder, results):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
     torch.set_num_threads(1)
@@ -221,6 +246,7 @@ def _two_steps(rank, world, port, folder, results):
             batches = batches_of(pairs, tokenizer, processes, 12 // parts, parts)
             values = [stepper.take(batches, step, 1.0) for step in range(2)]
             found.append((values, gradients(encoder), encoder.state_dict()))
+        found.append(_whole_run(folder / f"rank{rank}", processes))
         assert processes.collect(processes.rank) == list(range(world))
         assert processes.from_first(processes.rank) == 0
         assert processes.largest([float(rank), 0.5], torch.device("cpu")) == [world - 1, 0.5]

@@ -1,0 +1,247 @@
+import numpy as np
+import pytest
+import torch
+
+from encoders.additions import add_files
+from encoders.bundle import ModelBundle
+from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
+from encoders.decoder_export import load_decoder
+from encoders.decoder_files import DECODER_WEIGHTS_FILE
+from encoders.export import describe_model, save_bundle
+from encoders.generation import GenerationOptions
+from tests.trainers.drawn import TINY, draw_pairs, small_model, small_tokenizer
+from trainers.augmentation import NO_AUGMENTATION
+from trainers.caption_examples import GridCache, Views, batches_by_length, nearest_rows
+from trainers.captioning import train_decoder
+from trainers.captioning_options import CaptioningOptions
+from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.placement import choose_placement
+from trainers.torch_captions import generate_with_torch
+
+
+class Watcher:
+    """A listener that remembers everything."""
+
+    def __init__(self):
+        self.started, self.seen, self.epochs, self.skips, self.notes = [], [], [], [], []
+
+    def on_start(self, parameters, captions, device):
+        self.started.append((parameters, captions, device))
+
+    def on_seen(self, images, total):
+        self.seen.append((images, total))
+
+    def on_epoch(self, report):
+        self.epochs.append(report)
+
+    def on_skip(self, pair_id, image, reason):
+        self.skips.append(pair_id)
+
+    def on_note(self, message):
+        self.notes.append(message)
+
+
+def share_right(captions, references):
+    """A score in place of CIDEr: the share of captions that are word for word right."""
+    right = [caption in texts for caption, texts in zip(captions, references, strict=True)]
+    return {"cider": float(np.mean(right))}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    return draw_pairs(folder / "train", 32), draw_pairs(folder / "val", 12, seed=1)
+
+
+@pytest.fixture(scope="module")
+def bundle(drawn, tmp_path_factory):
+    tokenizer = small_tokenizer(drawn[0])
+    torch.manual_seed(0)
+    model = small_model(tokenizer.vocab_size)
+    config = describe_model(model, tokenizer, TINY)
+    return save_bundle(tmp_path_factory.mktemp("bundle") / "model", model, tokenizer, config)
+
+
+def small_options(**given):
+    defaults = {"epochs": 2, "batch_size": 8, "width": 32, "layers": 1, "max_tokens": 16, "views": 1}
+    defaults |= {"vocab_size": 320, "device": "cpu", "augmentation": NO_AUGMENTATION, "dropout": 0.0}
+    return CaptioningOptions(**(defaults | given))
+
+
+@pytest.fixture(scope="module", params=["lstm", "transformer", "retrieving"])
+def trained(request, drawn, bundle):
+    name = "lstm" if request.param == "lstm" else "transformer"
+    retrieve = 2 if request.param == "retrieving" else 0
+    options = small_options(
+        decoder=name, retrieve=retrieve, retrieved_tokens=10, epochs=12, learning_rate=5e-3
+    )
+    watcher = Watcher()
+    return train_decoder(*drawn, bundle, options, share_right, watcher), watcher
+
+
+def test_a_decoder_learns_what_the_captions_tell_apart(trained):
+    result, watcher = trained
+    losses = [report.loss for report in watcher.epochs]
+    assert losses[-1] < 0.6 * losses[0]
+    assert result.scores["cider"] > 0.3  # eight captions: chance is 0.125
+    assert result.scores["cider"] == max(report.scores["cider"] for report in watcher.epochs)
+    assert [report.epoch for report in watcher.epochs if report.is_best][-1] == result.best_epoch
+    assert sum(images for images, _ in watcher.seen) == watcher.seen[0][1] == 44
+    assert watcher.started[0][1:] == (32, "cpu")
+
+
+def test_onnx_writes_the_same_tokens_as_torch(trained, drawn, bundle, tmp_path):
+    result, _ = trained
+    import shutil
+
+    shutil.copytree(bundle.path, tmp_path / "model")
+    whole = add_files(ModelBundle.open(tmp_path / "model"), result.files)
+    captioner = OnnxCaptioner(whole)
+    decoder = load_decoder(captioner.config, whole.read_verified(DECODER_WEIGHTS_FILE))
+    cells, channels = decoder.architecture["grid_cells"], decoder.architecture["grid_dim"]
+    grids = np.random.default_rng(0).normal(size=(200, cells, channels)).astype(np.float32)
+    texts = [[pair.text for pair in drawn[0][place % 8 : place % 8 + 2]] for place in range(200)]
+    codec = captioner._codec
+    read = retrieved_ids(codec, texts, 2, 10) if captioner.retrieve else None
+    for options in (GenerationOptions(beam=1, max_tokens=12), GenerationOptions(beam=3, max_tokens=12)):
+        ours = captioner.write(grids, texts if captioner.retrieve else None, options)
+        torchs = generate_with_torch(
+            decoder, torch.from_numpy(grids), None if read is None else torch.from_numpy(read), options
+        )
+        assert [one[0].caption for one in ours] == [codec.decode(one[0].tokens) for one in torchs]
+
+
+def test_the_same_seed_gives_the_same_decoder(drawn, bundle):
+    weights = [
+        train_decoder(*drawn, bundle, small_options(epochs=1, seed=seed), share_right, Watcher()).files[
+            DECODER_WEIGHTS_FILE
+        ]
+        for seed in (3, 3, 4)
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_folder_says_what_it_was_trained_on(drawn, bundle):
+    import json
+
+    given = {"corpus": "drawn"}
+    result = train_decoder(*drawn, bundle, small_options(epochs=1), share_right, Watcher(), provenance=given)
+    said = json.loads(result.files["decoder.json"])
+    assert said["trained_on"]["corpus"] == "drawn"
+    assert (said["trained_on"]["pairs"], said["trained_on"]["groups"]) == (32, 32)
+    assert said["validation"]["pool"] == 12
+    assert str(bundle.path) not in result.files["decoder-step.onnx"].decode("latin1")
+
+
+def test_an_interruption_keeps_the_best_epoch(drawn, bundle):
+    class Impatient(Watcher):
+        def on_epoch(self, report):
+            super().on_epoch(report)
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    watcher = Impatient()
+    result = train_decoder(*drawn, bundle, small_options(epochs=9), share_right, watcher)
+    assert (result.interrupted, result.epochs, result.best_epoch) == (True, 1, 1)
+    assert "interrupted" in watcher.notes[0]
+
+
+def test_a_time_limit_ends_the_run(drawn, bundle):
+    options = small_options(epochs=500, time_limit_minutes=0.01)
+    result = train_decoder(*drawn, bundle, options, share_right, Watcher())
+    assert 1 <= result.epochs < 500
+    assert not result.interrupted
+
+
+def test_a_loss_that_is_no_number_is_told(drawn, bundle, monkeypatch):
+    monkeypatch.setattr(
+        "trainers.captioning.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
+    )
+    with pytest.raises(DivergedError, match="no longer a number at step 1"):
+        train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
+
+
+def test_images_that_cannot_be_read_are_left_out(drawn, bundle, tmp_path):
+    import dataclasses
+
+    broken = dataclasses.replace(drawn[0][0], id="broken", image=tmp_path / "gone.png")
+    watcher = Watcher()
+    result = train_decoder(
+        [broken, *drawn[0][1:]], drawn[1], bundle, small_options(epochs=1), share_right, watcher
+    )
+    assert watcher.skips == ["broken"]
+    assert result.skipped == 1
+    with pytest.raises(DataError, match="none of 1 images can be read"):
+        train_decoder(drawn[0], [broken], bundle, small_options(), share_right, Watcher())
+
+
+def test_neighbours_are_never_of_the_same_group():
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    near = nearest_rows(vectors, ["a", "a", "b", ""], vectors, ["a", "a", "b", ""], 4)
+    assert sorted(near[0].tolist()) == [-1, -1, 2, 3]
+    assert near[2].tolist()[-1] == -1
+    # Nobody's group is not one group: an image without one may answer others without one, and itself.
+    assert 3 in near[3]
+
+
+def test_neighbours_come_nearest_first():
+    known = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=np.float32)
+    asked = np.array([[0.9, np.sqrt(1 - 0.81)]], dtype=np.float32)
+    assert nearest_rows(asked, ["q"], known, ["x", "y", "z"], 3).tolist() == [[1, 0, 2]]
+
+
+def test_batches_hold_every_caption_once_and_like_lengths_together():
+    lengths = np.random.default_rng(0).integers(1, 100, 331)
+    batches = batches_by_length(lengths, 16, seed=0, epoch=2)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(331))
+    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
+    assert spread < 30
+    assert max(len(batch) for batch in batches) == 16
+    again = batches_by_length(lengths, 16, seed=0, epoch=2)
+    assert all((one == other).all() for one, other in zip(batches, again, strict=True))
+    other = batches_by_length(lengths, 16, seed=0, epoch=3)
+    assert not all(np.array_equal(one, two) for one, two in zip(batches, other, strict=False))
+
+
+def test_views_differ_and_the_first_is_the_image_itself(drawn, bundle):
+    from encoders.dual import load_dual_encoder
+    from trainers.augmentation import Augmentation
+
+    encoder, placement = load_dual_encoder(bundle), choose_placement("cpu", "fp32")
+    spec = bundle.config.image
+
+    def skip(*told):
+        raise AssertionError(told)
+
+    plain = GridCache(drawn[1], encoder, spec, placement, on_skip=skip)
+    moved = GridCache(
+        drawn[1], encoder, spec, placement, on_skip=skip, views=Views(2, Augmentation(), seed=0)
+    )
+    rows = np.arange(3)
+    torch.testing.assert_close(moved.grids(rows, 0), plain.grids(rows))
+    assert not torch.allclose(moved.grids(rows, 1), plain.grids(rows))
+    np.testing.assert_allclose(np.linalg.norm(plain.vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"decoder": "poet"}, "--decoder is 'poet'"),
+        ({"decoder": "lstm", "retrieve": 2}, "--retrieve needs --decoder transformer"),
+        ({"retrieve": -1}, "--retrieve is -1"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"layers": 0}, "--layers is 0"),
+        ({"max_tokens": 3}, "--max-tokens is 3"),
+        ({"views": 0}, "views is 0"),
+        ({"width": 33}, "--width is 33"),
+        ({"width": 0}, "--width is 0"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0"),
+        ({"time_limit_minutes": 0.0}, "--minutes is 0"),
+    ],
+)
+def test_impossible_options_name_their_flag(given, message):
+    with pytest.raises(OptionsError, match=message):
+        CaptioningOptions(**given)
