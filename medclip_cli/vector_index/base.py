@@ -106,6 +106,20 @@ class CollectionSpec:
     model_path: str
     average_words: float = 20.0
 
+    def check_points(self, points: Iterable[Point]) -> None:
+        """Refuse points whose vectors have another length.
+
+        Raises:
+            CollectionError: naming the first such record.
+        """
+        for point in points:
+            for vector in (point.image_vector, point.caption_vector):
+                if vector.shape != (self.dim,):
+                    raise CollectionError(
+                        f"{point.record.id}: a vector of shape {vector.shape} does not fit a collection of "
+                        f"dimension {self.dim}"
+                    )
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
@@ -154,6 +168,21 @@ class CollectionInfo:
                 f"collection {self.name!r} was made with model {self.model_name!r} ({self.fingerprint}), not "
                 f"with {model_name!r} ({fingerprint}): use --model {self.model_path}, or index with --rebuild"
             )
+
+    def check_query(self, query: Query) -> None:
+        """Refuse a question that this collection cannot answer.
+
+        Raises:
+            UsageError: it is not one.
+            CollectionError: its vectors cannot be compared with the stored ones; names both lengths.
+        """
+        query.check()
+        for vector in query.compared_vectors:
+            if vector.shape != (self.dim,):
+                raise CollectionError(
+                    f"collection {self.name!r} holds vectors of {self.dim} numbers, not of shape "
+                    f"{vector.shape}: use --model {self.model_path}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,14 @@ class Condition:
     includes_high: bool = True
     negated: bool = False
 
+    def bounds(self) -> dict[str, float]:
+        """Return the bounds of a range under the names that Qdrant gives them: gt, gte, lt, lte."""
+        bounds = {
+            "gte" if self.includes_low else "gt": self.low,
+            "lte" if self.includes_high else "lt": self.high,
+        }
+        return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+
     def with_known_values(self, known: Mapping[str, int]) -> Condition:
         """Return the condition with each value spelt as the collection spells it.
 

@@ -147,7 +147,7 @@ class EdgeIndex:
         from medclip_cli.vector_index.edge_requests import query_request
 
         for query in queries:
-            check_query(self._info, query)
+            self._info.check_query(query)
         requests = [query_request(query, self._encoder, self._info.fields) for query in queries]
         answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
         return [
@@ -200,19 +200,3 @@ class EdgeIndex:
     ) -> None:
         """Close it."""
         self.close()
-
-
-def check_query(info: CollectionInfo, query: Query) -> None:
-    """Refuse a question that this collection cannot answer.
-
-    Raises:
-        UsageError: it is not one.
-        CollectionError: its vectors cannot be compared with the stored ones; names both lengths.
-    """
-    query.check()
-    for vector in query.compared_vectors:
-        if vector.shape != (info.dim,):
-            raise CollectionError(
-                f"collection {info.name!r} holds vectors of {info.dim} numbers, not of shape {vector.shape}: "
-                f"use --model {info.model_path}"
-            )

@@ -8,6 +8,7 @@ from typing import Any
 import qdrant_edge as qe
 
 from medclip_cli.vector_index import payload as payloads
+from medclip_cli.vector_index import words
 from medclip_cli.vector_index.base import Condition, Point, Query
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
@@ -47,12 +48,14 @@ def payload_index(field: str) -> qe.UpdateOperation:
 
 def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
     """Return a point as the engine stores it."""
+    identifier = point.point_id
+    indices, values = words.encode_caption(encoder, point.record.caption, identifier)
     vectors = {
         "image": point.image_vector.tolist(),
         "caption": point.caption_vector.tolist(),
-        "words": encoder.embed_document(point.record.caption),
+        "words": qe.SparseVector(indices, values),
     }
-    return qe.Point(point.point_id, vectors, payloads.payload_of(point.record, point.corpus, point.digest))
+    return qe.Point(identifier, vectors, payloads.payload_of(point.record, point.corpus, point.digest))
 
 
 def query_request(query: Query, encoder: qe.Bm25, known: Mapping[str, Mapping[str, int]]) -> qe.QueryRequest:
@@ -96,9 +99,7 @@ def _nearest(compared: Any, using: str) -> qe.Query:  # noqa: ANN401 - a list or
 def _fusion(query: Query, arms: int) -> Any:  # noqa: ANN401 - the engine's classes share no type
     if query.fusion == "dbsf":
         return qe.Fusion.Dbsf()
-    dense, words = query.weights
-    weights = [dense] * (arms - 1) + [words] if query.asks_words else [1.0] * arms
-    return qe.Fusion.Rrf(k=RRF_K, weights=weights)
+    return qe.Fusion.Rrf(k=RRF_K, weights=query.arm_weights(arms))
 
 
 def _diverse(
@@ -161,11 +162,4 @@ def _clause(condition: Condition) -> qe.FieldCondition | qe.IsEmptyCondition:
         return qe.IsEmptyCondition(condition.field)
     if condition.kind == "any":
         return qe.FieldCondition(condition.field, match=qe.MatchAny(list(condition.values)))
-    low, high = (None if abs(bound) == float("inf") else bound for bound in (condition.low, condition.high))
-    bounds = qe.RangeFloat(
-        gte=low if condition.includes_low else None,
-        gt=None if condition.includes_low else low,
-        lte=high if condition.includes_high else None,
-        lt=None if condition.includes_high else high,
-    )
-    return qe.FieldCondition(condition.field, range=bounds)
+    return qe.FieldCondition(condition.field, range=qe.RangeFloat(**condition.bounds()))

@@ -130,13 +130,7 @@ class EdgeWriter:
         """
         if not points:
             return
-        for point in points:
-            for vector in (point.image_vector, point.caption_vector):
-                if vector.shape != (self._spec.dim,):
-                    raise CollectionError(
-                        f"{point.record.id}: a vector of shape {vector.shape} does not fit collection "
-                        f"{self._folder.name!r} of dimension {self._spec.dim}"
-                    )
+        self._spec.check_points(points)
         shard, known = self._open(), self._known_ids()
         ids = [point.point_id for point in points]
         shard.upsert(points, [point for point in ids if point in known])

@@ -64,6 +64,11 @@ class Query:
         given = (self.image_vector, *self.examples, self.text_vector)
         return [] if self.mode == "words" else [vector for vector in given if vector is not None]
 
+    def arm_weights(self, arms: int) -> list[float]:
+        """Return the weight of each of so many rankings: those of vectors first, that of the words last."""
+        dense, words = self.weights
+        return [dense] * (arms - 1) + [words] if self.asks_words else [1.0] * arms
+
     def check(self) -> None:
         """Refuse a question that cannot be answered; a hybrid one makes do with what it is given.
 

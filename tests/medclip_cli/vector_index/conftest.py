@@ -1,12 +1,17 @@
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from qdrant_client import QdrantClient
 
+from medclip_cli.vector_index import server, server_writer
 from medclip_cli.vector_index.edge import open_collection
 from medclip_cli.vector_index.edge_writer import create_writer
+from medclip_cli.vector_index.server_connection import Server, ServerOptions, connect
 
 from .drawn import SPEC
 
@@ -55,15 +60,60 @@ def edge(home):
     return Edge(home)
 
 
-ENGINES = {"edge": Edge}
+class Shared(Server):
+    """A server whose client outlives each use of it, as a real server does."""
+
+    def close(self):
+        pass
 
 
-@pytest.fixture(params=ENGINES)
+@dataclass
+class InMemoryServer:
+    """The server engine on qdrant-client's own in-memory Qdrant; it searches exactly, whatever it is told."""
+
+    home: Path
+    name: str = "scans"
+    server: Server = field(init=False)
+
+    def __post_init__(self):
+        self.server = Shared(QdrantClient(":memory:"), "memory")
+
+    def writer(self, spec=SPEC, **options):
+        return server_writer.create_writer(self.server, self.name, spec, **options)
+
+    write = Edge.write
+
+    def open(self):
+        return server.open_collection(self.server, self.name)
+
+
+@dataclass
+class RealServer(InMemoryServer):
+    """A Qdrant server of one's own, at ``MEDCLIP_TEST_QDRANT_URL``."""
+
+    def __post_init__(self):
+        options = ServerOptions(os.environ["MEDCLIP_TEST_QDRANT_URL"], os.environ.get("QDRANT_API_KEY"))
+        self.server = connect(options)
+        self.name = f"medclip-test-{uuid.uuid4().hex[:12]}"
+
+
+ENGINES = {"edge": Edge, "server": InMemoryServer, "real": RealServer}
+PARAMS = ["edge", "server", pytest.param("real", marks=pytest.mark.qdrant)]
+
+
+def started(request, home):
+    engine = ENGINES[request.param](home)
+    yield engine
+    if request.param == "real":
+        server_writer.drop_collection(engine.server, engine.name)
+
+
+@pytest.fixture(params=PARAMS)
 def engine(request, home):
-    return ENGINES[request.param](home)
+    yield from started(request, home)
 
 
-@pytest.fixture(params=ENGINES, scope="module")
+@pytest.fixture(params=PARAMS, scope="module")
 def shared_engine(request, fast_folder):
     """An engine for tests that only read: building a collection takes longer than asking it."""
-    return ENGINES[request.param](Path(tempfile.mkdtemp(dir=fast_folder)))
+    yield from started(request, Path(tempfile.mkdtemp(dir=fast_folder)))

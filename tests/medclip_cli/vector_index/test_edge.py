@@ -82,6 +82,14 @@ def test_an_old_generation_stays_while_it_is_read(edge, home):
     assert generation_names(home) == ["000003"]
 
 
+def test_a_reader_keeps_the_generation_it_opened(edge):
+    edge.write(draw_points(10))
+    with edge.open() as index:
+        edge.write(draw_points(10, start=10))
+        (found,) = index.query([Query(image_vector=draw_vector(1), top=60)])
+        assert len(found) == 10
+
+
 def test_many_points_get_payload_indexes(edge, monkeypatch):
     monkeypatch.setattr(edge_requests, "PAYLOAD_INDEX_POINTS", 50)
     info = edge.write(draw_points(60))

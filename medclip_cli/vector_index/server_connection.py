@@ -1,0 +1,192 @@
+"""The way to a Qdrant server: one client, patience with passing faults, and errors a person can act on."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from medclip_cli.errors import CollectionError, UsageError
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+GRPC_PORT = 6334
+_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING_GRPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
+_REFUSED_STATUS = frozenset({401, 403})
+_REFUSED_GRPC = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+_Result = TypeVar("_Result")
+
+
+class NotThereError(Exception):
+    """The server has no such collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How to reach a Qdrant server.
+
+    Attributes:
+        url: such as ``http://localhost:6333``; ``https`` for TLS.
+        api_key: sent with every request; a read-only key is enough to ask.
+        timeout_seconds: for one request.
+        tries: how often a request is sent before a passing fault counts as a lasting one.
+    """
+
+    url: str
+    api_key: str | None = None
+    timeout_seconds: int = 30
+    tries: int = 6
+
+    def __post_init__(self) -> None:
+        """Check the address.
+
+        Raises:
+            UsageError: it is no ``http`` or ``https`` address.
+        """
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{self.url!r} is no address of a server: write it as http://localhost:6333")
+
+
+class Server:
+    """A Qdrant server, as both the reader and the writer talk to it."""
+
+    def __init__(self, client: QdrantClient, url: str, *, tries: int = 6) -> None:
+        """Talk through this client; use `connect` for one of one's own."""
+        self.client, self.url, self._tries = client, url, max(1, tries)
+
+    def call(self, request: Callable[[QdrantClient], _Result]) -> _Result:
+        """Send a request, again after a pause if the fault may pass; every request here may be repeated.
+
+        Raises:
+            NotThereError: it names a collection that the server does not have.
+            CollectionError: the server cannot be reached, refuses, or keeps failing.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, self._tries + 1):
+            try:
+                return request(self.client)
+            except Exception as error:
+                fault = _classify(error)
+                if fault.not_there:
+                    raise NotThereError from error
+                if not fault.passing or attempt == self._tries:
+                    tries = f" ({attempt} tries)" if attempt > 1 else ""
+                    raise CollectionError(fault.message.format(url=self.url) + tries) from error
+                time.sleep(fault.retry_after or pause * random.uniform(0.5, 1.5))
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def connect(options: ServerOptions) -> Server:
+    """Open a connection; nothing is sent yet but a look whether the gRPC port answers.
+
+    gRPC carries vectors as bytes rather than as text, which is several times faster for an index run.
+    """
+    from qdrant_client import QdrantClient
+
+    parts = urlsplit(options.url)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # "Api key is used with an insecure connection": on loopback that is how it is meant.
+        warnings.simplefilter("ignore", UserWarning)
+        client = QdrantClient(
+            url=options.url,
+            port=parts.port or (443 if parts.scheme == "https" else 6333),
+            grpc_port=GRPC_PORT,
+            prefer_grpc=_answers(str(parts.hostname), GRPC_PORT),
+            api_key=options.api_key,
+            timeout=options.timeout_seconds,
+            check_compatibility=False,
+        )
+    return Server(client, options.url, tries=options.tries)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=0.3):
+            return True
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    message: str
+    passing: bool = False
+    not_there: bool = False
+    retry_after: float = 0.0
+
+
+_UNREACHABLE = "no Qdrant server answers at {url}: start one with docker compose up -d, or check --url"
+_REFUSED = "the server at {url} refuses the API key: set MEDCLIP_API_KEY to one that may do this"
+
+
+def _classify(error: Exception) -> _Fault:
+    """Say what a fault means; every kind of error that qdrant-client raises ends up here."""
+    from grpc import RpcError  # type: ignore[import-untyped]
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, ResourceExhaustedResponse):
+        wait = min(float(error.retry_after_s), LONGEST_PAUSE_SECONDS)
+        return _Fault("the server at {url} is overloaded: try again later", passing=True, retry_after=wait)
+    if isinstance(error, UnexpectedResponse):
+        return _status_fault(error.status_code or 0, error.reason_phrase)
+    if isinstance(error, RpcError):
+        return _grpc_fault(error)
+    if isinstance(error, ResponseHandlingException):
+        return _transport_fault(error.source)
+    # qdrant-client's local mode, which the tests run on, says it in words.
+    if isinstance(error, ValueError) and "not found" in str(error):
+        return _Fault("no such collection at {url}", not_there=True)
+    raise error
+
+
+def _transport_fault(source: Exception) -> _Fault:
+    from httpx import ConnectError, TimeoutException, TransportError
+
+    if isinstance(source, TimeoutException):
+        return _Fault("the server at {url} does not answer in time: try again, or later", passing=True)
+    if isinstance(source, ConnectError):
+        return _Fault(_UNREACHABLE, passing=True)
+    if isinstance(source, TransportError):
+        return _Fault("the server at {url} broke the connection: try again, or see its log", passing=True)
+    return _Fault("what answers at {url} is no Qdrant server: check --url")
+
+
+def _status_fault(status: int, reason: str) -> _Fault:
+    if status in _REFUSED_STATUS:
+        return _Fault(_REFUSED)
+    if status == 404:
+        return _Fault("no such collection at {url}", not_there=True)
+    return _Fault(
+        f"the server at {{url}} answers {status} {reason}: see its log".replace("  ", " "),
+        passing=status in _PASSING_STATUS,
+    )
+
+
+def _grpc_fault(error: Exception) -> _Fault:
+    code = getattr(error, "code", lambda: None)()
+    name = getattr(code, "name", "UNKNOWN")
+    if name in _REFUSED_GRPC:
+        return _Fault(_REFUSED)
+    if name == "NOT_FOUND":
+        return _Fault("no such collection at {url}", not_there=True)
+    if name == "UNAVAILABLE":
+        return _Fault(_UNREACHABLE, passing=True)
+    return _Fault(f"the server at {{url}} answers {name}: see its log", passing=name in _PASSING_GRPC)

@@ -1,0 +1,254 @@
+"""One index run on a Qdrant server: a new collection is filled, then the alias is pointed at it.
+
+Every request may be repeated, so a run that was cut off is started again and goes on. Points travel in
+batches of bounded bytes, several in flight. Two runs that write the same collection at once do each other no
+harm: both fill the same new generation with the same points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from medclip_cli.vector_index import manifest, server_requests, words
+from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
+from medclip_cli.vector_index.server import METADATA, aliases, describe, physical_name, scroll
+from medclip_cli.vector_index.server_building import BuildingCollection
+from medclip_cli.vector_index.server_connection import NotThereError, Server
+from medclip_cli.vector_index.server_requests import ServerLayout
+
+_BASE = "medclip_base"  # the generation that a building one is a copy of
+_COPIED = "medclip_copied"  # whether that copy is whole
+
+
+def create_writer(
+    server: Server,
+    name: str,
+    spec: CollectionSpec,
+    *,
+    rebuild: bool = False,
+    layout: ServerLayout | None = None,
+) -> ServerWriter:
+    """Open a collection on a server for one index run, making it if there is none.
+
+    Args:
+        server: the server.
+        name: of the collection.
+        spec: the model it is for.
+        rebuild: begin with an empty generation; also the way to change the model.
+        layout: how a new generation lies on the cluster; None takes one part, one copy, nothing quantized.
+
+    Raises:
+        CollectionError: the server cannot be reached or refuses, or the collection was made by another model
+            and `rebuild` is not set.
+    """
+    manifest.check_name(name)
+    try:
+        live: CollectionInfo | None = describe(server, name)
+    except NotThereError:
+        live = None
+    if live is not None and not rebuild:
+        live.check_model(spec.fingerprint, spec.model_name)
+    return ServerWriter(server, name, spec, live, rebuild=rebuild, layout=layout or ServerLayout())
+
+
+class ServerWriter:
+    """The next generation of a collection on a server; use `create_writer`."""
+
+    def __init__(
+        self,
+        server: Server,
+        name: str,
+        spec: CollectionSpec,
+        live: CollectionInfo | None,
+        *,
+        rebuild: bool,
+        layout: ServerLayout,
+    ) -> None:
+        """Look for a generation that an interrupted run left; nothing is written before the first change."""
+        self._server, self._spec, self._live, self._layout = server, spec, live, layout
+        self._base = None if rebuild else live
+        self._corpora = dict(self._base.corpora) if self._base else {}
+        self._draft = CollectionInfo(
+            name=name,
+            engine="server",
+            points=0,
+            dim=spec.dim,
+            fingerprint=spec.fingerprint,
+            model_name=spec.model_name,
+            model_path=spec.model_path,
+            created=live.created if live else manifest.now(),
+            generation=(live.generation if live else 0) + 1,
+            average_words=self._base.average_words if self._base else spec.average_words,
+        )
+        self._encoder = words.caption_encoder(self._draft.average_words)
+        self._building = BuildingCollection(server, physical_name(name, self._draft.generation), spec.dim)
+        self._resumed = self._fits_what_was_left()
+        self._begun = self._resumed
+
+    def _fits_what_was_left(self) -> bool:
+        """Return whether an interrupted run of the same kind left a generation to go on with."""
+        try:
+            answer = self._server.call(lambda client: client.get_collection(self._building.name))
+        except NotThereError:
+            return False
+        left: dict[str, Any] = answer.config.metadata or {}
+        info = left.get(METADATA) or {}
+        return (
+            bool(left.get(_COPIED))
+            and left.get(_BASE) == (self._base.generation if self._base else 0)
+            and (info.get("fingerprint"), info.get("dim")) == (self._spec.fingerprint, self._spec.dim)
+        )
+
+    @property
+    def live(self) -> CollectionInfo | None:
+        """The collection as readers see it, if there is one."""
+        return self._live
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on where an interrupted one stopped."""
+        return self._resumed
+
+    def digests(self, corpus: str) -> dict[str, str]:
+        """Return the content digest of every point of a corpus that is already there, by point id."""
+        if self._begun:
+            self._building.land()
+            name = self._building.name
+        elif self._base is not None:
+            name = physical_name(self._base.name, self._base.generation)
+        else:
+            return {}
+        found = {}
+        for record in scroll(self._server, name, fields=["corpus", "digest"]):
+            payload = record.payload or {}
+            if payload.get("corpus") == corpus:
+                found[str(record.id)] = str(payload.get("digest", ""))
+        return found
+
+    def add_corpus(self, name: str, source: CorpusSource) -> None:
+        """Remember where records came from."""
+        self._corpora[name] = source
+
+    def reserve(self, points: int) -> None:
+        """Take it that there is room: a server does not tell, and refuses what it cannot store."""
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Store points, replacing those with the same id; returns while the last batches are on their way.
+
+        Raises:
+            CollectionError: the vectors have another length, or the server cannot store them.
+        """
+        self._spec.check_points(points)
+        if points:
+            stored = [server_requests.stored_point(point, self._encoder) for point in points]
+            self._begin().send(stored)
+
+    def delete(self, point_ids: Iterable[str]) -> None:
+        """Remove points; ids that are not there do not matter."""
+        if gone := list(point_ids):
+            self._begin().delete(gone)
+
+    def _begin(self) -> BuildingCollection:
+        """Return the collection being filled: the interrupted one, a copy of the live one, or a new one."""
+        if not self._begun:
+            base = self._base.generation if self._base else 0
+            self._building.create({METADATA: manifest.info_to_json(self._draft), _BASE: base}, self._layout)
+            if self._base is not None:
+                self._building.copy_from(physical_name(self._base.name, base))
+            self._building.describe({_COPIED: True})
+            self._begun = True
+        return self._building
+
+    def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
+        """Wait until the new generation is indexed, point the alias at it, and remove the old one.
+
+        Without any change the live generation stays, and only its description is brought up to date.
+
+        Args:
+            on_stage: told what is being done, in a few words.
+
+        Raises:
+            CollectionError: the server fails; the live generation stays as it was.
+        """
+        if not self._begun and self._base is not None:
+            return self._describe_live(self._base)
+        building = self._begin()
+        building.land()
+        building.wait_until_indexed(on_stage or (lambda _: None))
+        info = replace(
+            self._draft,
+            points=building.count(),
+            updated=manifest.now(),
+            fields=building.count_values(),
+            corpora=dict(self._corpora),
+        )
+        building.describe({METADATA: manifest.info_to_json(info)})
+        _point_alias(self._server, info.name, building.name)
+        _remove_before(self._server, info.name, info.generation)
+        self._live = info
+        return info
+
+    def _describe_live(self, live: CollectionInfo) -> CollectionInfo:
+        info = replace(live, corpora=dict(self._corpora))
+        if info != live:
+            name = physical_name(live.name, live.generation)
+            metadata = {METADATA: manifest.info_to_json(info)}
+            self._server.call(lambda client: client.update_collection(name, metadata=metadata))
+        return info
+
+    def close(self) -> None:
+        """Stop without a commit: what was written is kept for the next run to go on with."""
+        self._building.close()
+        self._server.close()
+
+    def __enter__(self) -> ServerWriter:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def _point_alias(server: Server, name: str, target: str) -> None:
+    """Point an alias at another collection, in one step."""
+    from qdrant_client import models
+
+    create = models.CreateAlias(collection_name=target, alias_name=name)
+    operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
+    if name in aliases(server):
+        delete = models.DeleteAlias(alias_name=name)
+        operations.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+    server.call(lambda client: client.update_collection_aliases(operations))
+
+
+def _remove_before(server: Server, name: str, generation: int) -> None:
+    """Remove the generations of a collection that came before this one."""
+    listed = server.call(lambda client: client.get_collections()).collections
+    for old in [one.name for one in listed]:
+        prefix, _, number = old.rpartition("--")
+        if prefix == name and number.isdigit() and int(number) < generation:
+            _remove(server, old)
+
+
+def _remove(server: Server, name: str) -> None:
+    server.call(lambda client: client.delete_collection(name))
+
+
+def drop_collection(server: Server, name: str) -> None:
+    """Remove a collection: its alias and every generation.
+
+    Raises:
+        CollectionError: the server refuses, or cannot be reached.
+    """
+    from qdrant_client import models
+
+    if name in aliases(server):
+        operation = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name))
+        server.call(lambda client: client.update_collection_aliases([operation]))
+    _remove_before(server, name, 1 << 62)
