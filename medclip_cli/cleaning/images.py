@@ -85,8 +85,8 @@ def difference_hashes(picture: Image.Image) -> tuple[str, str]:
 
     The coarse one says bit by bit, row by row, whether a cell of the 9 x 8 grey miniature is darker than
     its right neighbour. It survives scaling, recompression and brightness (N. Krawetz, "Kind of Like That",
-    hackerfactor.com, 2013), and it is alike for many chest X-rays. The fine one says the same of 16 x 16 cells
-    and their right neighbours, then of 16 x 16 cells and those below.
+    hackerfactor.com, 2013), and it is alike for many chest X-rays. The fine one says the same of 16 x 16
+    cells and their right neighbours, then of 16 x 16 cells and those below.
     """
     # Averaging down in two steps costs a tenth of one resize of a large picture.
     small = picture.reduce(max(1, min(picture.size) // 128)).convert("L")

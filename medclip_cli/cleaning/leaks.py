@@ -14,7 +14,7 @@ from medclip_cli.records import CaptionedImage
 
 # A picture that was scaled, brightened or saved again differs from itself by so many bits at most, 95 times
 # in 100. Three bits cut the coarse hash into four bands, one of which must be equal; chest X-rays of two
-# people are often that near, so the fine hash has the last word (there, two people are 70 bits apart or more).
+# people are often that near, so the fine hash has the last word (there, two people are 70 bits apart).
 NEAR_BITS = 3
 NEAR_FINE_BITS = 40
 _BANDS = ((0, 16), (16, 16), (32, 16), (48, 16))

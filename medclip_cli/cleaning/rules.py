@@ -25,6 +25,8 @@ def readable_row(row: SourceRow) -> Reason | None:
         return Reason(*row.fault)
     if not row.key or not row.image:
         return Reason("malformed_row", "no key" if row.image else "no image named")
+    if not _encodes(row.key + row.group):
+        return Reason("malformed_row", "its key or group is not UTF-8")
     return None
 
 

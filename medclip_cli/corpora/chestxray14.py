@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medclip_cli.corpora.image_files import ImageFiles, base_folder, list_images
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
-from medclip_cli.corpora.tables import Row, read_lines, read_table
+from medclip_cli.corpora.tables import Row, read_lines, read_table, unusable
 from medclip_cli.corpora.vocabulary import age_of, known, sex_of, view_of, words
 from medclip_cli.records import SourceRow
 
@@ -39,8 +39,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
 def _row(row: Row, splits: Mapping[str, str], images: ImageFiles) -> SourceRow:
     name = row.get("image index")
     if row.fault or name is None:
-        fault = ("malformed_row", row.fault or "no image named")
-        return SourceRow(f"line{row.number}", "", fault=fault)
+        return unusable(row)
     labels = (known(label) for label in (row.get("finding labels") or "").split("|"))
     sex, age, view = (
         row.get("patient gender", "patient sex"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medclip_cli.corpora.image_files import base_folder, below
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
-from medclip_cli.corpora.tables import Row, read_table
+from medclip_cli.corpora.tables import Row, read_table, unusable
 from medclip_cli.corpora.vocabulary import age_of, sex_of, view_of, words
 from medclip_cli.records import SourceRow
 
@@ -51,9 +51,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
 def _row(row: Row, split: str, prefix: str) -> SourceRow:
     path = row.get("path")
     if row.fault or path is None:
-        return SourceRow(
-            f"{split}/line{row.number}", "", fault=("malformed_row", row.fault or "no image named")
-        )
+        return unusable(row, prefix=f"{split}/")
     path = _RELEASE.sub("", path)
     patient = _PATIENT.search(path)
     projection = row.get("frontal/lateral")

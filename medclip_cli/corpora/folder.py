@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medclip_cli.corpora.image_files import ImageFiles, list_images
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
-from medclip_cli.corpora.tables import Row, columns_of, read_table
+from medclip_cli.corpora.tables import Row, columns_of, read_table, unusable
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.records import SourceRow
@@ -111,8 +111,7 @@ class Columns:
 def _from_table(row: Row, columns: Columns, images: ImageFiles, groups: re.Pattern[str] | None) -> SourceRow:
     named = row.get(columns.image)
     if row.fault or named is None:
-        detail = row.fault or "no image named"
-        return SourceRow(f"line{row.number}", "", fault=("malformed_row", detail))
+        return unusable(row)
     image = images.find(named) or named.replace("\\", "/").removeprefix("./")
     captions = row.raw(columns.caption) if columns.caption else None
     return SourceRow(

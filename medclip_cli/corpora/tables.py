@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal, TextIO, cast
 
 from medclip_cli.corpora.vocabulary import known
 from medclip_cli.errors import CorpusError
+from medclip_cli.records import SourceRow
 
 # A cell as large as this is an unclosed quote that swallows the rest of the file, not a report.
 MAX_CELL = 1 << 20
@@ -74,6 +75,32 @@ def read_table(
     if _starts_with(path, _EXCEL_MAGIC):
         return _excel(path, columns)
     return _delimited(path, columns, delimiter, quoted)
+
+
+def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[Row]:
+    """Read a table of two columns that may or may not have a header line and quotes.
+
+    A tab in the first line makes it tab-separated. Without a header (a first cell like ``ID``) quotes are
+    taken as characters of the text.
+    """
+    with _open_text(path) as file:
+        first = file.readline()
+    delimiter = "\t" if "\t" in first else ","
+    headed = _is_header(first.split(delimiter)[0].strip(' "\n'))
+    for number, row in enumerate(
+        read_table(path, columns=columns, delimiter=delimiter, quoted=headed or delimiter == ",")
+    ):
+        if number or not _is_header(row.get(columns[0])):
+            yield row
+
+
+def _is_header(cell: str | None) -> bool:
+    return (cell or "").lower() in ("id", "image", "image_id", "cui", "concept")
+
+
+def unusable(row: Row, why: str = "no image named", *, prefix: str = "") -> SourceRow:
+    """Return the row that stands for one that cannot be used."""
+    return SourceRow(f"{prefix}line{row.number}", "", fault=("malformed_row", row.fault or why))
 
 
 def columns_of(path: Path) -> list[str]:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import re
 
 _MISSING = frozenset(
-    {"", "nan", "n/a", "na", "none", "null", "nil", "#name?", "left blank", "unknown", "not specified"}
+    {
+        "",
+        "nan",
+        "n/a",
+        "na",
+        "none",
+        "none.",
+        "null",
+        "nil",
+        "#name?",
+        "left blank",
+        "unknown",
+        "not specified",
+    }
     | {"nos - not specified", "-"}
 )
 
@@ -62,12 +75,16 @@ OLDEST_AGE = 120.0  # ChestX-ray14's first table has ages of 400 and more; nobod
 
 
 def known(value: object) -> str | None:
-    """Return a cell's text on its own, or None for the many ways of saying that there is none.
+    """Return a cell's text on one line, or None for the many ways of saying that there is none.
+
+    Lone surrogates, which JSON can spell and no file can hold, are dropped.
 
     >>> known(" N/A "), known("0")
     (None, '0')
     """
     text = "" if value is None else " ".join(str(value).split())
+    if not text.isascii():
+        text = text.encode("utf-8", "ignore").decode("utf-8")
     return None if text.lower() in _MISSING else text
 
 

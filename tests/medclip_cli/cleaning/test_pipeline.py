@@ -30,6 +30,8 @@ def examine(cleaning: Cleaning, root: Path) -> Cleaning:
         (row(fault=("malformed_row", "3 cells under 2 headers")), "malformed_row"),
         (row(image=""), "malformed_row"),
         (row(key=""), "malformed_row"),
+        (row(key="bad\ud800"), "malformed_row"),
+        (row(group="bad\ud800"), "malformed_row"),
         (row(image="../0.png"), "unsafe_path"),
         (row(image="/etc/passwd"), "unsafe_path"),
         (row(image="C:/scan.png"), "unsafe_path"),
