@@ -1,0 +1,124 @@
+"""MIMIC-CXR-JPG: metadata, split and label tables beside ``files/p10/p10000032/s50414267/<dicom_id>.jpg``.
+
+The reports are another download, MIMIC-CXR's ``mimic-cxr-reports.zip``; without them labels and templates
+still work. Tables keep the file names of version 2.0.0 in 2.1.0. The label table of CheXpert's tool is
+preferred, NegBio's is read in its place; both name the labels alphabetically, unlike CheXpert itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+
+from medclip_cli.corpora.chexpert import labels_of
+from medclip_cli.corpora.image_files import base_folder, below
+from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.report_sections import split_sections, whole_report
+from medclip_cli.corpora.tables import Row, read_table, unusable
+from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
+from medclip_cli.records import SourceRow
+
+_METADATA = "mimic-cxr-2.0.0-metadata.csv"
+_SPLITS = "mimic-cxr-2.0.0-split.csv"
+_LABELS = ("mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-negbio.csv")
+_SECTIONED = "mimic_cxr_sectioned.csv"
+_REPORT_FOLDERS = ("", "mimic-cxr-reports/")
+
+_Labels = tuple[tuple[str, ...], tuple[str, ...]]
+_Sections = Callable[[str, str], Mapping[str, str]]
+
+
+def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
+    """Yield one row an image of the metadata table."""
+    base = base_folder(root, (_METADATA, f"{_METADATA}.gz"), "MIMIC-CXR-JPG")
+    metadata = _table(base, _METADATA)
+    split_table, sectioned = _table(base, _SPLITS), _table(base, _SECTIONED)
+    labels = next((table for name in _LABELS if (table := _table(base, name))), None)
+    splits = {row.get("dicom_id"): row.get("split") for row in read_table(split_table)} if split_table else {}
+    by_study = {row.get("study_id"): labels_of(row) for row in read_table(labels)} if labels else {}
+    sections = _from_table(sectioned) if sectioned else lru_cache(8)(partial(_from_text, base))
+    make = partial(_row, splits=splits, labels=by_study, sections=sections, prefix=below(root, base))
+    return map(make, read_table(metadata or base / _METADATA))
+
+
+def _row(
+    row: Row,
+    splits: Mapping[str | None, str | None],
+    labels: Mapping[str | None, _Labels],
+    sections: _Sections,
+    prefix: str,
+) -> SourceRow:
+    image, patient, study = row.get("dicom_id"), row.get("subject_id"), row.get("study_id")
+    if row.fault or image is None or patient is None or study is None:
+        return unusable(row)
+    positive, uncertain = labels.get(study, ((), ()))
+    report = sections(patient, study)
+    return SourceRow(
+        key=image,
+        image=f"{prefix}files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
+        modality="XR",
+        group=f"p{patient}",
+        split=split_of(splits.get(image)),
+        texts=texts(
+            report=whole_report(report), findings=report.get("findings"), impression=report.get("impression")
+        ),
+        words=words(
+            procedure=row.get("performedprocedurestepdescription"),
+            indication=report.get("indication"),
+            view=row.get("viewposition"),
+        ),
+        view=_view(row.get("viewposition")),
+        region="Chest",
+        findings=positive,
+        uncertain=uncertain,
+    )
+
+
+def _view(position: str | None) -> str | None:
+    if position is None:
+        return None
+    return "Lateral" if position.endswith("LATERAL") else view_of(position)
+
+
+def _table(base: Path, name: str) -> Path | None:
+    return next((path for path in (base / name, base / f"{name}.gz") if path.is_file()), None)
+
+
+def _from_table(path: Path) -> _Sections:
+    columns = ("findings", "impression", "last_paragraph", "comparison")
+    by_study = {
+        row.get("study"): {name: text for name in columns if (text := row.get(name))}
+        for row in read_table(path)
+    }
+    return lambda patient, study: by_study.get(f"s{study}") or {}
+
+
+def _from_text(base: Path, patient: str, study: str) -> Mapping[str, str]:
+    if not (patient.isdigit() and study.isdigit()):
+        return {}
+    for folder in _REPORT_FOLDERS:
+        path = base / f"{folder}files/p{patient[:2]}/p{patient}/s{study}.txt"
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        return {name: body for name, body in split_sections(text).items() if known(body)}
+    return {}
+
+
+LAYOUT = DatasetLayout(
+    name="mimic-cxr",
+    title="MIMIC-CXR-JPG with the reports of MIMIC-CXR",
+    licence="PhysioNet credentialed health data use agreement",
+    download="physionet.org/content/mimic-cxr-jpg, and mimic-cxr-reports.zip of "
+    "physionet.org/content/mimic-cxr",
+    reads="mimic-cxr-2.0.0-{metadata,split,chexpert|negbio}.csv[.gz], files/, mimic-cxr-reports/ or "
+    "mimic_cxr_sectioned.csv",
+    read=read,
+    texts=("report", "findings", "impression"),
+    sentence="{view} chest X-ray showing {labels}",
+    fields="view: {view}, diagnosis: {labels}",
+    default_caption="report",
+    has_labels=True,
+)
