@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from medclip_cli.corpora import chestxray14, chexpert, folder, medpix2
+from medclip_cli.corpora import (
+    bcidr,
+    chestxray14,
+    chexpert,
+    folder,
+    imageclef,
+    iuxray,
+    medpix,
+    medpix2,
+    mimic_cxr,
+    padchest,
+    peir,
+    roco,
+    roco2,
+)
 from medclip_cli.corpora.layout import DatasetLayout
 from medclip_cli.errors import UsageError
 
-LAYOUTS: dict[str, DatasetLayout] = {
-    module.LAYOUT.name: module.LAYOUT for module in (medpix2, chexpert, chestxray14, folder)
-}
+_ALL = (
+    *(folder.LAYOUT, medpix2.LAYOUT, medpix.LAYOUT, chexpert.LAYOUT, chestxray14.LAYOUT, iuxray.LAYOUT),
+    *(mimic_cxr.LAYOUT, padchest.LAYOUT, roco.LAYOUT, roco2.LAYOUT, imageclef.LAYOUT, peir.LAYOUT),
+    bcidr.LAYOUT,
+)
+LAYOUTS: dict[str, DatasetLayout] = {layout.name: layout for layout in _ALL}
 
 
 def layout_named(name: str) -> DatasetLayout:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,35 +10,8 @@ from medclip_cli.corpora.layout import ReadOptions
 from medclip_cli.corpora.medpix2 import read
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
-
-
-def description(name: str = "MPX1_a", **changes: Any) -> dict[str, Any]:
-    about = {
-        "Age": "73",
-        "Caption": "An enlarged\nprostate.",
-        "Modality": "CT",
-        "Plane": "Coronal",
-        "Sex": "male",
-    }
-    entry = {"Type": "CT", "U_id": "MPX1", "image": name, "Location": "Abdomen", "Location Category": "Trunk"}
-    return {**entry, **changes, "Description": {**about, **changes.get("Description", {})}}
-
-
-CASE = {
-    "U_id": "MPX1",
-    "Case": {"Title": "Diverticulum", "Findings": "N/A", "Case Diagnosis": "Bladder diverticulum"},
-    "Topic": {"Category": "Cyst, benign"},
-}
-
-
-def write(root: Path, *entries: Any, cases: Any = (CASE,), splits: Any = None) -> Path:
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    (root / "Descriptions.json").write_text(json.dumps(entries))
-    (root / "Case_topic.json").write_text(json.dumps(cases))
-    if splits is not None:
-        (root / "splitted_dataset").mkdir()
-        (root / "splitted_dataset" / "uid_list.json").write_text(json.dumps(splits))
-    return root
+from tests.medclip_cli.corpora.layouts.medpix2 import description
+from tests.medclip_cli.corpora.layouts.medpix2 import write_tables as write
 
 
 def rows(root: Path) -> list[SourceRow]:
@@ -71,7 +42,9 @@ def test_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_either_image_format_and_either_folder(tmp_path: Path, suffix: str) -> None:
     write(tmp_path / "MedPix-2-0", description())
-    (tmp_path / "MedPix-2-0" / "images" / f"MPX1_a{suffix}").touch()
+    image = tmp_path / "MedPix-2-0" / "images" / f"MPX1_a{suffix}"
+    image.parent.mkdir()
+    image.touch()
     (row,) = rows(tmp_path)
     assert row.image == f"MedPix-2-0/images/MPX1_a{suffix}"
 

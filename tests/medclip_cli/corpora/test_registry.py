@@ -18,7 +18,7 @@ def test_every_layout_says_what_it_is(name: str) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(UsageError, match="no data set 'medpix': did you mean medpix2"):
-        layout_named("medpix")
+    with pytest.raises(UsageError, match="no data set 'MedPix2': did you mean medpix2"):
+        layout_named("MedPix2")
     with pytest.raises(UsageError, match="no data set 'zzz': medclip clean --list names them"):
         layout_named("zzz")

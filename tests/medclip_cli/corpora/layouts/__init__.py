@@ -1,1 +1,5 @@
-"""The published layouts, drawn small, each with its quirks. One module a layout, each with `draw(root)`."""
+"""The published layouts, drawn small, each with its quirks: one module a layout.
+
+Each has ``draw(root)``, which draws the form people meet most, and ``TABLE``, the table of it that names the
+images and that tests spoil.
+"""
