@@ -1,0 +1,141 @@
+"""What `medclip train encoders` hands to the trainers, prints and exits with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from medclip_cli import engines
+from medclip_cli.app import app
+from medclip_cli.corpora.corpus_folder import write_corpus
+from medclip_cli.errors import ModelError, UsageError
+from medclip_cli.records import CaptionedImage
+
+runner = CliRunner()
+WAY = {"r1": 0.25, "r5": 0.5, "r10": 0.75, "median_rank": 4.0}
+SCORES = {"pool": 8, "image_to_text": WAY, "text_to_image": WAY, "mean_recall": 0.5}
+
+
+def record(number, split):
+    return CaptionedImage(
+        id=f"drawn/{number}",
+        image=f"{number}.png",
+        caption=f"scan {number}",
+        captions=(f"scan {number}", "another view"),
+        modality="CT",
+        view="Axial",
+        group=f"case {number}",
+        split=split,
+        source="drawn",
+        licence="CC0",
+        findings=("edema",),
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    records = [record(number, "train" if number < 6 else "val") for number in range(8)]
+    for row in records:
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / row.image)
+    write_corpus(
+        tmp_path / "corpus",
+        name="drawn",
+        image_root=tmp_path,
+        caption_style="report",
+        records=records,
+        rejected=(),
+        report={},
+    )
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    calls = []
+
+    def train(train, validation, image_path, out, request, listener, *, provenance):
+        calls.append((train, validation, request, provenance))
+        outcome = {"interrupted": False, "skipped": 0} | train_outcome
+        return engines.TrainedModel(out, "0123456789abcdef", 3, 5, seconds=1.5, validation=SCORES, **outcome)
+
+    train_outcome: dict[str, object] = {}
+    monkeypatch.setattr(engines, "train_encoders", train)
+    return calls, train_outcome
+
+
+def invoke(corpus, *arguments):
+    return runner.invoke(app, ["train", "encoders", str(corpus), "--out", "model", *arguments])
+
+
+def test_options_reach_the_trainers_and_the_rest_is_left_to_the_preset(corpus, trained):
+    result = invoke(corpus, "--epochs", "7", "--freeze", "text", "--cache-chunk", "16", "--image-size", "64")
+    assert result.exit_code == 0, result.stderr
+    ((train, validation, request, provenance),) = trained[0]
+    assert (len(train), len(validation)) == (6, 2)
+    assert request.preset == "tiny"
+    assert request.shape["image_size"] == 64
+    asked = {name: value for name, value in request.recipe.items() if value is not None}
+    assert asked["epochs"] == 7
+    assert (asked["freeze"], asked["cache_chunk"]) == ("text", 16)
+    assert not {"batch_size", "learning_rate", "loss", "patience", "label_agreement"} & asked.keys()
+    assert provenance == {"corpus": "drawn", "caption_style": "report"}
+
+
+def test_the_table_is_data_and_the_rest_is_said_on_stderr(corpus, trained):
+    result = invoke(corpus)
+    header, first, second = result.stdout.splitlines()
+    assert header.split() == ["query", "pool", "R@1", "R@5", "R@10", "median", "rank"]
+    assert first.split() == ["image", "to", "text", "8", "0.250", "0.500", "0.750", "4"]
+    assert second.startswith("text to image")
+    assert "6 training pairs" in result.stderr
+    assert "Next: medclip index" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [({}, 0), ({"skipped": 2}, 3), ({"interrupted": True, "skipped": 2}, 130)]
+)
+def test_json_is_one_object_and_the_exit_code_tells_how_it_ended(corpus, trained, outcome, code):
+    trained[1].update(outcome)
+    result = invoke(corpus, "--json")
+    assert result.exit_code == code
+    answer = json.loads(result.stdout)
+    assert answer["validation"]["image_to_text"]["r5"] == 0.5
+    assert (answer["path"], answer["best_epoch"]) == ("model", 3)
+    assert answer["skipped"] == outcome.get("skipped", 0)
+
+
+def test_only_the_first_process_prints(corpus, trained, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    result = invoke(corpus, "--json")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "preset", "error", "message"),
+    [
+        ({"epochs": 0}, "tiny", UsageError, "--epochs is 0: give at least 1"),
+        ({}, "huge", UsageError, "unknown preset 'huge'"),
+        ({"from_scratch": True}, "tiny", ModelError, "1 training pairs"),
+    ],
+)
+def test_errors_of_the_trainers_become_one_line(tmp_path, recipe, preset, error, message):
+    request = engines.TrainingRequest(preset, {}, recipe)
+    with pytest.raises(error, match=message):
+        engines.train_encoders(
+            [record(0, "train")], [record(1, "val")] * 2, lambda row: tmp_path / row.image,
+            tmp_path / "model", request, listener=None, provenance={},
+        )  # fmt: skip
+
+
+def test_a_record_becomes_a_pair_with_its_labels():
+    pair = engines.training_pair(record(3, "train"), Path("3.png"))
+    assert (pair.id, pair.text, pair.group, pair.other_texts) == (
+        "drawn/3",
+        "scan 3",
+        "case 3",
+        ("another view",),
+    )
+    assert pair.labels == ("modality=CT", "view=Axial", "finding=edema")
