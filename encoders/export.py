@@ -90,7 +90,7 @@ def describe_model(
     return ModelConfig(
         preset=preset.name,
         image_encoder=preset.image_encoder,
-        text_encoder=preset.text_encoder,
+        text_encoder=public_name(preset.text_encoder),
         embedding_dim=model.embedding_dim,
         projection=preset.projection,
         image=preset.image_preprocessing,
@@ -100,6 +100,11 @@ def describe_model(
         trained_on=dict(trained_on or {}),
         validation=dict(validation or {}),
     )
+
+
+def public_name(name: str) -> str:
+    """A hub name as it is; of a folder only its own name, since a model folder travels."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
 
 
 def save_bundle(

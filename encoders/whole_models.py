@@ -10,7 +10,7 @@ from encoders.bundle import ModelBundle, ModelConfig, check_replaceable
 from encoders.clip_towers import PooledImageTower, PooledTextTower
 from encoders.dual import DualEncoder
 from encoders.errors import PresetError
-from encoders.export import save_bundle
+from encoders.export import public_name, save_bundle
 from encoders.hub import from_cache_or_hub, pretrained_tokenizer
 from encoders.preprocessing import Fit, ImagePreprocessing, Resample
 from encoders.presets import Projection
@@ -49,7 +49,7 @@ def convert_whole_model(
         name, int(text.max_position_embeddings), fixed_length=model_type == "siglip", offline=offline
     )
     config = ModelConfig(
-        preset=HUB_PREFIX + name,
+        preset=HUB_PREFIX + public_name(name),
         image_encoder=f"{model_type}_vision_model",
         text_encoder=f"{model_type}_text_model",
         embedding_dim=model.embedding_dim,
@@ -58,7 +58,7 @@ def convert_whole_model(
         max_tokens=tokenizer.max_tokens,
         vocab_size=tokenizer.vocab_size,
         architecture=model.architecture,
-        trained_on={"model": name},
+        trained_on={"model": public_name(name)},
     )
     return save_bundle(path, model, tokenizer, config, force=force)
 

@@ -159,7 +159,8 @@ def test_the_folder_loads_into_torch_again(kind, converted, request):
 
 def test_where_it_came_from_is_recorded(converted, clip):
     config = converted["clip"].config
-    assert config.preset == f"hf:{clip[0]}"
+    assert config.preset == f"hf:{clip[0].name}"
+    assert str(clip[0].parent) not in config.to_json()
     assert (config.image_encoder, config.embedding_dim, config.projection) == (
         "clip_vision_model",
         6,
