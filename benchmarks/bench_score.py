@@ -3,8 +3,8 @@
     python -m benchmarks.bench_score [--pairs 1000 20000] [--runs 5]
 
 It needs pycocoevalcap and a Java (``pip install 'medclip-cli[meteor]'``); else only our side runs.
-Both sides are processes of their own that read the same captions and give BLEU, ROUGE-L and CIDEr; the time is
-that of tokenizing and scoring, without the imports of either side.
+Both sides are processes of their own that read the same captions and give BLEU, ROUGE-L and CIDEr; the time
+is that of tokenizing and scoring, without the imports of either side.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ START_AIM_SECONDS = 0.3
 TOLERANCE = 1e-6
 _WORDS = (
     "axial sagittal coronal ct mr scan of the brain chest spine abdomen shows a large small mass nodule "
-    "effusion with without edema in left right upper lower lobe no evidence of fracture T1-weighted contrast-enhanced "
-    "(arrow) 3.5-cm Crohn's disease, patient's 45-year-old male female depicting grade 3/4 glioma."
+    "effusion with without edema in left right upper lower lobe no evidence of fracture T1-weighted "
+    "contrast-enhanced (arrow) 3.5-cm Crohn's disease, patient's 45-year-old male female depicting grade 3/4 "
+    "glioma."
 ).split()
 
 

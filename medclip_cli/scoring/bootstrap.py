@@ -1,8 +1,8 @@
 """Bootstrap intervals over items (Efron and Tibshirani 1993, percentile method), all resamples at once.
 
 CIDEr's document frequencies are held at those of the whole reference set: they are part of what the score
-measures, as the references themselves are. Drawing them anew makes rare n-grams look common and moves the
-score itself, by more than the width of its interval (docs/scores.md has the figures).
+measures, as the references themselves are. Drawing them anew too shifts the score a little and makes each
+resample as dear as scoring it (docs/scores.md has the figures).
 """
 
 from __future__ import annotations
