@@ -84,7 +84,7 @@ class CaptioningOptions:
         ):
             if value < least:
                 raise OptionsError(f"{flag} is {value}: give at least {least}")
-        if self.width < self.heads or self.width % self.heads:
+        if self.width < HEAD_WIDTH or self.width % HEAD_WIDTH:
             raise OptionsError(f"--width is {self.width}: give a multiple of {HEAD_WIDTH}")
         if not 0 < self.learning_rate <= 1:
             raise OptionsError(f"--learning-rate is {self.learning_rate}: give more than 0 and at most 1")

@@ -134,11 +134,11 @@ def _run_and_write(
     except DivergedError as error:
         if run.best.weights is None:
             raise
-        _write_model(run, tokenizer, out, {**provenance, **run.summary(), "interrupted": True})
+        _write_model(run, tokenizer, out, {**provenance, **_summary(run), "interrupted": True})
         raise DivergedError(f"{error}; the model of epoch {run.best.epoch} is in {out}") from error
-    trained_on = {**provenance, **run.summary(), "interrupted": interrupted}
+    trained_on = {**provenance, **_summary(run), "interrupted": interrupted}
     fingerprint = _write_model(run, tokenizer, out, trained_on)
-    if run.is_first and not interrupted:
+    if run.processes.is_first and not interrupted:
         shutil.rmtree(work_folder(out), ignore_errors=True)
     return TrainingResult(
         bundle_path=out,
@@ -150,6 +150,25 @@ def _run_and_write(
         skipped=run.skipped,
         seconds=run.pace.elapsed,
     )
+
+
+def _summary(run: ContrastiveRun) -> dict[str, Any]:
+    """What ``config.json`` says of the run."""
+    return {
+        "pairs": len(run.pairs),
+        "groups": len({pair.group for pair in run.pairs}),
+        "skipped": run.skipped,
+        "epochs": run.state.epochs,
+        "best_epoch": run.best.epoch,
+        "steps": run.state.step,
+        "loss": run.options.loss,
+        "batch_size": run.options.batch_size,
+        "seed": run.options.seed,
+        "processes": run.processes.world,
+        "device": str(run.placement.device),
+        "precision": run.placement.precision,
+        "seconds": round(run.pace.elapsed, 1),
+    }
 
 
 def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> None:
@@ -181,7 +200,7 @@ def _write_model(
     run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
 ) -> str:
     recall, preset = run.best_recall(), run.options.preset
-    if not run.is_first:
+    if not run.processes.is_first:
         return ""
     model, scores = run.best_model(), recall.to_dict()
     run.journal.write("end", {**trained_on, "validation": scores})

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
 
@@ -57,28 +56,28 @@ class ContrastiveRun:
             DataError: too few validation images can be read.
             CheckpointError: there is no run to resume, or it was another one.
         """
-        self.options, self._pairs, self._placement = options, splits.train, placement
-        self._processes = processes or Processes()
-        self.listener = listener if listener and self._processes.is_first else SilentListener()
+        self.options, self.pairs, self.placement = options, splits.train, placement
+        self.processes = processes or Processes()
+        self.listener = listener if listener and self.processes.is_first else SilentListener()
         self._work_folder, self._data = work_folder, data_fingerprint(splits.train, splits.validation)
         self._unreadable: dict[int, str] = {}
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._encoder = PairEncoder(model, options.loss, placement, options.freeze)
         spec = options.preset.image_preprocessing
         agreement = Agreement(splits.train, options.label_agreement) if options.loss == "matched" else None
-        self._stepper = Stepper(self._encoder, spec, agreement, options, self._processes)
+        self._stepper = Stepper(self._encoder, spec, agreement, options, self.processes)
         self._judge = (
             Judge(splits.validation, spec, tokenizer, placement, on_skip=self.listener.on_skip)
-            if self._processes.is_first
+            if self.processes.is_first
             else None
         )
-        self._batches = feed(splits.train, tokenizer, self._encoder, options, self._processes, self._skip)
+        self._batches = feed(splits.train, tokenizer, self._encoder, options, self.processes, self._skip)
         self.state, elapsed, journal_bytes = self._restored() if options.resume else (RunState(), 0.0, 0)
         limit = options.time_limit_minutes
         self.pace = Pace(60 * limit if limit else None, before=elapsed)
         self._checkpoint_time = time.monotonic()
         self._is_over = self._in_step = False
-        if self._processes.is_first:
+        if self.processes.is_first:
             self.journal = Journal(work_folder / FILE_NAME, keep_bytes=journal_bytes)
 
     def __enter__(self) -> ContrastiveRun:
@@ -90,11 +89,6 @@ class ContrastiveRun:
     ) -> None:
         """Stop the threads."""
         self._batches.close()
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
-        return self._processes.is_first
 
     @property
     def best(self) -> BestEpoch:
@@ -157,7 +151,7 @@ class ContrastiveRun:
         if self._judge is None:
             return
         chunk = self.options.cache_chunk or self.options.batch_size
-        if min(chunk, self.options.batch_size // self._processes.world) < self.options.batch_size:
+        if min(chunk, self.options.batch_size // self.processes.world) < self.options.batch_size:
             self._encoder.train()
             if mixes_images(self._encoder):
                 self.listener.on_note(
@@ -165,13 +159,13 @@ class ContrastiveRun:
                     "batch's, not equal"
                 )
         start = RunStart(
-            train_pairs=len(self._pairs),
+            train_pairs=len(self.pairs),
             validation_pairs=self._judge.pool,
             epochs=self.options.epochs,
             total_steps=self.total_steps,
             first_step=self.state.step,
-            device=str(self._placement.device),
-            precision=self._placement.precision,
+            device=str(self.placement.device),
+            precision=self.placement.precision,
             parameters=sum(p.numel() for p in self._encoder.parameters() if p.requires_grad),
         )
         event = "resume" if self.state.step else "start"
@@ -192,15 +186,15 @@ class ContrastiveRun:
             if state.step % self.options.checkpoint_steps == 0:
                 self._write_checkpoint()
         if not state.losses and not self._is_over:
-            raise DataError(f"none of the {len(self._pairs)} training images can be read")
+            raise DataError(f"none of the {len(self.pairs)} training images can be read")
         if state.losses:
             self._judge_epoch(began, stop)
 
     def _agree(self, batches: Sequence[Batch], stop: StopSignals) -> tuple[bool, float]:
         """Whether all processes have pairs for this step, and the time: all must do the same."""
-        pairs = min(len(batch) for batch in batches) * self._processes.world
+        pairs = min(len(batch) for batch in batches) * self.processes.world
         wishes = (float(stop.asked), float(self.pace.is_over), float(pairs < 2), self.pace.elapsed)  # noqa: PLR2004
-        stopping, over, unusable, elapsed = self._processes.largest(wishes, self._placement.device)
+        stopping, over, unusable, elapsed = self.processes.largest(wishes, self.placement.device)
         if stopping:
             raise KeyboardInterrupt
         self._is_over = bool(over)
@@ -215,7 +209,7 @@ class ContrastiveRun:
             raise DivergedError(f"{error} {self._where(batches, factor)}") from error
         self._in_step = False
         self.state.losses.append(loss)
-        self.pace.count_step(sum(len(batch) for batch in batches) * self._processes.world)
+        self.pace.count_step(sum(len(batch) for batch in batches) * self.processes.world)
         report = StepReport(
             step=self.state.step + 1,
             total_steps=self.total_steps,
@@ -238,7 +232,7 @@ class ContrastiveRun:
 
     def _where(self, batches: Sequence[Batch], factor: float) -> str:
         rows = [row for batch in batches for row in batch.rows]
-        ids = ", ".join(self._pairs[row].id for row in rows[:SHOWN_IDS])
+        ids = ", ".join(self.pairs[row].id for row in rows[:SHOWN_IDS])
         more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
         return (
             f"at step {self.state.step + 1}, learning rate {self.options.learning_rate * factor:.2e}, "
@@ -266,7 +260,7 @@ class ContrastiveRun:
             waiting_share=self.pace.waiting_share,
             skipped=self.skipped,
         )
-        if self._processes.is_first:
+        if self.processes.is_first:
             self.journal.write("epoch", report.to_dict())
         if time.monotonic() - self._checkpoint_time > SECONDS_BETWEEN_CHECKPOINTS:
             self._write_checkpoint()
@@ -276,7 +270,7 @@ class ContrastiveRun:
     def _recall(self) -> RetrievalRecall:
         """What the first process finds, everywhere."""
         found = self._judge.recall(self._encoder.model) if self._judge else None
-        found = self._processes.from_first(found)
+        found = self.processes.from_first(found)
         assert found is not None  # noqa: S101 - the first process has a judge
         return found
 
@@ -292,27 +286,9 @@ class ContrastiveRun:
             self.best.recall = self._recall()
         return self.best.recall
 
-    def summary(self) -> dict[str, Any]:
-        """What ``config.json`` says of the run."""
-        return {
-            "pairs": len(self._pairs),
-            "groups": len({pair.group for pair in self._pairs}),
-            "skipped": self.skipped,
-            "epochs": self.state.epochs,
-            "best_epoch": self.best.epoch,
-            "steps": self.state.step,
-            "loss": self.options.loss,
-            "batch_size": self.options.batch_size,
-            "seed": self.options.seed,
-            "processes": self._processes.world,
-            "device": str(self._placement.device),
-            "precision": self._placement.precision,
-            "seconds": round(self.pace.elapsed, 1),
-        }
-
     def _write_checkpoint(self) -> None:
         self._checkpoint_time = time.monotonic()
-        if not self._processes.is_first:
+        if not self.processes.is_first:
             return
         content = {
             "options": plain_options(self.options),
@@ -334,9 +310,9 @@ class ContrastiveRun:
     def _skip(self, row: int, reason: str) -> None:
         if row not in self._unreadable:
             self._unreadable[row] = reason
-            self.listener.on_skip(self._pairs[row].id, self._pairs[row].image, reason)
+            self.listener.on_skip(self.pairs[row].id, self.pairs[row].image, reason)
 
     def _share_skips(self) -> None:
-        for found in self._processes.collect(dict(self._unreadable)):
+        for found in self.processes.collect(dict(self._unreadable)):
             for row, reason in found.items():
                 self._skip(row, reason)

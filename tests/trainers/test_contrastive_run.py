@@ -93,7 +93,6 @@ def test_a_missing_image_is_skipped_counted_and_named(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener) as run:
         run.fit()
         assert run.skipped == 1
-        assert run.summary()["skipped"] == 1
     assert sorted(listener.skips) == [
         (pairs[0][5].id, pairs[0][5].image, "there is no such file"),
         (pairs[1][0].id, pairs[1][0].image, "the file is empty"),
