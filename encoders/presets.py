@@ -104,7 +104,8 @@ PRESETS: dict[str, EncoderPreset] = {
             image_encoder="resnet50",
             text_encoder="emilyalsentzer/Bio_ClinicalBERT",
         ),
-        # The model medclip is compared with: soft targets at temperature 1, squashed images.
+        # The model medclip is compared with: soft targets, squashed images. It compared vectors about
+        # sqrt(256) long, as they left the LayerNorm, at temperature 1: for unit vectors that is 1 / 256.
         EncoderPreset(
             name="seed",
             image_encoder="resnet50",
@@ -114,7 +115,7 @@ PRESETS: dict[str, EncoderPreset] = {
             projection_dropout=0.1,
             text_pooling="cls",
             image_fit="squash",
-            temperature=1.0,
+            temperature=1 / 256,
             learn_temperature=False,
         ),
     )

@@ -9,7 +9,7 @@ def test_the_three_presets():
     assert all(name == preset.name for name, preset in PRESETS.items())
     seed = PRESETS["seed"]
     assert (seed.image_encoder, seed.text_pooling, seed.projection) == ("resnet50", "cls", "residual")
-    assert (seed.image_size, seed.max_tokens, seed.temperature) == (224, 200, 1.0)
+    assert (seed.image_size, seed.max_tokens, seed.temperature) == (224, 200, 1 / 256)
 
 
 def test_fields_are_overridden_by_name():
