@@ -112,7 +112,7 @@ def evaluate(
     """
     from medclip_cli.commands import evaluation, evaluation_files, evaluation_report
     from medclip_cli.corpora.corpus_folder import open_corpus
-    from medclip_cli.scoring.meteor import wanted_meteor
+    from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
 
     settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
@@ -137,6 +137,8 @@ def evaluate(
         console.out(evaluation_report.as_csv(report).rstrip("\n"))
     else:
         _show(result, report)
+    if request.meteor is None and meteor is None:
+        console.note(ABSENT)
     for image, reason in result.unreadable.items():
         console.warn(f"{image}: {reason}")
     if result.unreadable:
@@ -173,7 +175,7 @@ def _show_captions(report: dict[str, Any]) -> None:
         rows.append((f"published ({number})", *(figure["scores"].get(name) for name in shown), None, None))
     tables.show(
         f"Captions of {report['n']} {report['split']} images, answered from {report['pool']} known images",
-        ("caption chosen", *shown.values(), "texts", "p"),
+        ("captions", *shown.values(), "texts", "p"),
         rows,
     )
     for number, figure in enumerate(report["published"], 1):
@@ -187,7 +189,7 @@ def _show_intervals(report: dict[str, Any]) -> None:
         (METHODS[method], *(f"{found[name][0]:.3f} to {found[name][1]:.3f}" for name in names))
         for method, found in report["intervals"].items()
     ]
-    tables.show("95 % bootstrap intervals", ("caption chosen", *(SHOWN[name] for name in names)), rows)
+    tables.show("95 % bootstrap intervals", ("captions", *(SHOWN[name] for name in names)), rows)
 
 
 def _show_against(against: dict[str, Any]) -> None:
@@ -197,7 +199,7 @@ def _show_against(against: dict[str, Any]) -> None:
         for name, found in differences.items()
         if name in SHOWN
     ]
-    columns = ("caption chosen", "score", "difference", "2.5 %", "97.5 %", "p")
+    columns = ("captions", "score", "difference", "2.5 %", "97.5 %", "p")
     tables.show(f"This run minus {against['run']}", columns, rows)
 
 

@@ -11,7 +11,7 @@ from medclip_cli.errors import ScoringError
 from medclip_cli.scoring import plugins
 from medclip_cli.scoring.bootstrap import confidence_intervals
 from medclip_cli.scoring.captions import CaptionScores, score_captions
-from medclip_cli.scoring.meteor import INSTALL, MeteorProgram, wanted_meteor
+from medclip_cli.scoring.meteor import ABSENT, MeteorProgram, wanted_meteor
 from medclip_cli.scoring.predictions import Predictions, parse_predictions, parse_references
 from medclip_cli.scoring.score_table import table_of
 from medclip_cli.scoring.significance import Difference, compare
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 File = tuple[bytes, str]
 """Contents and name."""
-
-METEOR_ABSENT = f"METEOR is left out: it needs {INSTALL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def run(predictions: File, references: File | None, against: File | None, reques
         intervals=confidence_intervals(table, resamples=request.resamples, seed=request.seed)
         if request.resamples
         else {},
-        meteor_missing=METEOR_ABSENT if program is None and request.meteor is None else None,
+        meteor_missing=ABSENT if program is None and request.meteor is None else None,
     )
     if request.clinical:
         result = replace(result, clinical=_clinical(given, request.findings))

@@ -29,6 +29,7 @@ from medclip_cli.errors import ScoringError
 from medclip_cli.scoring.ngrams import Floats, Tokens
 
 INSTALL = "pip install 'medclip-cli[meteor]'"
+ABSENT = f"METEOR is left out: it needs {INSTALL}"
 VARIANT = "METEOR 1.5 en -norm, its own Java program"
 TIME_LIMIT_SECONDS = 600.0
 _SEPARATOR = "|||"  # of the program's lines; inside a caption it would cut it in two

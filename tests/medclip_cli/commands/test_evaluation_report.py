@@ -242,6 +242,7 @@ def test_the_page_and_the_plots_are_written_whole(corpus, tmp_path):
     assert list(out.iterdir()) == []
     evaluation_files.write_page_and_plots(result, report, corpus, out / "page.html", out / "plots")
     assert sorted(path.name for path in out.iterdir()) == ["page.html", "plots"]
+    assert (out / "page.html").stat().st_mode & 0o777 == 0o600
     page = (out / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 2 * (6 + 5), "each item twice; one has no look-alike"
     assert (out / "plots" / "recall.svg").is_file()

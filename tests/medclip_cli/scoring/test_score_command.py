@@ -12,6 +12,7 @@ from medclip_cli.commands import scoring_run
 from medclip_cli.commands.score import score
 from medclip_cli.errors import MedclipError
 from medclip_cli.scoring import meteor
+from tests.medclip_cli.scoring.test_golden import NAMES
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +178,17 @@ def test_scorers_of_other_packages(predictions, monkeypatch):
     assert report["scores"]["length"] == 2.0
     assert report["variants"]["length"] == "length"
     assert report["intervals"]["length"][0] < 2 < report["intervals"]["length"][1]
+
+
+@pytest.mark.parametrize("name", ["set_a", "set_c"])
+def test_the_command_reproduces_the_golden_files(shared_dir, tmp_path, name):
+    folder, out = shared_dir / "golden", tmp_path / "items.jsonl"
+    done = run(folder / f"{name}.jsonl", "--json", "--resamples", "0", "--per-item", out)
+    report = json.loads(done.stdout)
+    expected = json.loads((folder / f"{name}.golden.json").read_text(encoding="utf-8"))
+    items = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [item["id"] for item in items] == [item["id"] for item in expected["items"]]
+    for theirs, ours in NAMES.items():
+        assert report["scores"][ours] == pytest.approx(expected["corpus"][theirs], abs=1e-6), theirs
+        for item, truth in zip(items, expected["items"], strict=True):
+            assert item[ours] == pytest.approx(truth[theirs], abs=1e-6), (truth["id"], theirs)
