@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medclip_cli.commands.answering import choose
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -238,14 +239,9 @@ def _ask(index: VectorIndex, vectors: Vectors, excluded: frozenset[str]) -> list
 
 
 def _answer(neighbours: Sequence[Neighbour], method: str, index: VectorIndex) -> Answer:
-    from medclip_cli.captioning.consensus import consensus, similarity_weights
-
     if not neighbours:
         return Answer("", {})
-    chosen = neighbours[0]
-    if method == "consensus":
-        weights = similarity_weights([neighbour.score for neighbour in neighbours])
-        chosen = neighbours[consensus([neighbour.caption for neighbour in neighbours], weights).index]
+    chosen = neighbours[choose(method, neighbours)[0]]
     source = index.info.corpora.get(chosen.corpus)
     image = Path(source.image_root) / chosen.image if source else None
     return Answer(chosen.caption, chosen.fields, neighbours[0].score, image)
