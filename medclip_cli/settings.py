@@ -33,6 +33,7 @@ class Settings:
         collection: name of the collection asked when none is named.
         model: model folder used when none is named.
         lock_timeout_seconds: how long a reader waits for a collection that another process holds.
+        qdrant_url: the Qdrant server that has the collections; None keeps them under `home`.
         origins: where each value came from, by setting name.
     """
 
@@ -40,6 +41,7 @@ class Settings:
     collection: str
     model: Path | None
     lock_timeout_seconds: float
+    qdrant_url: str | None
     origins: Mapping[str, str]
 
 
@@ -72,6 +74,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "collection": _name,
     "model": _folder,
     "lock_timeout_seconds": _seconds,
+    "qdrant_url": _name,
 }
 
 
@@ -99,6 +102,7 @@ def load_settings(
         "collection": DEFAULT_COLLECTION,
         "model": None,
         "lock_timeout_seconds": 10.0,
+        "qdrant_url": None,
     }
     origins = dict.fromkeys(values, "default")
     for layer, origin in (

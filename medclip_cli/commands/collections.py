@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, ServerUrl, Verbose
 from medclip_cli.errors import CollectionError, CorpusError, MedclipError, UsageError
-from medclip_cli.rendering import console, json_output, progress, tables
+from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.records import CaptionedImage
     from medclip_cli.vector_index.base import CollectionInfo, CorpusSource
+    from medclip_cli.vector_index.doors import Place
     from medclip_cli.vector_index.verification import Verification
 
 app = typer.Typer(
@@ -32,20 +33,15 @@ _SHOWN_VALUES = 12
 
 @app.command("list", epilog="Example: medclip collections list --json | jq -r '.[].name'")
 def list_(
-    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+    url: ServerUrl = None,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index import generations
-
-    home = load_settings().home
-    found: list[dict[str, Any]] = []
-    for name in generations.collection_names(home):
-        try:
-            found.append(_summary(generations.live_collection(home, name)))
-        except CollectionError as error:
-            found.append({"name": name, "error": str(error)})
-            console.warn(str(error))
+    place = _place(url)
+    found = _describe_all(place)
     if as_json:
         json_output.write(found)
         return
@@ -55,7 +51,7 @@ def list_(
             one["points"],
             one["model"],
             ", ".join(one["corpora"]),
-            _megabytes(one["bytes"]),
+            _size(one["bytes"]),
             one["updated"],
         )
         for one in found
@@ -63,9 +59,29 @@ def list_(
     ]
     tables.show("Collections", ("name", "images", "model", "corpora", "size", "updated"), rows)
     if not found:
-        console.note(
-            f"No collections in {generations.collections_folder(home)}: make one with medclip index."
-        )
+        console.note(f"No collections in {place.url or place.home}: make one with medclip index.")
+
+
+def _place(url: str | None) -> Place:
+    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.settings import load_settings
+
+    return place_of(load_settings({"qdrant_url": url}))
+
+
+def _describe_all(place: Place) -> list[dict[str, Any]]:
+    from medclip_cli.vector_index import doors, generations
+
+    if place.url is not None:
+        return [_summary(info) for info in doors.list_collections(place)]
+    found: list[dict[str, Any]] = []
+    for name in generations.collection_names(place.home):
+        try:
+            found.append(_summary(doors.describe(place, name)))
+        except CollectionError as error:
+            found.append({"name": name, "error": str(error)})
+            console.warn(str(error))
+    return found
 
 
 def _summary(info: CollectionInfo) -> dict[str, Any]:
@@ -81,24 +97,24 @@ def _summary(info: CollectionInfo) -> dict[str, Any]:
     }
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size else "-"
 
 
 @app.command(epilog="Example: medclip collections show medpix")
 def show(
     name: Name,
+    url: ServerUrl = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.generations import live_collection
+    from medclip_cli.vector_index.doors import describe
     from medclip_cli.vector_index.manifest import info_to_json
 
-    info = live_collection(load_settings().home, name)
+    info = describe(_place(url), name)
     if as_json:
         json_output.write(info_to_json(info))
         return
@@ -107,7 +123,7 @@ def show(
         ("vectors", f"image and caption, {info.dim} numbers each, cosine; words, BM25"),
         ("model", f"{info.model_name} ({info.fingerprint}) at {info.model_path}"),
         *((f"corpus {corpus}", _describe_source(source)) for corpus, source in info.corpora.items()),
-        ("size on disk", _megabytes(info.size_bytes)),
+        ("size on disk", _size(info.size_bytes)),
         ("made", info.created),
         ("updated", f"{info.updated}, generation {info.generation}"),
     ]
@@ -131,20 +147,19 @@ def _describe_values(values: Any) -> str:  # noqa: ANN401
 def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: ServerUrl = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Remove a collection from disk; corpus, images and model stay."""
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.generations import drop_collection
+    from medclip_cli.vector_index.doors import drop_collection
 
-    home = load_settings().home
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"dropping {name!r} cannot be undone: say --yes")
         typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
-    drop_collection(home, name)
+    drop_collection(_place(url), name)
     console.note(f"Dropped {name!r}.")
 
 
@@ -175,7 +190,7 @@ def export_(
         json_output.write(outcome)
     else:
         console.out(str(target))
-        console.note(f"{info.points:,} images, {_megabytes(target.stat().st_size)}.")
+        console.note(f"{info.points:,} images, {_size(target.stat().st_size)}.")
 
 
 @app.command("import", epilog="Example: medclip collections import medpix.medclip --name medpix-2026")
@@ -212,6 +227,7 @@ def import_(
 @app.command(epilog="Example: medclip collections verify medpix")
 def verify(
     name: Name,
+    url: ServerUrl = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -221,16 +237,11 @@ def verify(
 
     Exit code 1 when anything is wrong.
     """
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index import edge
+    from medclip_cli.vector_index.doors import open_collection
     from medclip_cli.vector_index.verification import verify_collection
 
-    with progress.track("Reading", unit="points"):
-        settings = load_settings()
-        with edge.open_collection(
-            settings.home, name, lock_timeout_seconds=settings.lock_timeout_seconds
-        ) as index:
-            found = verify_collection(index, _records_of)
+    with open_collection(_place(url), name) as index:
+        found = verify_collection(index, _records_of)
     if as_json:
         json_output.write(asdict(found) | {"sound": found.sound})
     else:

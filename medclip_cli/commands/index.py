@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from medclip_cli.commands.options import CollectionName, Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import UsageError
+from medclip_cli.commands.options import (
+    CollectionName,
+    Debug,
+    JsonOutput,
+    LockTimeout,
+    Quiet,
+    ServerUrl,
+    Verbose,
+)
+from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.commands.indexing import IndexJob, IndexReport
+    from medclip_cli.commands.indexing import IndexReport
     from medclip_cli.settings import Settings
-    from medclip_cli.vector_index.base import IndexWriter
+    from medclip_cli.vector_index.doors import Place
 
 EXAMPLE = "Example: medclip index work/medpix --model work/model --collection medpix"
 NAMED_FAILURES = 10
+_SERVER = "On a server"
 
 
 def index(
@@ -50,6 +59,29 @@ def index(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
+    url: ServerUrl = None,
+    shard: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="I/N",
+            help="Embed part I of N; N machines fill one collection, and the last to end puts it in place.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Nodes a new collection is spread over.", rich_help_panel=_SERVER)
+    ] = 1,
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Nodes that hold each part of it.", rich_help_panel=_SERVER)
+    ] = 1,
+    quantize: Annotated[
+        Literal["none", "int8", "binary"],
+        typer.Option(help="What it keeps of each number of a vector in memory.", rich_help_panel=_SERVER),
+    ] = "none",
+    on_disk: Annotated[
+        bool, typer.Option("--on-disk", help="Keep its whole vectors on disk.", rich_help_panel=_SERVER)
+    ] = False,
+    lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -61,52 +93,43 @@ def index(
     on where it stopped when it is started again.
     """
     from medclip_cli.commands import indexing
+    from medclip_cli.commands.indexing import place_of
     from medclip_cli.engines import open_model
     from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.doors import create_writer
+    from medclip_cli.vector_index.server_requests import ServerLayout
 
-    settings = load_settings()
-    name = collection or settings.collection
-    encoder = open_model(_model_path(settings, name, model))
+    settings = load_settings(
+        {"collection": collection, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+    )
+    name, place = settings.collection, place_of(settings)
+    encoder = open_model(_model_path(settings, place, model))
     corpus = indexing.corpus_of(source, settings.home)
     if split is None and not indexing.is_corpus_of(corpus, source):
         split = "all"
     splits = indexing.choose_splits(corpus, split)
-    job = indexing.IndexJob(corpus, splits, encoder, batch_size, prune, dry_run)
-    with _open_writer(settings, name, job, rebuild) as writer:
+    part = indexing.parse_part(shard)
+    job = indexing.IndexJob(corpus, splits, encoder, batch_size, prune, dry_run, part)
+    layout = ServerLayout(shards, replicas, quantize, on_disk)
+    with create_writer(place, name, job.spec, rebuild=rebuild, layout=layout, part=part) as writer:
         report = indexing.run_index(job, name, writer)
     _show(report, as_json)
     if report.failed:
         raise typer.Exit(3)
 
 
-def _model_path(settings: Settings, collection: str, given: Path | None) -> Path:
+def _model_path(settings: Settings, place: Place, given: Path | None) -> Path:
     """Return the model to embed with: the flag's, else the collection's own, else the settings'."""
-    from medclip_cli.vector_index import edge
+    from medclip_cli.vector_index.doors import describe
 
     if given is not None:
         return given
-    for info in edge.list_collections(settings.home):
-        if info.name == collection:
-            return Path(info.model_path)
-    if settings.model is None:
-        raise UsageError(f"collection {collection!r} does not exist yet: say which model, with --model MODEL")
-    return settings.model
-
-
-def _open_writer(settings: Settings, name: str, job: IndexJob, rebuild: bool) -> IndexWriter:
-    from medclip_cli.vector_index.base import CollectionSpec
-    from medclip_cli.vector_index.edge_writer import create_writer
-    from medclip_cli.vector_index.words import average_length
-
-    spec = CollectionSpec(
-        dim=job.model.dim,
-        fingerprint=job.model.fingerprint,
-        model_name=job.model.name,
-        model_path=str(job.model.path.absolute()),
-        average_words=average_length(record.caption for record in job.records),
-    )
-    timeout = settings.lock_timeout_seconds
-    return create_writer(settings.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout)
+    try:
+        return Path(describe(place, settings.collection).model_path)
+    except CollectionError as error:
+        if settings.model is None:
+            raise UsageError(f"which model? say it with --model MODEL ({error})") from error
+        return settings.model
 
 
 def _show(report: IndexReport, as_json: bool) -> None:
@@ -127,6 +150,8 @@ def _show(report: IndexReport, as_json: bool) -> None:
         ("in the collection", report.points),
     ]
     tables.show(f"{title}, if it were done" if report.dry_run else title, ("images", "count"), rows)
+    if not report.in_place:
+        console.note("Not in place yet: other parts are still to come.")
     if report.left_out:
         left = ", ".join(f"{split} ({count:,})" for split, count in report.left_out.items())
         console.note(f"Left out: {left}; --split all takes everything in.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.engines import Model
     from medclip_cli.records import CaptionedImage
-    from medclip_cli.vector_index.base import CollectionInfo, IndexWriter
+    from medclip_cli.settings import Settings
+    from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter
     from medclip_cli.vector_index.changes import Changes, Failure
+    from medclip_cli.vector_index.doors import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class IndexJob:
         batch_size: images in one forward pass.
         prune: remove points that no record of these splits stands for any more.
         dry_run: only say what would be done.
+        part: this machine's part and how many there are; None for all of it.
     """
 
     corpus: Corpus
@@ -41,11 +45,30 @@ class IndexJob:
     batch_size: int = 32
     prune: bool = False
     dry_run: bool = False
+    part: tuple[int, int] | None = None
 
     @property
     def records(self) -> list[CaptionedImage]:
         """The records that should be in the collection."""
         return [record for record in self.corpus.records if record.split in self.splits]
+
+    def is_mine(self, point: str) -> bool:
+        """Return whether a point belongs to this machine's part; its id says so, on every machine alike."""
+        return self.part is None or uuid.UUID(point).int % self.part[1] == self.part[0] - 1
+
+    @property
+    def spec(self) -> CollectionSpec:
+        """What a collection must be for these records and this model."""
+        from medclip_cli.vector_index.base import CollectionSpec
+        from medclip_cli.vector_index.words import average_length
+
+        return CollectionSpec(
+            dim=self.model.dim,
+            fingerprint=self.model.fingerprint,
+            model_name=self.model.name,
+            model_path=os.path.abspath(self.model.path),
+            average_words=average_length(record.caption for record in self.records),
+        )
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -72,6 +95,14 @@ class IndexReport:
     images_per_second: float
     failed: list[Failure] = field(default_factory=list)
     dry_run: bool = False
+    in_place: bool = True
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the settings say that collections lie."""
+    from medclip_cli.vector_index.doors import Place
+
+    return Place(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
 
 def corpus_of(source: Path, home: Path) -> Corpus:
@@ -141,14 +172,16 @@ def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexRepor
     Raises:
         CollectionError: not one image could be read, or the collection cannot be written.
     """
+    from medclip_cli.vector_index.base import point_id
     from medclip_cli.vector_index.changes import find_changes
 
     began = time.monotonic()
     if writer.resumed:
         console.note(f"Going on where an interrupted run of collection {collection!r} stopped.")
     corpus = job.corpus
-    stored = writer.digests(corpus.name)
-    changes = find_changes(corpus.name, job.records, stored, corpus.image_path)
+    stored = {point: digest for point, digest in writer.digests(corpus.name).items() if job.is_mine(point)}
+    mine = [record for record in job.records if job.is_mine(point_id(corpus.name, record.id))]
+    changes = find_changes(corpus.name, mine, stored, corpus.image_path)
     failed: list[Failure] = []
     info = writer.live
     if not job.dry_run:
@@ -171,7 +204,22 @@ def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexRepor
         images_per_second=len(changes.tasks) / seconds if seconds else 0.0,
         failed=failed,
         dry_run=job.dry_run,
+        in_place=job.dry_run or info == writer.live,
     )
+
+
+def parse_part(text: str | None) -> tuple[int, int] | None:
+    """Read ``I/N``.
+
+    Raises:
+        UsageError: it is no part of a whole.
+    """
+    if text is None:
+        return None
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UsageError(f"{text!r} is no part of a whole: write 1/4, 2/4, 3/4 and 4/4 on four machines")
+    return int(part), int(parts)
 
 
 def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[list[Failure], CollectionInfo]:

@@ -90,6 +90,15 @@ MinScore = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
 ]
+ServerUrl = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--url",
+        help="A Qdrant server that has the collections; its key is read from MEDCLIP_QDRANT_API_KEY. "
+        "[default: none, they lie under MEDCLIP_HOME]",
+        rich_help_panel=_ASKING,
+    ),
+]
 LockTimeout = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(

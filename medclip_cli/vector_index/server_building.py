@@ -12,7 +12,7 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import server_requests
 from medclip_cli.vector_index.base import OnStage
 from medclip_cli.vector_index.server import scroll
-from medclip_cli.vector_index.server_connection import Server
+from medclip_cli.vector_index.server_connection import NotThereError, Server
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -35,21 +35,44 @@ class BuildingCollection:
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight: deque[Future[Any]] = deque()
 
-    def create(self, metadata: Mapping[str, Any], layout: server_requests.ServerLayout) -> None:
-        """Make the collection, in place of what an interrupted run left that cannot be gone on with."""
+    def create(self, metadata: Mapping[str, Any], layout: server_requests.ServerLayout) -> bool:
+        """Make the collection, and return whether it was this call that did; another machine may be first."""
         settings = server_requests.collection_settings(self._dim, layout)
 
-        def create(client: QdrantClient) -> None:
-            if client.collection_exists(self.name):  # perhaps by an earlier try of this very request
-                client.delete_collection(self.name)
-            client.create_collection(self.name, metadata=dict(metadata), **settings)
+        def create(client: QdrantClient) -> bool:
+            return not client.collection_exists(self.name) and client.create_collection(
+                self.name, metadata=dict(metadata), **settings
+            )
 
-        def index_fields(client: QdrantClient) -> None:
+        try:
+            return self._server.call(create)
+        except CollectionError:
+            if self._server.call(lambda client: client.collection_exists(self.name)):
+                return False
+            raise
+
+    def index_fields(self) -> None:
+        """Have the fields indexed that people filter by."""
+
+        def index(client: QdrantClient) -> None:
             for field in server_requests.INDEXED_FIELDS:
                 client.create_payload_index(self.name, field, server_requests.payload_schema(field))
 
-        self._server.call(create)
-        self._server.call(index_fields)
+        self._server.call(index)
+
+    def remove(self) -> None:
+        """Remove what an interrupted run left that cannot be gone on with."""
+        self._server.call(
+            lambda client: client.collection_exists(self.name) and client.delete_collection(self.name)
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the collection's metadata; nothing where there is no such collection."""
+        try:
+            answer = self._server.call(lambda client: client.get_collection(self.name))
+        except NotThereError:
+            return {}
+        return dict(answer.config.metadata or {})
 
     def copy_from(self, source: str) -> None:
         """Take over the points of another collection; their vectors travel through this process."""

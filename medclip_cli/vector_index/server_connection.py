@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -133,7 +134,7 @@ class _Fault:
 
 
 _UNREACHABLE = "no Qdrant server answers at {url}: start one with docker compose up -d, or check --url"
-_REFUSED = "the server at {url} refuses the API key: set MEDCLIP_API_KEY to one that may do this"
+_REFUSED = "the server at {url} refuses the API key: set MEDCLIP_QDRANT_API_KEY to one that may do this"
 
 
 def _classify(error: Exception) -> _Fault:
@@ -149,8 +150,8 @@ def _classify(error: Exception) -> _Fault:
         return _status_fault(error.status_code or 0, error.reason_phrase)
     if isinstance(error, RpcError):
         return _grpc_fault(error)
-    if isinstance(error, ResponseHandlingException):
-        return _transport_fault(error.source)
+    if isinstance(error, (ResponseHandlingException, JSONDecodeError)):
+        return _transport_fault(getattr(error, "source", error))
     # qdrant-client's local mode, which the tests run on, says it in words.
     if isinstance(error, ValueError) and "not found" in str(error):
         return _Fault("no such collection at {url}", not_there=True)

@@ -7,11 +7,13 @@ harm: both fill the same new generation with the same points.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import manifest, server_requests, words
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
 from medclip_cli.vector_index.server import METADATA, aliases, describe, physical_name, scroll
@@ -21,6 +23,9 @@ from medclip_cli.vector_index.server_requests import ServerLayout
 
 _BASE = "medclip_base"  # the generation that a building one is a copy of
 _COPIED = "medclip_copied"  # whether that copy is whole
+_PART = "medclip_part_{}_of_{}"  # whether that part is done
+_OTHERS_TRIES = 600
+_OTHERS_PAUSE_SECONDS = 1.0
 
 
 def create_writer(
@@ -30,6 +35,7 @@ def create_writer(
     *,
     rebuild: bool = False,
     layout: ServerLayout | None = None,
+    part: tuple[int, int] | None = None,
 ) -> ServerWriter:
     """Open a collection on a server for one index run, making it if there is none.
 
@@ -39,6 +45,8 @@ def create_writer(
         spec: the model it is for.
         rebuild: begin with an empty generation; also the way to change the model.
         layout: how a new generation lies on the cluster; None takes one part, one copy, nothing quantized.
+        part: which of so many machines this is that fill the generation together; the last one to commit puts
+            it in place.
 
     Raises:
         CollectionError: the server cannot be reached or refuses, or the collection was made by another model
@@ -51,7 +59,8 @@ def create_writer(
         live = None
     if live is not None and not rebuild:
         live.check_model(spec.fingerprint, spec.model_name)
-    return ServerWriter(server, name, spec, live, rebuild=rebuild, layout=layout or ServerLayout())
+    base = None if rebuild else live
+    return ServerWriter(server, name, spec, live, base=base, layout=layout or ServerLayout(), part=part)
 
 
 class ServerWriter:
@@ -64,12 +73,13 @@ class ServerWriter:
         spec: CollectionSpec,
         live: CollectionInfo | None,
         *,
-        rebuild: bool,
+        base: CollectionInfo | None,
         layout: ServerLayout,
+        part: tuple[int, int] | None,
     ) -> None:
         """Look for a generation that an interrupted run left; nothing is written before the first change."""
         self._server, self._spec, self._live, self._layout = server, spec, live, layout
-        self._base = None if rebuild else live
+        self._base, self._part = base, part
         self._corpora = dict(self._base.corpora) if self._base else {}
         self._draft = CollectionInfo(
             name=name,
@@ -90,11 +100,7 @@ class ServerWriter:
 
     def _fits_what_was_left(self) -> bool:
         """Return whether an interrupted run of the same kind left a generation to go on with."""
-        try:
-            answer = self._server.call(lambda client: client.get_collection(self._building.name))
-        except NotThereError:
-            return False
-        left: dict[str, Any] = answer.config.metadata or {}
+        left = self._building.metadata()
         info = left.get(METADATA) or {}
         return (
             bool(left.get(_COPIED))
@@ -155,12 +161,33 @@ class ServerWriter:
         """Return the collection being filled: the interrupted one, a copy of the live one, or a new one."""
         if not self._begun:
             base = self._base.generation if self._base else 0
-            self._building.create({METADATA: manifest.info_to_json(self._draft), _BASE: base}, self._layout)
-            if self._base is not None:
-                self._building.copy_from(physical_name(self._base.name, base))
-            self._building.describe({_COPIED: True})
+            metadata = {METADATA: manifest.info_to_json(self._draft), _BASE: base}
+            if self._part is None:
+                self._building.remove()
+            if self._building.create(metadata, self._layout) or self._part is None:
+                self._building.index_fields()
+                if self._base is not None:
+                    self._building.copy_from(physical_name(self._base.name, base))
+                self._building.describe({_COPIED: True})
+            else:
+                self._wait_for_the_other()
             self._begun = True
         return self._building
+
+    def _wait_for_the_other(self) -> None:
+        """Wait until the machine that was first has made the collection that this one fills too.
+
+        Raises:
+            CollectionError: it does not, or makes one for another model.
+        """
+        for _ in range(_OTHERS_TRIES):
+            if self._fits_what_was_left():
+                return
+            time.sleep(_OTHERS_PAUSE_SECONDS)
+        raise CollectionError(
+            f"{self._building.name} at {self._server.url} was begun by another run and not made ready: run "
+            "without --shard once to begin anew"
+        )
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
         """Wait until the new generation is indexed, point the alias at it, and remove the old one.
@@ -173,7 +200,7 @@ class ServerWriter:
         Raises:
             CollectionError: the server fails; the live generation stays as it was.
         """
-        if not self._begun and self._base is not None:
+        if not self._begun and self._base is not None and self._part is None:
             return self._describe_live(self._base)
         building = self._begin()
         building.land()
@@ -185,11 +212,19 @@ class ServerWriter:
             fields=building.count_values(),
             corpora=dict(self._corpora),
         )
+        if self._part is not None and not self._is_last_part(building, self._part):
+            return info
         building.describe({METADATA: manifest.info_to_json(info)})
         _point_alias(self._server, info.name, building.name)
         _remove_before(self._server, info.name, info.generation)
         self._live = info
         return info
+
+    def _is_last_part(self, building: BuildingCollection, part: tuple[int, int]) -> bool:
+        """Note that this part is done, and return whether all are. Two that end at once are both the last."""
+        building.describe({_PART.format(*part): True})
+        done = building.metadata()
+        return all(done.get(_PART.format(number, part[1])) for number in range(1, part[1] + 1))
 
     def _describe_live(self, live: CollectionInfo) -> CollectionInfo:
         info = replace(live, corpora=dict(self._corpora))

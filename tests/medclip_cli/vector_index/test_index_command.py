@@ -15,9 +15,11 @@ from medclip_cli import engines
 from medclip_cli.app import app
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.settings import load_settings
+from medclip_cli.vector_index import doors
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.edge import open_collection
 
+from .conftest import InMemoryServer
 from .drawn import DIM, draw_record
 
 
@@ -256,7 +258,7 @@ def test_wrong_usage(corpus, model, arguments, code, message):
 
 def test_a_new_collection_needs_a_model(corpus, model):
     result = index(corpus.folder, "-c", "new", code=2)
-    assert "collection 'new' does not exist yet: say which model, with --model MODEL" in result.stderr
+    assert "which model? say it with --model MODEL (no collection 'new' in" in result.stderr
 
 
 def test_the_model_of_the_settings_is_used(corpus, model, monkeypatch):
@@ -310,3 +312,71 @@ def test_captions_of_a_batch_are_embedded_once():
     assert asked == [["a", "b"], ["long caption"]]
     assert set(vectors) == {"a", "b", "long caption"}
     assert vectors["b"].tolist() == [0.0, 1.0]
+
+
+class TestOnAServer:
+    """The same command with ``--url``; qdrant-client's in-memory Qdrant stands in for the server."""
+
+    pytestmark = [
+        pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+        pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
+    ]
+    URL = "http://qdrant.example:6333"
+
+    @pytest.fixture(autouse=True)
+    def memory(self, home, monkeypatch):
+        memory = InMemoryServer(home)
+        monkeypatch.setattr(doors, "_connect", lambda url: memory.server)
+        return memory
+
+    def test_index_again_and_list(self, corpus, model):
+        first = report(corpus.folder, "-m", model.path, "-c", "scans", "--url", self.URL, "--split", "all")
+        assert (first["added"], first["points"], first["in_place"]) == (12, 12, True)
+        again = report(corpus.folder, "-c", "scans", "--url", self.URL, "--prune")
+        assert (again["added"], again["unchanged"], again["removed"], again["points"]) == (0, 8, 4, 8)
+        listed = CliRunner().invoke(app, ["collections", "list", "--url", self.URL, "--json"])
+        assert [one["points"] for one in json.loads(listed.stdout)] == [8]
+
+    def test_parts_of_a_whole(self, corpus, model):
+        options = ("-m", model.path, "-c", "scans", "--url", self.URL, "--shard")
+        first = index(corpus.folder, *options, "1/2", "--json")
+        second = json.loads(index(corpus.folder, *options, "2/2", "--json").stdout)
+        assert json.loads(first.stdout)["in_place"] is False
+        assert json.loads(first.stdout)["added"] + second["added"] == 8
+        assert (second["in_place"], second["points"]) == (True, 8)
+
+    def test_a_part_that_is_not_the_last_says_so(self, corpus, model):
+        result = index(corpus.folder, "-m", model.path, "--url", self.URL, "--shard", "1/2")
+        assert "Not in place yet: other parts are still to come." in result.stderr
+
+    def test_the_url_of_the_environment(self, corpus, model, monkeypatch):
+        monkeypatch.setenv("MEDCLIP_QDRANT_URL", self.URL)
+        report(corpus.folder, "-m", model.path, "-c", "scans")
+        assert not (load_settings().home / "collections").exists()
+
+    def test_verify_show_and_drop(self, corpus, model):
+        report(corpus.folder, "-m", model.path, "-c", "scans", "--url", self.URL)
+        for command in ("verify", "show"):
+            result = CliRunner().invoke(app, ["collections", command, "scans", "--url", self.URL])
+            assert result.exit_code == 0, result.stderr
+        CliRunner().invoke(app, ["collections", "drop", "scans", "--yes", "--url", self.URL])
+        result = CliRunner().invoke(app, ["collections", "show", "scans", "--url", self.URL])
+        assert "no collection 'scans' at" in result.stderr
+
+
+@pytest.mark.parametrize("part", ["3/2", "0/2", "1", "a/b", "1/2/3"])
+def test_what_is_no_part_of_a_whole(corpus, model, part):
+    result = index(corpus.folder, "-m", model.path, "--shard", part, code=2)
+    assert "is no part of a whole: write 1/4" in result.stderr
+
+
+def test_parts_need_a_server(corpus, model):
+    result = index(corpus.folder, "-m", model.path, "--shard", "1/2", code=2)
+    assert "several machines cannot fill a collection without a server: give --url" in result.stderr
+
+
+def test_the_key_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MEDCLIP_QDRANT_API_KEY", "secret")
+    connection = doors._connect("http://127.0.0.1:1")
+    assert connection.client.init_options["api_key"] == "secret"
+    connection.close()

@@ -1,0 +1,142 @@
+"""One door for both engines: a collection lies under the home folder, or on the server at a URL."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medclip_cli.errors import UsageError
+from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
+
+if TYPE_CHECKING:
+    from medclip_cli.vector_index.server_connection import Server
+    from medclip_cli.vector_index.server_requests import ServerLayout
+
+API_KEY_VARIABLE = "MEDCLIP_QDRANT_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where collections lie.
+
+    Attributes:
+        home: the folder of medclip's data, for the embedded engine.
+        url: of a Qdrant server; None for the embedded engine.
+        lock_timeout_seconds: how long to wait for a collection that another process holds.
+    """
+
+    home: Path
+    url: str | None = None
+    lock_timeout_seconds: float = 10.0
+
+
+def open_collection(place: Place, name: str) -> VectorIndex:
+    """Open a collection for asking.
+
+    Raises:
+        CollectionError: there is none of this name, it is damaged or busy, or the server cannot be asked.
+    """
+    if place.url is None:
+        from medclip_cli.vector_index import edge
+
+        return edge.open_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
+    from medclip_cli.vector_index import server
+
+    return server.open_collection(_connect(place.url), name)
+
+
+def create_writer(
+    place: Place,
+    name: str,
+    spec: CollectionSpec,
+    *,
+    rebuild: bool = False,
+    layout: ServerLayout | None = None,
+    part: tuple[int, int] | None = None,
+) -> IndexWriter:
+    """Open a collection for one index run, making it if there is none.
+
+    Args:
+        place: where it lies.
+        name: of the collection.
+        spec: the model it is for.
+        rebuild: begin with an empty generation.
+        layout: how a new generation lies on a server.
+        part: which of so many machines this is that fill one collection on a server together.
+
+    Raises:
+        UsageError: there is no server that several machines could fill.
+        CollectionError: another run is writing, or it was made by another model and `rebuild` is not set.
+    """
+    if place.url is None:
+        from medclip_cli.vector_index import edge_writer
+
+        if part is not None:
+            raise UsageError("several machines cannot fill a collection without a server: give --url")
+        timeout = place.lock_timeout_seconds
+        return edge_writer.create_writer(
+            place.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout
+        )
+    from medclip_cli.vector_index import server_writer
+
+    connection = _connect(place.url)
+    return server_writer.create_writer(connection, name, spec, rebuild=rebuild, layout=layout, part=part)
+
+
+def list_collections(place: Place) -> list[CollectionInfo]:
+    """Return the collections that can be described."""
+    if place.url is None:
+        from medclip_cli.vector_index import edge
+
+        return edge.list_collections(place.home)
+    from medclip_cli.vector_index import server
+
+    connection = _connect(place.url)
+    try:
+        return server.list_collections(connection)
+    finally:
+        connection.close()
+
+
+def describe(place: Place, name: str) -> CollectionInfo:
+    """Return the description of a collection.
+
+    Raises:
+        CollectionError: there is none of this name, or it cannot be read.
+    """
+    if place.url is None:
+        from medclip_cli.vector_index.generations import live_collection
+
+        return live_collection(place.home, name)
+    with open_collection(place, name) as index:
+        return index.info
+
+
+def drop_collection(place: Place, name: str) -> None:
+    """Remove a collection.
+
+    Raises:
+        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
+    """
+    if place.url is None:
+        from medclip_cli.vector_index import generations
+
+        generations.drop_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
+        return
+    from medclip_cli.vector_index import server_writer
+
+    describe(place, name)
+    connection = _connect(place.url)
+    try:
+        server_writer.drop_collection(connection, name)
+    finally:
+        connection.close()
+
+
+def _connect(url: str) -> Server:
+    """Connect with the key of the environment: on a command line others could read it."""
+    from medclip_cli.vector_index.server_connection import ServerOptions, connect
+
+    return connect(ServerOptions(url, os.environ.get(API_KEY_VARIABLE) or None))

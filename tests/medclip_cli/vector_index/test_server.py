@@ -1,0 +1,438 @@
+"""The server engine: faults on the wire, interrupted runs, several machines, what is asked of a server."""
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
+
+import grpc
+import httpx
+import pytest
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.models import CollectionStatus
+
+from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.vector_index import (
+    server,
+    server_building,
+    server_connection,
+    server_requests,
+    server_writer,
+)
+from medclip_cli.vector_index.base import CorpusSource, Query
+from medclip_cli.vector_index.server_connection import NotThereError, ServerOptions, connect
+from medclip_cli.vector_index.server_requests import ServerLayout
+
+from .conftest import InMemoryServer
+from .drawn import SPEC, draw_points, draw_vector
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
+]
+NO_ALIASES = {"result": {"aliases": []}, "status": "ok", "time": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(server_connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(server_connection, "LONGEST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def memory(home):
+    return InMemoryServer(home)
+
+
+@contextmanager
+def loopback(*script):
+    """A server that follows a script, an entry a request, the last one over and over.
+
+    An entry is a status, a body, ``"reset"`` for a connection that is dropped, or ``"hang"``.
+    """
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(dict(self.headers))
+            entry = script[min(len(asked), len(script)) - 1]
+            if entry == "reset":
+                self.connection.close()
+                return
+            if entry == "hang":
+                sleep(1.5)
+                return
+            status, body = (entry, {}) if isinstance(entry, int) else (200, entry)
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            if status == 429:
+                self.send_header("Retry-After", "7")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}", asked
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def ask(url, **options):
+    connection = connect(ServerOptions(url, **options))
+    try:
+        return server.aliases(connection)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("fault", [503, 500, 502, 504, 429, 408, "reset"], ids=lambda fault: f"after {fault}")
+def test_a_passing_fault_is_waited_for(fault):
+    with loopback(fault, fault, NO_ALIASES) as (url, asked):
+        assert ask(url) == {}
+    assert len(asked) == 3
+
+
+def test_a_server_that_hangs_is_asked_again():
+    with loopback("hang", NO_ALIASES) as (url, asked):
+        assert ask(url, timeout_seconds=1) == {}
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries", "message"),
+    [
+        (503, 3, r"answers 503 Service Unavailable: see its log \(3 tries\)"),
+        (429, 2, r"is overloaded: try again later \(2 tries\)"),
+        ("reset", 2, r"broke the connection: try again, or see its log \(2 tries\)"),
+        (401, 1, "refuses the API key: set MEDCLIP_QDRANT_API_KEY"),
+        (403, 1, "refuses the API key"),
+        (400, 1, "answers 400 Bad Request: see its log"),
+        (b"<html>hello</html>", 1, "is no Qdrant server: check --url"),
+        ({"result": 3}, 1, "is no Qdrant server: check --url"),
+    ],
+)
+def test_a_lasting_fault_is_one_line(fault, tries, message):
+    with loopback(fault) as (url, asked), pytest.raises(CollectionError, match=message) as caught:
+        ask(url, tries=tries)
+    assert len(asked) == tries
+    assert url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there():
+    with loopback(200) as (url, _):
+        pass
+    with pytest.raises(CollectionError, match="no Qdrant server answers at .*docker compose up -d, or check"):
+        ask(url, tries=2)
+
+
+def test_a_server_that_never_answers_in_time():
+    with loopback("hang") as (url, _), pytest.raises(CollectionError, match="does not answer in time"):
+        ask(url, tries=1, timeout_seconds=1)
+
+
+def test_the_key_is_sent():
+    with loopback(NO_ALIASES) as (url, asked):
+        ask(url, api_key="secret")
+    assert asked[0]["api-key"] == "secret"
+
+
+def test_a_missing_collection_names_what_to_do():
+    with loopback(404) as (url, _), pytest.raises(CollectionError, match=f"no collection 'scans' at {url}"):
+        server.open_collection(connect(ServerOptions(url)), "scans")
+
+
+@pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "http://", ""])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(UsageError, match="is no address of a server: write it as http://localhost:6333"):
+        ServerOptions(url)
+
+
+class GrpcError(grpc.RpcError):
+    def __init__(self, code):
+        self._code = code
+
+    def code(self):
+        return self._code
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "no Qdrant server answers"),
+        (grpc.StatusCode.UNAUTHENTICATED, "refuses the API key"),
+        (grpc.StatusCode.PERMISSION_DENIED, "refuses the API key"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "answers DEADLINE_EXCEEDED"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "answers INVALID_ARGUMENT"),
+    ],
+)
+def test_faults_of_grpc_are_one_line(code, message):
+    connection = server_connection.Server(None, "http://host", tries=2)
+
+    def fail(_):
+        raise GrpcError(code)
+
+    with pytest.raises(CollectionError, match=message):
+        connection.call(fail)
+
+
+def test_a_collection_that_grpc_does_not_find():
+    def fail(_):
+        raise GrpcError(grpc.StatusCode.NOT_FOUND)
+
+    with pytest.raises(NotThereError):
+        server_connection.Server(None, "http://host").call(fail)
+
+
+def test_every_exception_of_the_client_is_mapped():
+    known = {
+        UnexpectedResponse: UnexpectedResponse(500, "", b"", httpx.Headers()),
+        ResponseHandlingException: ResponseHandlingException(httpx.ReadError("cut off")),
+        ResourceExhaustedResponse: ResourceExhaustedResponse("busy", 1),
+    }
+    raised = {*ApiException.__subclasses__(), *QdrantException.__subclasses__()}
+    assert raised == known.keys(), "qdrant-client has a new exception: map it"
+    for error in known.values():
+        assert server_connection._classify(error).message
+
+
+def test_faults_of_our_own_are_not_hidden():
+    def fail(_):
+        raise KeyError("a mistake in the code")
+
+    with pytest.raises(KeyError):
+        server_connection.Server(None, "http://host").call(fail)
+
+
+def test_only_the_alias_moves(memory):
+    memory.write(draw_points(3))
+    assert server.aliases(memory.server) == {"scans": "scans--000001"}
+    memory.write(draw_points(3, start=3))
+    assert server.aliases(memory.server) == {"scans": "scans--000002"}
+    names = [one.name for one in memory.server.client.get_collections().collections]
+    assert names == ["scans--000002"]
+
+
+def test_a_reader_moves_on_to_the_next_generation(memory):
+    memory.write(draw_points(3))
+    with memory.open() as index:
+        memory.write(draw_points(3, start=3))
+        (found,) = index.query([Query(image_vector=draw_vector(1), top=60)])
+        assert len(found) == index.info.points == 6
+
+
+def test_a_reader_does_not_follow_to_another_model(memory):
+    memory.write(draw_points(3))
+    with memory.open() as index:
+        memory.write(draw_points(3), spec=replace(SPEC, fingerprint="fedcba9876543210"), rebuild=True)
+        with pytest.raises(CollectionError, match="fedcba9876543210"):
+            index.query([Query(image_vector=draw_vector(1))])
+
+
+def test_a_dropped_collection_is_gone(memory):
+    memory.write(draw_points(3))
+    with memory.open() as index:
+        server_writer.drop_collection(memory.server, "scans")
+        with pytest.raises(CollectionError, match="'scans' is gone from memory"):
+            index.query([Query(image_vector=draw_vector(1))])
+    assert memory.server.client.get_collections().collections == []
+    with pytest.raises(CollectionError, match="no collection 'scans' at memory"):
+        memory.open()
+
+
+def test_collections_of_others_are_left_alone(memory):
+    client = memory.server.client
+    client.create_collection("theirs", vectors_config={})
+    client.create_collection("scans--1x", vectors_config={})
+    memory.write(draw_points(3))
+    memory.write(draw_points(4))
+    with pytest.raises(CollectionError, match="'theirs' at memory was not made by medclip"):
+        server.open_collection(memory.server, "theirs")
+    assert [info.name for info in server.list_collections(memory.server)] == ["scans"]
+    assert {one.name for one in client.get_collections().collections} >= {"theirs", "scans--1x"}
+
+
+def test_an_interrupted_run_goes_on(memory):
+    memory.write(draw_points(5))
+    with memory.writer() as writer:
+        writer.upsert(draw_points(5, start=5))
+        writer._building.land()
+    with memory.open() as index:
+        assert index.info.points == 5
+    with memory.writer() as writer:
+        assert writer.resumed
+        assert len(writer.digests("drawn")) == 10
+        writer.upsert(draw_points(2, start=10))
+        assert writer.commit().points == 12
+
+
+def test_a_copy_that_was_cut_off_is_begun_again(memory, monkeypatch):
+    memory.write(draw_points(5))
+    monkeypatch.setattr(server_building.BuildingCollection, "copy_from", _cut_off)
+    with memory.writer() as writer, pytest.raises(KeyboardInterrupt):
+        writer.upsert(draw_points(1, start=5))
+    monkeypatch.undo()
+    with memory.writer() as writer:
+        assert not writer.resumed
+        writer.upsert(draw_points(1, start=5))
+        assert writer.commit().points == 6
+
+
+def _cut_off(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_run_without_changes_builds_nothing(memory):
+    memory.write(draw_points(5))
+    with memory.writer() as writer:
+        writer.add_corpus("drawn", CorpusSource("/moved", "/moved/images"))
+        writer.commit()
+    assert server.aliases(memory.server) == {"scans": "scans--000001"}
+    with memory.open() as index:
+        assert index.info.corpora["drawn"].path == "/moved"
+
+
+def test_points_travel_in_batches_of_bounded_bytes(memory, monkeypatch):
+    monkeypatch.setattr(server_building, "BATCH_BYTES", 20_000)
+    sizes = []
+    upsert = memory.server.client.upsert
+    monkeypatch.setattr(
+        memory.server.client,
+        "upsert",
+        lambda name, batch, wait: sizes.append(len(batch)) or upsert(name, batch, wait=wait),
+    )
+    assert memory.write(draw_points(100)).points == 100
+    assert sum(sizes) == 100
+    assert max(sizes) == 20_000 // (2 * 8 * 12 + 1_500)
+
+
+def test_a_batch_that_cannot_be_stored_ends_the_run(memory, monkeypatch):
+    memory.write(draw_points(5))
+
+    def refuse(*_, **__):
+        raise UnexpectedResponse(507, "Insufficient Storage", b"", httpx.Headers())
+
+    monkeypatch.setattr(memory.server.client, "upsert", refuse)
+    with (
+        memory.writer(rebuild=True) as writer,
+        pytest.raises(CollectionError, match="answers 507 Insufficient Storage"),
+    ):
+        writer.upsert(draw_points(5))
+        writer.commit()
+    with memory.open() as index:
+        assert index.info.points == 5
+
+
+def test_machines_share_the_work_and_the_last_puts_it_in_place(memory):
+    memory.write(draw_points(3))
+    first = memory.writer(part=(1, 2))
+    second = memory.writer(part=(2, 2))
+    first.upsert(draw_points(4, start=10))
+    second.upsert(draw_points(4, start=20))
+    first.commit()
+    assert first.live.points == 3
+    assert server.aliases(memory.server) == {"scans": "scans--000001"}
+    assert second.commit().points == 11
+    assert server.aliases(memory.server) == {"scans": "scans--000002"}
+
+
+def test_a_machine_waits_for_the_one_that_was_first(memory, monkeypatch):
+    monkeypatch.setattr(server_writer, "_OTHERS_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(server_writer, "_OTHERS_TRIES", 3)
+    late = memory.writer(part=(2, 2))
+    memory.server.client.create_collection("scans--000001", vectors_config={})
+    with pytest.raises(CollectionError, match="was begun by another run and not made ready"):
+        late.upsert(draw_points(1))
+
+
+def test_a_create_whose_answer_was_lost_is_taken_as_done(memory, monkeypatch):
+    create = memory.server.client.create_collection
+
+    def create_and_drop_the_line(name, **settings):
+        create(name, **settings)
+        raise ResponseHandlingException(httpx.ReadError("cut off"))
+
+    monkeypatch.setattr(memory.server.client, "create_collection", create_and_drop_the_line)
+    assert memory.write(draw_points(3)).points == 3
+
+
+def test_a_create_that_fails_for_good_is_told(memory, monkeypatch):
+    def refuse(*_, **__):
+        raise UnexpectedResponse(403, "Forbidden", b"", httpx.Headers())
+
+    monkeypatch.setattr(memory.server.client, "create_collection", refuse)
+    with pytest.raises(CollectionError, match="refuses the API key"):
+        memory.write(draw_points(3))
+
+
+def test_the_graph_is_waited_for(memory, monkeypatch):
+    monkeypatch.setattr(server_building, "_POLL_SECONDS", 0.001)
+    statuses = iter([CollectionStatus.YELLOW, CollectionStatus.GREEN])
+    said = []
+    with memory.writer() as writer:
+        writer.upsert(draw_points(2))
+        writer._building.land()
+        _answer_with(memory, monkeypatch, statuses)
+        writer._building.wait_until_indexed(said.append)
+    assert said == ["the server indexes 2 points"]
+
+
+def test_a_failed_graph_is_told(memory, monkeypatch):
+    with memory.writer() as writer:
+        writer.upsert(draw_points(2))
+        _answer_with(memory, monkeypatch, iter([CollectionStatus.RED]))
+        with pytest.raises(CollectionError, match="failed to index 'scans--000001': see its log"):
+            writer._building.wait_until_indexed(said_nothing)
+
+
+def said_nothing(_):
+    pass
+
+
+def _answer_with(memory, monkeypatch, statuses):
+    get = memory.server.client.get_collection
+    monkeypatch.setattr(
+        memory.server.client,
+        "get_collection",
+        lambda name: get(name).model_copy(update={"status": next(statuses)}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (ServerLayout(), {"shard_number": 1, "replication_factor": 1, "quantization_config": None}),
+        (ServerLayout(shards=6, replicas=2), {"shard_number": 6, "replication_factor": 2}),
+    ],
+)
+def test_layout_of_a_new_collection(layout, expected):
+    settings = server_requests.collection_settings(8, layout)
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_quantized_layouts_keep_the_whole_vectors_on_disk():
+    byte = server_requests.collection_settings(8, ServerLayout(quantize="int8", on_disk=True))
+    assert byte["quantization_config"].scalar.always_ram is True
+    assert byte["vectors_config"]["image"].on_disk is True
+    bit = server_requests.collection_settings(8, ServerLayout(quantize="binary"))
+    assert bit["quantization_config"].binary is not None
+    assert bit["vectors_config"]["image"].on_disk is None
+
+
+def test_damage_is_what_the_server_says(memory, monkeypatch):
+    memory.write(draw_points(2))
+    with memory.open() as index:
+        assert index.find_damage() is None
+        _answer_with(memory, monkeypatch, iter([CollectionStatus.RED]))
+        assert index.find_damage() == "the server calls it damaged"
