@@ -20,7 +20,9 @@ class Agreement:
         Args:
             pairs: the training pairs.
             label_weight: agreement of two pairs whose labels are all equal, when neither caption nor group
-                is; partly equal labels count by the square of the shared part (Jaccard). 0 ignores labels.
+                is. Partly equal labels count by the square of the shared part (Jaccard), and labels that say
+                little of a caption (a corpus may know nothing but the modality) by how much they say. 0
+                ignores labels.
         """
         self._texts = _numbers([pair.text for pair in pairs])
         self._groups = _numbers([pair.group or f"\0{row}" for row, pair in enumerate(pairs)])
@@ -29,6 +31,7 @@ class Agreement:
         self._labels = np.zeros((len(pairs), len(names)), dtype=np.float32)
         for row, pair in enumerate(pairs):
             self._labels[row, [names[name] for name in pair.labels]] = 1.0
+        self._specificity = _specificity(self._labels, distinct=len(set(self._texts.tolist())))
 
     def matrix(self, rows: Rows) -> Tensor:
         """Agreement of each pair of a batch with each other.
@@ -51,7 +54,25 @@ class Agreement:
         shared = labels @ labels.T
         either = labels.sum(axis=1)[:, None] + labels.sum(axis=1) - shared
         jaccard = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
-        return np.asarray(self._label_weight * jaccard**2, dtype=np.float32)
+        specificity = self._specificity[rows]
+        trust = self._label_weight * specificity[:, None] * specificity
+        return np.asarray(trust * jaccard**2, dtype=np.float32)
+
+
+def _specificity(labels: np.ndarray, *, distinct: int) -> np.ndarray:
+    """How much of what tells captions apart the labels of each pair say, 0 to 1.
+
+    The information of the labels (the sum of ``-log`` of their frequencies) over that of one caption among
+    the ``distinct`` ones.
+
+    Args:
+        labels: 1 where a pair has a label [n, labels].
+        distinct: number of different captions.
+    """
+    counts = labels.sum(axis=0)
+    information = labels @ np.log(len(labels) / np.maximum(counts, 1.0))
+    needed = np.log(max(distinct, 2))
+    return np.asarray(np.minimum(information / needed, 1.0), dtype=np.float32)
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Order, captions, images: each pair once an epoch, unreadable images left out and named."""
 
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +155,21 @@ def test_agreement_of_captions_groups_and_labels():
     same = {(0, 1), (1, 0), (0, 2), (2, 0)} | {(i, i) for i in range(5)}
     assert {(int(i), int(j)) for i, j in alone.nonzero()} == same
     shared = Agreement(pairs, label_weight=0.5).matrix(rows)
-    assert shared[0, 3] == 0.5  # all labels equal
-    assert shared[2, 3] == pytest.approx(0.5 / 9)  # one of three
+    # CT and MR are had by 2 of 5 pairs, Axial by 3, Coronal by 1; there are 4 captions to tell apart.
+    known = {"CT": log(5 / 2), "MR": log(5 / 2), "Axial": log(5 / 3), "Coronal": log(5)}
+    says = {row: min(1.0, sum(known[name] for name in pairs[row].labels) / log(4)) for row in (0, 1, 2, 3)}
+    assert shared[0, 3] == pytest.approx(0.5 * says[0] * says[3])  # all labels equal
+    assert shared[2, 3] == pytest.approx(0.5 / 9 * says[2] * says[3])  # one of three
+    assert says[1] == 1.0
     assert shared[3, 4] == 0.0
     assert torch.equal(shared, shared.T)
     assert torch.equal(Agreement(pairs, 0.5).matrix(np.array([3, 0])), shared[[3, 0]][:, [3, 0]])
+
+
+def test_labels_that_say_little_are_hardly_a_match():
+    modality_alone = [TrainingPair(str(row), Path("a"), f"finding {row}", "", ("CT",)) for row in range(50)]
+    assert Agreement(modality_alone, 1.0).matrix(np.arange(50)).fill_diagonal_(0).max() == 0.0
+    telling = [
+        TrainingPair(str(row), Path("a"), f"finding {row}", "", (f"disease {row // 2}",)) for row in range(50)
+    ]
+    assert Agreement(telling, 1.0).matrix(np.arange(50))[0, 1] > 0.6
