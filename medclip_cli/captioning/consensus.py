@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medclip_cli.captioning.kernels import Floats, Kernel, cider_kernel
+from medclip_cli.captioning.kernels import Floats, Kernel, bleu_kernel
 
 # Found on the MedPix 2.0 validation split, see docs/quality.md.
 NEIGHBOURS = 20
@@ -51,7 +51,7 @@ def similarity_weights(scores: Sequence[float], temperature: float = TEMPERATURE
     return np.asarray(weights / weights.sum())
 
 
-def consensus(captions: Sequence[str], weights: Floats, kernel: Kernel = cider_kernel) -> Consensus:
+def consensus(captions: Sequence[str], weights: Floats, kernel: Kernel = bleu_kernel) -> Consensus:
     """Choose the caption with the highest expected similarity to what the neighbours say.
 
     Seen the other way round, the neighbours are samples of what might be true of the image, and the choice is

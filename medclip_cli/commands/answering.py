@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from medclip_cli.errors import UsageError
@@ -11,10 +12,12 @@ from medclip_cli.errors import UsageError
 if TYPE_CHECKING:
     from medclip_cli.captioning.calibration import Calibration
     from medclip_cli.captioning.votes import Vote
-    from medclip_cli.engines import Model, Vectors
+    from medclip_cli.decoder_engines import Captioner, GenerationOptions, Looked, Written
+    from medclip_cli.engines import Embedded, Model, Source, Vectors
     from medclip_cli.records import Neighbour
     from medclip_cli.vector_index.base import Condition, VectorIndex
 
+BATCH_SIZE = 8  # small, so that the first answer of a long list comes soon
 NO_MATCH = "no reliable match"
 
 
@@ -29,6 +32,7 @@ class Answer:
         confidence: probability that its modality, view and region are right; None where nobody measured it.
         votes: of the neighbours on each field.
         reason: why there is no caption.
+        written: captions a decoder wrote, best first.
     """
 
     caption: str | None
@@ -37,6 +41,7 @@ class Answer:
     confidence: float | None = None
     votes: dict[str, Vote] = field(default_factory=dict)
     reason: str | None = None
+    written: tuple[Written, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +65,37 @@ class Answerer:
 
         return self.calibration.neighbours if self.calibration else NEIGHBOURS
 
-    def answer(self, neighbours: Sequence[Neighbour], scores: Sequence[float]) -> Answer:
+    def answer(
+        self,
+        neighbours: Sequence[Neighbour],
+        scores: Sequence[float],
+        written: Sequence[Written] = (),
+    ) -> Answer:
         """Answer for one image.
 
         Args:
             neighbours: that may answer, nearest first, at least one.
             scores: of the nearest of all known images, also those that may not answer: what is far from the
                 CT scans asked for may be near to others, and no stranger.
+            written: captions a decoder wrote, best first; they are the answer where there are any.
         """
         from medclip_cli.captioning.confidence import features_of
 
-        chosen, support, votes = choose(self.method, neighbours[: self.neighbours])
-        best = neighbours[chosen]
-        if self.calibration is None:
-            return Answer(best.caption, self.method, best.score, votes=votes)
-        features = features_of([n.score for n in neighbours[: self.neighbours]], votes, support)
-        confidence = self.calibration.confidence(self.method, features)
-        reason = self._doubt(scores, confidence)
-        return Answer(None if reason else best.caption, self.method, best.score, confidence, votes, reason)
+        near = neighbours[: self.neighbours]
+        if written:
+            caption, best = written[0].caption, neighbours[0]
+            support, votes = support_of(caption, near)
+        else:
+            chosen, support, votes = choose(self.method, near)
+            caption, best = near[chosen].caption, near[chosen]
+        confidence = reason = None
+        if self.calibration is not None:
+            features = features_of([neighbour.score for neighbour in near], votes, support)
+            confidence = self.calibration.confidence(self.method, features)
+            reason = self._doubt(scores, confidence)
+        return Answer(
+            None if reason else caption, self.method, best.score, confidence, votes, reason, tuple(written)
+        )
 
     def _doubt(self, scores: Sequence[float], confidence: float | None) -> str | None:
         assert self.calibration is not None
@@ -97,32 +115,99 @@ class Asked:
         where: filters; all must hold.
         top: how many neighbours are shown.
         min_score: neighbours with a lower score neither answer nor are shown.
+        writing: how a decoder searches for captions.
     """
 
     answerer: Answerer
     where: tuple[Condition, ...] = ()
     top: int = 5
     min_score: float | None = None
+    writing: GenerationOptions | None = None
 
 
-def ask(index: VectorIndex, vector: Vectors, asked: Asked) -> tuple[Answer, list[Neighbour]]:
-    """Ask a collection about one image.
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One image with its answer.
 
-    Returns:
-        The answer, and the neighbours to show.
+    Attributes:
+        embedded: which image, or why it cannot be read.
+        answer: None where it cannot be read.
+        neighbours: to show.
     """
+
+    embedded: Embedded
+    answer: Answer | None = None
+    neighbours: list[Neighbour] = field(default_factory=list)
+
+
+def answer_files(
+    index: VectorIndex, model: Model, sources: Iterable[Source], asked: Asked
+) -> Iterator[Answered]:
+    """Answer for each image file, in order.
+
+    Raises:
+        ModelError: captions are to be written and the model has no decoder.
+    """
+    if asked.answerer.method != "generate":
+        for embedded in model.embed_files(sources, BATCH_SIZE):
+            if embedded.vector is None:
+                yield Answered(embedded)
+            else:
+                yield _answer(embedded, *_near(index, embedded.vector, asked), (), asked)
+        return
+    from medclip_cli.decoder_engines import open_captioner
+
+    captioner = open_captioner(model.path)
+    looked = captioner.look_at_files(sources, BATCH_SIZE)
+    while batch := list(islice(looked, BATCH_SIZE)):
+        yield from _write_and_answer(index, captioner, batch, asked)
+
+
+def _write_and_answer(
+    index: VectorIndex, captioner: Captioner, batch: Sequence[Looked], asked: Asked
+) -> Iterator[Answered]:
+    import numpy as np
+
+    near = {
+        seen.embedded.index: _near(index, seen.embedded.vector, asked)
+        for seen in batch
+        if seen.embedded.vector is not None
+    }
+    grids = [seen.grid for seen in batch if seen.grid is not None]
+    texts = [[neighbour.caption for neighbour in neighbours] for neighbours, _ in near.values()]
+    assert asked.writing is not None
+    written = iter(captioner.write(np.stack(grids), texts, asked.writing) if grids else ())
+    for seen in batch:
+        if seen.grid is None:
+            yield Answered(seen.embedded)
+        else:
+            yield _answer(seen.embedded, *near[seen.embedded.index], next(written), asked)
+
+
+def _near(index: VectorIndex, vector: Vectors, asked: Asked) -> tuple[list[Neighbour], list[float]]:
+    """The neighbours that may answer, and the scores of the nearest of all known images."""
     from medclip_cli.vector_index.base import Query
 
-    answerer = asked.answerer
-    most = max(asked.top, answerer.neighbours)
+    most = max(asked.top, asked.answerer.neighbours)
     queries = [Query(image_vector=vector, top=most, where=asked.where, min_score=asked.min_score)]
     if asked.where or asked.min_score is not None:
-        queries.append(Query(image_vector=vector, top=answerer.neighbours))
+        queries.append(Query(image_vector=vector, top=asked.answerer.neighbours))
     neighbours, *unfiltered = index.query(queries)
+    return neighbours, [neighbour.score for neighbour in (unfiltered[0] if unfiltered else neighbours)]
+
+
+def _answer(
+    embedded: Embedded,
+    neighbours: list[Neighbour],
+    scores: list[float],
+    written: Sequence[Written],
+    asked: Asked,
+) -> Answered:
     if not neighbours:
-        return Answer(None, answerer.method, reason=_why_nothing(asked.min_score)), []
-    scores = [neighbour.score for neighbour in (unfiltered[0] if unfiltered else neighbours)]
-    return answerer.answer(neighbours, scores), neighbours[: asked.top]
+        nothing = Answer(None, asked.answerer.method, reason=_why_nothing(asked.min_score))
+        return Answered(embedded, nothing)
+    answer = asked.answerer.answer(neighbours, scores, written)
+    return Answered(embedded, answer, neighbours[: asked.top])
 
 
 def _why_nothing(min_score: float | None) -> str:
@@ -145,6 +230,17 @@ def choose(method: str, neighbours: Sequence[Neighbour]) -> tuple[int, float, di
     chosen = agreed.index if method == "consensus" else 0
     votes = vote([neighbour.fields for neighbour in neighbours], weights)
     return chosen, float(agreed.support[chosen]), votes
+
+
+def support_of(caption: str, neighbours: Sequence[Neighbour]) -> tuple[float, dict[str, Vote]]:
+    """How much the neighbours support a caption that none of them need have, and their votes."""
+    from medclip_cli.captioning.consensus import similarity_weights
+    from medclip_cli.captioning.kernels import bleu_kernel
+    from medclip_cli.captioning.votes import vote
+
+    weights = similarity_weights([neighbour.score for neighbour in neighbours])
+    likeness = bleu_kernel([caption, *(neighbour.caption for neighbour in neighbours)])[0, 1:]
+    return float(likeness @ weights), vote([neighbour.fields for neighbour in neighbours], weights)
 
 
 def make_answerer(model: Model, method: str, min_confidence: float | None) -> Answerer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +14,12 @@ from medclip_cli.errors import CorpusError
 from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
-    from medclip_cli.captioning.calibration import Calibration, MethodRecord
+    from medclip_cli.captioning.calibration import Calibration, Floats, MethodRecord
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.engines import Model, Vectors
 
-METHODS = ("nearest", "consensus")
+METHODS = ("nearest", "consensus")  # what needs no decoder
+WRITTEN_AT_ONCE = 32
 Advance = Callable[[], object]
 
 
@@ -55,12 +58,16 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
     """
     from medclip_cli.captioning.calibration import Calibration, domain_floor
     from medclip_cli.captioning.consensus import NEIGHBOURS
+    from medclip_cli.decoder_engines import has_decoder
 
     examples = find_neighbours(corpus, model, NEIGHBOURS, on_image)
+    methods = {method: judge(method, examples) for method in METHODS}
+    if has_decoder(model.path):
+        methods["generate"] = judge_written(examples, write_captions(corpus, model.path, examples))
     return Calibration(
         neighbours=NEIGHBOURS,
         domain_floor=domain_floor([found[-1].score for found in examples.neighbours]),
-        methods={method: judge(method, examples) for method in METHODS},
+        methods=methods,
         corpus=corpus.name,
     )
 
@@ -110,10 +117,8 @@ def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Nei
 
 def judge(method: str, examples: Examples) -> MethodRecord:
     """Answer by one method, score the captions, and fit its confidence."""
-    from medclip_cli.captioning.calibration import judge_method
     from medclip_cli.captioning.confidence import features_of
     from medclip_cli.commands.answering import choose
-    from medclip_cli.scoring.captions import score_captions
 
     captions, features, right = [], [], []
     for row, neighbours in zip(examples.rows, examples.neighbours, strict=True):
@@ -121,8 +126,48 @@ def judge(method: str, examples: Examples) -> MethodRecord:
         captions.append(neighbours[chosen].caption)
         features.append(features_of([n.score for n in neighbours], votes, support))
         right.append(is_right(row, neighbours[chosen].fields))
+    return _record(examples, captions, features, right)
+
+
+def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
+    """Score generated captions and fit their confidence.
+
+    A generated caption has no fields of its own: it counts as right where the neighbours' vote is.
+    """
+    from medclip_cli.captioning.confidence import features_of
+    from medclip_cli.commands.answering import support_of
+
+    features, right = [], []
+    for row, neighbours, caption in zip(examples.rows, examples.neighbours, captions, strict=True):
+        support, votes = support_of(caption, neighbours)
+        features.append(features_of([n.score for n in neighbours], votes, support))
+        right.append(is_right(row, {name: vote.value for name, vote in votes.items()}))
+    return _record(examples, captions, features, right)
+
+
+def _record(
+    examples: Examples, captions: Sequence[str], features: Sequence[Floats], right: Sequence[bool | None]
+) -> MethodRecord:
+    from medclip_cli.captioning.calibration import judge_method
+    from medclip_cli.scoring.captions import score_captions
+
     scores = score_captions(captions, [row.captions for row in examples.rows]).corpus
     return judge_method(scores, np.stack(features), right, [row.group for row in examples.rows])
+
+
+def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]:
+    """Write a caption of each image with the model's decoder, as `medclip caption` does by default."""
+    from medclip_cli.decoder_engines import open_captioner, writing_options
+
+    captioner, options = open_captioner(model), writing_options()
+    looked = captioner.look_at_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
+    retrieved = iter(examples.neighbours)
+    captions: list[str] = []
+    while batch := list(islice(looked, WRITTEN_AT_ONCE)):
+        grids = np.stack([seen.grid for seen in batch if seen.grid is not None])
+        texts = [[neighbour.caption for neighbour in next(retrieved)] for _ in batch]
+        captions += [written[0].caption for written in captioner.write(grids, texts, options)]
+    return captions
 
 
 def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
@@ -22,17 +23,23 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
+from medclip_cli.errors import UsageError
 from medclip_cli.rendering import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
     from typing import BinaryIO
+
+    from medclip_cli.commands.answering import Answered
+    from medclip_cli.commands.caption_output import CaptionOutput
+    from medclip_cli.commands.explaining import Explainer
+    from medclip_cli.decoder_engines import GenerationOptions
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
 SOME_FAILED = 3
-BATCH_SIZE = 8  # small, so that the first answer of a long list comes soon
+DEFAULT_BEAM = 3
 _ANSWER = "Answer"
+_WRITING = "Writing (with --method generate)"
 
 
 def caption(
@@ -43,10 +50,11 @@ def caption(
         ),
     ] = None,
     method: Annotated[
-        Literal["auto", "nearest", "consensus"],
+        Literal["auto", "nearest", "consensus", "generate"],
         typer.Option(
             help="nearest: the caption of the nearest known image; consensus: of the 20 nearest, the one "
-            "closest to all of them; auto: what won on this model's validation images.",
+            "closest to all of them; generate: written by the model's decoder; auto: what won on this "
+            "model's validation images.",
             rich_help_panel=_ANSWER,
         ),
     ] = "auto",
@@ -72,6 +80,53 @@ def caption(
             rich_help_panel=_ANSWER,
         ),
     ] = None,
+    explain: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Write an HTML page: the neighbours of each scan, the words they share, where a decoder "
+            "looked.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
+    beam: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Captions kept in mind while searching. [default: 3]", rich_help_panel=_WRITING),
+    ] = None,
+    length_penalty: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="0 favours short captions. [default: 1]", rich_help_panel=_WRITING),
+    ] = None,
+    temperature: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Draw captions instead of searching: 1 as probable as they are.", rich_help_panel=_WRITING
+        ),
+    ] = None,
+    top_p: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Draw from this much of the probability.", rich_help_panel=_WRITING),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Of what is drawn. [default: 0]", rich_help_panel=_WRITING),
+    ] = None,
+    max_tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Longest caption. [default: 96]", rich_help_panel=_WRITING),
+    ] = None,
+    num_captions: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Captions for each image, with their scores.", rich_help_panel=_WRITING),
+    ] = None,
+    allow_repeats: Annotated[
+        bool,
+        typer.Option(
+            "--allow-repeats",
+            help="Let the decoder write the same four tokens twice.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = False,
     top: Top = 5,
     where: Where = None,
     min_score: MinScore = None,
@@ -87,8 +142,9 @@ def caption(
     debug: Debug = False,
 ) -> None:
     """Caption each image from what is known of the images most like it."""
-    from medclip_cli.commands.answering import Asked, ask, make_answerer
+    from medclip_cli.commands.answering import Asked, answer_files, make_answerer
     from medclip_cli.commands.caption_output import CaptionOutput
+    from medclip_cli.commands.explaining import Explainer
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
@@ -99,20 +155,60 @@ def caption(
         if from_stdin
         else inputs.expand_images(images or [], files_from, nul_separated=nul_separated)
     )
-    failed = answered = 0
+    writing: dict[str, object] = {
+        "beam": num_captions if beam is None and (num_captions or 0) > DEFAULT_BEAM else beam,
+        "length_penalty": length_penalty,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "captions": num_captions,
+        "no_repeat": 0 if allow_repeats else None,
+    }
     with asking.open_collection(settings) as index:
         encoder = asking.open_matching_model(index.info, settings.model)
-        asked = Asked(make_answerer(encoder, method, min_confidence), conditions, top, min_score)
+        answerer = make_answerer(encoder, method, min_confidence)
+        asked = Asked(answerer, conditions, top, min_score, _writing(answerer.method, writing))
         output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()))
-        for embedded in encoder.embed_files(sources, BATCH_SIZE):
-            path = inputs.label_of(embedded.source)
-            if embedded.vector is None:
-                failed += 1
-                output.failure(path, embedded.error or "cannot be read")
-            else:
-                output.answer(path, *ask(index, embedded.vector, asked))
-                answered += 1
+        explainer = Explainer(explain, index.info) if explain else None
+        answered, failed = _show_all(answer_files(index, encoder, sources, asked), output, explainer)
     if answered and not as_json:
         console.note(asking.DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
+
+
+def _show_all(
+    answers: Iterable[Answered], output: CaptionOutput, explainer: Explainer | None
+) -> tuple[int, int]:
+    """Show each answer as it comes; returns how many there were, and how many images could not be read."""
+    answered = failed = 0
+    for one in answers:
+        path = inputs.label_of(one.embedded.source)
+        if one.answer is None:
+            failed += 1
+            output.failure(path, one.embedded.error or "cannot be read")
+            continue
+        answered += 1
+        output.answer(path, one.answer, one.neighbours)
+        if explainer:
+            explainer.add(one)
+    if explainer and answered:
+        explainer.write()
+    return answered, failed
+
+
+def _writing(method: str, given: dict[str, object]) -> GenerationOptions | None:
+    """Return how captions are searched for.
+
+    Raises:
+        UsageError: an option is out of range, or belongs to another method.
+    """
+    if method == "generate":
+        from medclip_cli.decoder_engines import writing_options
+
+        return writing_options(**given)
+    for name in (name for name, value in given.items() if value is not None):
+        flag = {"captions": "num-captions", "no_repeat": "allow-repeats"}.get(name, name.replace("_", "-"))
+        raise UsageError(f"--{flag} tells a decoder how to write: it needs --method generate")
+    return None

@@ -52,6 +52,10 @@ class CaptionOutput:
                 ("rank", "score", "image", "caption"),
                 [(n.rank, n.score, n.image, n.caption) for n in neighbours],
             )
+        if len(answer.written) > 1:
+            tables.show(
+                "Captions written", ("score", "caption"), [(one.score, one.caption) for one in answer.written]
+            )
         if self.show_fields:
             tables.show("What they say", ("field", "value", "share", "others"), _vote_rows(answer.votes))
         if scores is not None:
@@ -73,6 +77,8 @@ class CaptionOutput:
         }
         if answer.reason is not None:
             record["reason"] = answer.reason
+        if answer.written:
+            record["captions"] = [{"caption": one.caption, "score": one.score} for one in answer.written]
         if self.show_fields:
             record["fields"] = {
                 name: {"value": vote.value, "share": vote.share, "shares": dict(vote.shares)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from medclip_cli.commands import train_confidence
+from medclip_cli.commands import train_confidence, train_decoder
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
@@ -261,4 +261,5 @@ def _show(trained: TrainedModel) -> None:
     )
 
 
+app.command(epilog=train_decoder.EXAMPLE)(train_decoder.decoder)
 app.command(epilog=train_confidence.EXAMPLE)(train_confidence.confidence)

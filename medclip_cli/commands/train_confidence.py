@@ -12,6 +12,7 @@ from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.captioning.calibration import Calibration
+    from medclip_cli.corpora.corpus_folder import Corpus
 
 EXAMPLE = "Example: medclip train confidence work/medpix --model work/model"
 SHOWN = ("bleu1", "bleu4", "rouge_l", "cider")
@@ -30,30 +31,39 @@ def confidence(
     What comes out is kept in the model folder: medclip caption reads it for --method auto, for the confidence
     of each answer, and to tell a scan from what is none.
     """
-    from medclip_cli.captioning.calibration import FILE_NAME
-    from medclip_cli.commands.calibrating import calibrate
     from medclip_cli.corpora.corpus_folder import open_corpus
-    from medclip_cli.engines import open_model
 
-    opened, asked = open_corpus(corpus), open_model(model)
-    images = len(opened.split("train")) + len(opened.split("val"))
-    with progress.track("Reading", total=images) as bar:
-        measured = calibrate(opened, asked, bar.advance)
-    asked.add_files({FILE_NAME: measured.to_json().encode("utf-8")})
+    measured = measure(open_corpus(corpus), model)
     if as_json:
-        json_output.write(_as_json(measured))
+        json_output.write(as_json_object(measured))
     else:
-        _show(measured)
+        show(measured)
     console.note(f"Model {model} answers with {measured.best_method} from now on, unless told otherwise.")
 
 
-def _as_json(measured: Calibration) -> dict[str, object]:
+def measure(corpus: Corpus, model: Path) -> Calibration:
+    """Measure a model's caption methods and keep the result in its folder."""
+    from medclip_cli.captioning.calibration import FILE_NAME
+    from medclip_cli.commands.calibrating import calibrate
+    from medclip_cli.engines import open_model
+
+    asked = open_model(model)
+    images = len(corpus.split("train")) + len(corpus.split("val"))
+    with progress.track("Reading", total=images) as bar:
+        measured = calibrate(corpus, asked, bar.advance)
+    asked.add_files({FILE_NAME: measured.to_json().encode("utf-8")})
+    return measured
+
+
+def as_json_object(measured: Calibration) -> dict[str, object]:
+    """Return what was measured as one JSON object."""
     from dataclasses import asdict
 
     return {"best_method": measured.best_method, **asdict(measured)}
 
 
-def _show(measured: Calibration) -> None:
+def show(measured: Calibration) -> None:
+    """Print what was measured as two tables."""
     tables.show(
         f"Captions of the val split of {measured.corpus}",
         ("method", *SHOWN, "fields right", "answers"),

@@ -1,0 +1,128 @@
+"""`medclip train decoder`: teaches a model to write captions of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from medclip_cli.commands import train_confidence
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import UsageError
+from medclip_cli.rendering import console, json_output
+
+EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
+SOME_FAILED = 3
+INTERRUPTED = 130
+VIEWS = 4
+_DECODER = "Decoder"
+_RECIPE = "Recipe"
+_MACHINE = "Machine"
+
+
+def decoder(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus the model was trained on.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add the decoder to.")],
+    kind: Annotated[
+        Literal["lstm", "transformer"],
+        typer.Option("--decoder", help="lstm: show, attend and tell.", rich_help_panel=_DECODER),
+    ] = "transformer",
+    retrieve: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=20,
+            help="Let the transformer also read the captions of this many neighbours.",
+            rich_help_panel=_DECODER,
+        ),
+    ] = 0,
+    width: Annotated[
+        Optional[int],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Option(help="Of its layers, a multiple of 32. [default: 128]", rich_help_panel=_DECODER),
+    ] = None,
+    layers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Of the transformer. [default: 2]", rich_help_panel=_DECODER),
+    ] = None,
+    max_tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Longest caption it learns to write. [default: 128]", rich_help_panel=_DECODER),
+    ] = None,
+    epochs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Passes over the training captions. [default: 20]", rich_help_panel=_RECIPE),
+    ] = None,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Stop after this time, with the learning rate brought down by then.", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Captions in a step. [default: 64]", rich_help_panel=_RECIPE),
+    ] = None,
+    learning_rate: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Peak learning rate. [default: 0.002]", rich_help_panel=_RECIPE),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same decoder on a CPU.", rich_help_panel=_RECIPE)
+    ] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
+    ] = "auto",
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Train a caption decoder onto a model; it replaces the decoder the model has.
+
+    The image tower stays as it is, and so do collections made with the model. The decoder is that of the
+    epoch with the best CIDEr on the corpus's val split; then the model's confidence is measured anew.
+    Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best epoch so far.
+    """
+    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.decoder_engines import train_decoder
+    from medclip_cli.rendering.decoder_progress import show_decoder_training
+    from medclip_cli.scoring.captions import score_captions
+
+    opened = open_corpus(corpus)
+    train, judged = opened.split("train"), opened.split("val")
+    if not train or not judged:
+        raise UsageError(f"{corpus} needs images in its train and val splits to train a decoder")
+    console.note(f"{opened.name}: {len(train):,} training pairs; loading torch ...")
+    recipe = {
+        "decoder": kind,
+        "retrieve": retrieve,
+        "width": width,
+        "layers": layers,
+        "max_tokens": max_tokens,
+        "epochs": epochs,
+        "time_limit_minutes": minutes,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "device": device,
+        "views": VIEWS,
+    }
+    with show_decoder_training(VIEWS * len(train) + len(judged)) as listener:
+        trained = train_decoder(
+            train, judged, opened.image_path, model, recipe,
+            lambda captions, references: score_captions(captions, references).corpus, listener,
+            provenance={"corpus": opened.name, "caption_style": opened.caption_style},
+        )  # fmt: skip
+    measured = train_confidence.measure(opened, model)
+    if as_json:
+        from dataclasses import asdict
+
+        json_output.write({**asdict(trained), "captioning": train_confidence.as_json_object(measured)})
+    else:
+        train_confidence.show(measured)
+    console.note(f"Decoder of epoch {trained.best_epoch}. Next: medclip caption IMAGE --method generate")
+    if trained.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if trained.skipped:
+        raise typer.Exit(SOME_FAILED)
