@@ -39,6 +39,7 @@ SHOWN = {
 METHODS = {
     "nearest": "nearest",
     "consensus": "consensus",
+    "generate": "generate",
     "random": "random floor",
     "most_frequent": "common floor",
     "pixel_nearest": "pixel floor",
@@ -65,7 +66,7 @@ def evaluate(
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="The split to judge.")] = "val",
     method: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option(help="nearest or consensus. Repeatable. [default: both]"),
+        typer.Option(help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]"),
     ] = None,
     exclude_group: Annotated[
         bool,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medclip_cli.commands.answering import choose
+from medclip_cli.commands import evaluation_answers
+from medclip_cli.commands.evaluation_answers import FIELDS, METHODS, Answer, fields_of
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-METHODS = ("nearest", "consensus")
-FLOORS = ("random", "most_frequent", "pixel_nearest", "same_fields_oracle")
-FIELDS = ("modality", "view", "region")
+DEFAULT_METHODS = ("nearest", "consensus")
 BREAKDOWNS = (*FIELDS, "category", "sex")
-THUMBNAIL_SIDE = 32
-FLOOR_SEED = 0
 NAMED_AT_MOST = 5
 _OVERLAPS_LOOKED_AT = 1_000
 Advance = Callable[[], object]
@@ -49,26 +45,9 @@ class Request:
     """
 
     split: str = "val"
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = DEFAULT_METHODS
     exclude_groups: bool = True
     meteor: MeteorProgram | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a method said of an image.
-
-    Attributes:
-        caption: empty when it found nothing.
-        fields: of the image it took the caption from.
-        score: cosine similarity of that image; None for methods that have none.
-        image: where that image lies, if its corpus is here.
-    """
-
-    caption: str
-    fields: Mapping[str, Any]
-    score: float | None = None
-    image: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +83,12 @@ class Evaluation:
 
 
 def methods_named(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods asked for, in that order; all of them unless any is named.
+    """The methods asked for, in that order; nearest and consensus unless any is named.
 
     Raises:
         UsageError: no method has this name.
     """
-    return _known(names or METHODS, METHODS, "method")
+    return _known(names or DEFAULT_METHODS, METHODS, "method")
 
 
 def fields_named(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -158,8 +137,8 @@ def evaluate_split(
     pool = _known_images(corpus, index, groups)
     neighbours = _ask(index, vectors, groups if overlap else frozenset())
     answers = {
-        **{method: [_answer(found, method, index) for found in neighbours] for method in request.methods},
-        **_floors(corpus, rows, pool),
+        **{method: _answers(method, corpus, rows, neighbours, index, model) for method in request.methods},
+        **evaluation_answers.floors(corpus, rows, pool),
     }
     return Evaluation(
         split=request.split,
@@ -238,47 +217,18 @@ def _ask(index: VectorIndex, vectors: Vectors, excluded: frozenset[str]) -> list
     )
 
 
-def _answer(neighbours: Sequence[Neighbour], method: str, index: VectorIndex) -> Answer:
-    if not neighbours:
-        return Answer("", {})
-    chosen = neighbours[choose(method, neighbours)[0]]
-    source = index.info.corpora.get(chosen.corpus)
-    image = Path(source.image_root) / chosen.image if source else None
-    return Answer(chosen.caption, chosen.fields, neighbours[0].score, image)
-
-
-def _floors(
-    corpus: Corpus, rows: list[CaptionedImage], pool: list[CaptionedImage]
-) -> dict[str, list[Answer]]:
-    from medclip_cli.scoring import floors
-
-    rng = np.random.default_rng(FLOOR_SEED)
-    chosen = (
-        floors.random_floor(len(rows), len(pool), rng),
-        floors.most_frequent_floor(len(rows), [record.caption for record in pool]),
-        floors.pixel_nearest_floor(_thumbnails(corpus, rows), _thumbnails(corpus, pool)),
-        floors.same_fields_oracle(
-            [tuple(fields_of(row).values()) for row in rows],
-            [tuple(fields_of(record).values()) for record in pool],
-            rng,
-        ),
-    )
-    return {
-        name: [Answer(pool[i].caption, fields_of(pool[i]), image=corpus.image_path(pool[i])) for i in picks]
-        for name, picks in zip(FLOORS, chosen, strict=True)
-    }
-
-
-def fields_of(record: CaptionedImage) -> dict[str, str | None]:
-    """The fields an answer should have right."""
-    return {name: getattr(record, name) for name in FIELDS}
-
-
-def _thumbnails(corpus: Corpus, records: Sequence[CaptionedImage]) -> NDArray[np.uint8]:
-    from medclip_cli.engines import grey_thumbnails
-
-    paths: list[Path] = [corpus.image_path(record) for record in records]
-    return grey_thumbnails(paths, THUMBNAIL_SIDE)
+def _answers(
+    method: str,
+    corpus: Corpus,
+    rows: Sequence[CaptionedImage],
+    neighbours: list[list[Neighbour]],
+    index: VectorIndex,
+    model: Model,
+) -> list[Answer]:
+    if method == "generate":
+        paths = [corpus.image_path(row) for row in rows]
+        return list(evaluation_answers.written(paths, neighbours, model.path))
+    return evaluation_answers.looked_up(method, neighbours, index.info)
 
 
 def _score(

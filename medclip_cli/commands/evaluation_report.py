@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medclip_cli.commands.evaluation import FIELDS, FLOORS, Evaluation, fields_of
+from medclip_cli.commands.evaluation import Evaluation
+from medclip_cli.commands.evaluation_answers import FIELDS, FLOORS, fields_of
 from medclip_cli.errors import ScoringError
 from medclip_cli.scoring.bootstrap import confidence_intervals
 from medclip_cli.scoring.clinical.fields import field_agreement

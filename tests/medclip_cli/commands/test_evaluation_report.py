@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclip_cli.commands import evaluation, evaluation_files, evaluation_report
+from medclip_cli import decoder_engines
+from medclip_cli.commands import evaluation, evaluation_answers, evaluation_files, evaluation_report
 from medclip_cli.commands.evaluation import Request, evaluate_split
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.engines import Embedded
@@ -113,7 +114,7 @@ def reported(corpus, **options):
 
 def test_the_report_is_plain_json_and_holds_every_part(corpus):
     report = json.loads(json.dumps(reported(corpus, by=("modality",))))
-    assert list(report["captions"]) == [*evaluation.METHODS, *evaluation.FLOORS]
+    assert list(report["captions"]) == [*evaluation.DEFAULT_METHODS, *evaluation_answers.FLOORS]
     assert report["captions"]["nearest"]["distinct"] == 4
     assert report["captions"]["most_frequent"]["distinct"] == 1
     assert report["n"] == report["pool"] == 6
@@ -171,9 +172,9 @@ def test_a_split_or_a_pool_that_is_empty(corpus):
 
 
 def test_methods_and_fields_are_chosen_by_name():
-    assert evaluation.methods_named(None) == evaluation.METHODS
+    assert evaluation.methods_named(None) == ("nearest", "consensus")
     assert evaluation.methods_named(["consensus", "consensus"]) == ("consensus",)
-    with pytest.raises(UsageError, match="unknown method 'oracle': choose of nearest, consensus"):
+    with pytest.raises(UsageError, match="unknown method 'oracle': choose of nearest, consensus, generate"):
         evaluation.methods_named(["oracle"])
     assert evaluation.fields_named(None) == ()
     with pytest.raises(UsageError, match="unknown field 'age': choose of modality, view"):
@@ -222,6 +223,31 @@ def test_runs_that_cannot_be_compared(corpus, tmp_path, change, message):
         evaluation_report.compare_runs(report, path)
     with pytest.raises(ScoringError, match="cannot read .*absent.json: No such file"):
         evaluation_report.compare_runs(report, tmp_path / "absent.json")
+
+
+def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch):
+    class Captioner:
+        def look_at_files(self, paths, batch_size):
+            return (SimpleNamespace(grid=np.full((1, 2), number)) for number, _ in enumerate(paths))
+
+        def write(self, grids, texts, options):
+            return [
+                [SimpleNamespace(caption=f"{grid[0, 0]} beside {known[:1]}")]
+                for grid, known in zip(grids, texts, strict=True)
+            ]
+
+    monkeypatch.setattr(decoder_engines, "open_captioner", lambda path: Captioner())
+    monkeypatch.setattr(decoder_engines, "writing_options", lambda: None)
+    monkeypatch.setattr(evaluation_answers, "BATCH_SIZE", 4)
+    model = Model()
+    model.path = corpus.path
+    answers = judged(corpus, model=model, methods=("generate",)).answers["generate"]
+    assert [answer.caption for answer in answers] == [
+        *(f"{number} beside [{CAPTIONS[number % 3]!r}]" for number in range(5)),
+        "5 beside []",
+    ]
+    assert answers[0].fields["modality"] == "CT"
+    assert answers[5].fields == {}
 
 
 def test_csv_holds_a_row_for_each_number(corpus):
