@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from encoders.bundle import ModelBundle
     from encoders.runtime import OnnxEncoder
+    from encoders.torch_runtime import TorchEncoder
     from medclip_cli.records import CaptionedImage
     from trainers.batches import TrainingPair
     from trainers.listeners import TrainingListener
@@ -82,7 +83,7 @@ def read_scan(source: Source) -> Image:
 class Model:
     """A trained model opened for asking: files and words in, unit-length vectors out."""
 
-    def __init__(self, bundle: ModelBundle, encoder: OnnxEncoder) -> None:
+    def __init__(self, bundle: ModelBundle, encoder: OnnxEncoder | TorchEncoder) -> None:
         """Wrap an opened model folder; use `open_model`."""
         self._encoder, self._bundle = encoder, bundle
         self.path: Path = bundle.path
@@ -119,19 +120,19 @@ class Model:
         import numpy as np
 
         from encoders.errors import ScanError
-        from encoders.preprocessing import load_pixels
+        from encoders.preprocessing import load_square
 
-        def decode(source: Source) -> tuple[Source, Vectors | str]:
+        def decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
             try:
-                return source, load_pixels(source, self._encoder.image_spec)
+                return source, load_square(source, self._encoder.image_spec)
             except ScanError as error:
                 return source, str(error)
 
         index = 0
         for batch in decoded_ahead(decode, sources, batch_size):
-            pixels = [item for _, item in batch if not isinstance(item, str)]
+            squares = [item for _, item in batch if not isinstance(item, str)]
             with model_errors():
-                vectors = iter(self._encoder.embed_pixels(np.stack(pixels)) if pixels else ())
+                vectors = iter(self._encoder.embed_squares(np.stack(squares)) if squares else ())
             for source, item in batch:
                 if isinstance(item, str):
                     yield Embedded(index, source, None, item)
@@ -140,18 +141,38 @@ class Model:
                 index += 1
 
 
-def open_model(path: Path) -> Model:
-    """Open a model folder for asking, without torch.
+def open_model(path: Path, *, for_many: bool = False) -> Model:
+    """Open a model folder: for a few questions without torch, for many images on a GPU where there is one.
+
+    Args:
+        path: the model folder.
+        for_many: whether so much is to be embedded that a GPU makes up for the seconds torch takes to import.
 
     Raises:
         ModelError: the folder is missing, incomplete or altered.
     """
     from encoders.bundle import ModelBundle
-    from encoders.runtime import OnnxEncoder
 
     with model_errors():
         bundle = ModelBundle.open(path)
+        if for_many and _has_gpu():
+            from encoders.torch_runtime import TorchEncoder
+
+            return Model(bundle, TorchEncoder.open(bundle))
+        from encoders.runtime import OnnxEncoder
+
         return Model(bundle, OnnxEncoder.open(bundle))
+
+
+def _has_gpu() -> bool:
+    """Look for an NVIDIA driver first: a machine without one must not pay for importing torch."""
+    from shutil import which
+
+    if not Path("/proc/driver/nvidia/version").exists() and which("nvidia-smi") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:

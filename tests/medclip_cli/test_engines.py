@@ -1,0 +1,53 @@
+import sys
+
+import numpy as np
+import pytest
+
+from medclip_cli import engines
+from medclip_cli.errors import ModelError
+
+
+def vectors(model, images):
+    return np.stack([embedded.vector for embedded in model.embed_files(images, batch_size=2)])
+
+
+def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    model = engines.open_model(road.model)
+    images = sorted((road.raw / "images").iterdir())[:5]
+    found = list(model.embed_files([*images[:3], bad, *images[3:]], batch_size=2))
+    assert [embedded.index for embedded in found] == list(range(6))
+    assert [embedded.source for embedded in found if embedded.error] == [bad]
+    alone = vectors(model, images[4:])
+    assert found[5].vector == pytest.approx(alone[0], abs=1e-5)
+    assert np.linalg.norm(alone[0]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_where_there_is_a_gpu_many_images_go_through_torch(road, monkeypatch):
+    images = sorted((road.raw / "images").iterdir())[:4]
+    expected = vectors(engines.open_model(road.model), images)
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    by_torch = engines.open_model(road.model, for_many=True)
+    assert type(by_torch._encoder).__name__ == "TorchEncoder"
+    assert np.sum(vectors(by_torch, images) * expected, axis=1) == pytest.approx(1.0, abs=1e-3)
+    assert type(engines.open_model(road.model)._encoder).__name__ == "OnnxEncoder", "a few go without torch"
+
+
+def test_without_a_driver_torch_is_not_even_imported(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: False)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it now would raise
+    assert not engines._has_gpu()
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        engines.open_model(tmp_path / "nowhere")
+
+
+def test_thumbnails_of_images_that_cannot_be_read_are_black(road, tmp_path):
+    thumbnails = engines.grey_thumbnails([road.scan, tmp_path / "gone.png"], 8)
+    assert thumbnails.shape == (2, 8, 8)
+    assert thumbnails[0].any()
+    assert not thumbnails[1].any()
