@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Entry] = {
     "evaluate": Entry("Judge", "Score a collection on a held-out split, beside its floors."),
     "collections": Entry("Look around", "List, show, drop, export, import and verify collections."),
     "config": Entry("Look around", "Show the settings in force, and where each came from."),
+    "duplicates": Entry("Look around", "Find images of a corpus that are there more than once."),
     "doctor": Entry("Look around", "Say what is installed, what is wrong and how to mend it."),
     "demo": Entry("Look around", "Walk the whole road on a corpus that medclip draws itself."),
 }

@@ -1,0 +1,113 @@
+"""`medclip duplicates`: images of a corpus that are there more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, ServerUrl, Verbose
+from medclip_cli.rendering import console, json_output, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.records import CaptionedImage
+    from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
+
+EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-score 0.99"
+
+
+def duplicates(
+    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")],
+    collection: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Option("--collection", "-c", help="Compare the vectors that this collection has of it, too."),
+    ] = None,
+    min_score: Annotated[
+        float,
+        typer.Option("--min-score", min=0, max=1, help="From which cosine on vectors count as the same."),
+    ] = 0.99,
+    url: ServerUrl = None,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Find images that are there more than once, as groups: by bytes, by picture, and by vector.
+
+    Copies in different splits flatter every score; copies in different groups are one patient under two
+    names, or a picture from a book.
+    """
+    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.vector_index.duplicates import group_alike
+
+    corpus = open_corpus(source)
+    by_id = {record.id: record for record in corpus.records}
+    groups = [
+        _described(group, by_id) for group in group_alike(_likenesses(corpus, collection, url, min_score))
+    ]
+    if as_json:
+        for group in groups:
+            json_output.write_line(group)
+        return
+    rows = [
+        (len(group["ids"]), ", ".join(group["by"]), ", ".join(group["splits"]), " ".join(group["ids"]))
+        for group in groups
+    ]
+    tables.show(f"Duplicates in {corpus.name}", ("images", "by", "splits", "ids"), rows)
+    copies = sum(len(group["ids"]) - 1 for group in groups)
+    across = sum(len(group["splits"]) > 1 for group in groups)
+    console.note(f"{len(groups)} groups, {copies} copies too many; {across} groups stand in several splits.")
+
+
+def _likenesses(
+    corpus: Corpus, collection: str | None, url: str | None, min_score: float
+) -> Iterator[Likeness]:
+    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index import duplicates as finding
+    from medclip_cli.vector_index.doors import open_collection
+
+    yield from finding.same_bytes(corpus.records)
+    yield from finding.same_picture(corpus.records, _closer_look(corpus))
+    if collection is not None:
+        known = {record.id for record in corpus.records}
+        with open_collection(place_of(load_settings({"qdrant_url": url})), collection) as index:
+            for likeness in finding.same_vector(index, corpus.name, min_score):
+                if likeness.one in known and likeness.other in known:
+                    yield likeness
+
+
+def _closer_look(corpus: Corpus) -> Callable[[CaptionedImage, CaptionedImage], bool]:
+    """Return what compares two pictures by their fine hashes; an unreadable image is like nothing."""
+    from medclip_cli.cleaning.images import difference_hashes
+    from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
+    from medclip_cli.engines import UnreadableScanError, read_scan
+
+    @lru_cache(maxsize=4096)
+    def fine_hash(path: Path) -> int | None:
+        try:
+            return int(difference_hashes(read_scan(path))[1], 16)
+        except UnreadableScanError:
+            return None
+
+    def same(one: CaptionedImage, other: CaptionedImage) -> bool:
+        first, second = fine_hash(corpus.image_path(one)), fine_hash(corpus.image_path(other))
+        return first is not None and second is not None and (first ^ second).bit_count() <= NEAR_FINE_BITS
+
+    return same
+
+
+def _described(group: DuplicateGroup, by_id: dict[str, CaptionedImage]) -> dict[str, Any]:
+    records = [by_id[identifier] for identifier in group.ids]
+    return {
+        "ids": list(group.ids),
+        "by": list(group.reasons),
+        "lowest_score": group.lowest_score,
+        "splits": sorted({record.split for record in records}),
+        "groups": sorted({record.group for record in records}),
+        "images": [record.image for record in records],
+    }
