@@ -8,6 +8,7 @@ torch.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     Source = Path | BinaryIO
 
 Decoded = TypeVar("Decoded")
+HUB_PREFIX = "hf:"
 
 
 class UnreadableScanError(MedclipError):
@@ -57,12 +59,14 @@ class Embedded:
         source: the file itself.
         vector: float32 ``[dim]``, or None.
         error: why there is no vector.
+        square: what the image tower saw of it, uint8 ``[side, side, 3]``.
     """
 
     index: int
     source: Source
     vector: Vectors | None
     error: str | None = None
+    square: NDArray[np.uint8] | None = None
 
 
 def read_scan(source: Source) -> Image:
@@ -137,7 +141,7 @@ class Model:
                 if isinstance(item, str):
                     yield Embedded(index, source, None, item)
                 else:
-                    yield Embedded(index, source, next(vectors))
+                    yield Embedded(index, source, next(vectors), square=item)
                 index += 1
 
 
@@ -162,6 +166,26 @@ def open_model(path: Path, *, for_many: bool = False) -> Model:
         from encoders.runtime import OnnxEncoder
 
         return Model(bundle, OnnxEncoder.open(bundle))
+
+
+def hub_model(name: str, home: Path) -> Path:
+    """Return the model folder of a whole transformers CLIP or SigLIP model, converted the first time.
+
+    Args:
+        name: ``hf:`` and a hub name or a folder.
+        home: medclip's home; the model folder is kept in ``models`` there.
+
+    Raises:
+        ModelError: it is nowhere to be had, or neither CLIP nor SigLIP.
+    """
+    folder = home / "models" / re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix(HUB_PREFIX)).strip("-")
+    if not folder.exists():
+        from encoders.whole_models import convert_whole_model
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with model_errors():
+            convert_whole_model(name, folder)
+    return folder
 
 
 def _has_gpu() -> bool:

@@ -39,7 +39,12 @@ def index(
     ],
     model: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option("--model", "-m", help="A model folder. [default: the collection's, if it exists]"),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model folder, or hf:NAME for a whole CLIP or SigLIP model of the Hugging Face hub or of "
+            "a folder. [default: the collection's, if it exists]",
+        ),
     ] = None,
     collection: CollectionName = None,
     split: Annotated[
@@ -103,7 +108,7 @@ def index(
         {"collection": collection, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
     )
     name, place = settings.collection, place_of(settings)
-    encoder = open_model(_model_path(settings, place, model))
+    encoder = open_model(_model_path(settings, place, model), for_many=True)
     corpus = indexing.corpus_of(source, settings.home)
     if split is None and not indexing.is_corpus_of(corpus, source):
         split = "all"
@@ -120,8 +125,11 @@ def index(
 
 def _model_path(settings: Settings, place: Place, given: Path | None) -> Path:
     """Return the model to embed with: the flag's, else the collection's own, else the settings'."""
+    from medclip_cli.engines import HUB_PREFIX, hub_model
     from medclip_cli.vector_index.doors import describe
 
+    if given is not None and str(given).startswith(HUB_PREFIX):
+        return hub_model(str(given), settings.home)
     if given is not None:
         return given
     try:

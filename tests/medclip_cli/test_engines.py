@@ -5,6 +5,7 @@ import pytest
 
 from medclip_cli import engines
 from medclip_cli.errors import ModelError
+from tests.encoders.test_whole_models import clip  # noqa: F401 - a fixture: a tiny CLIP model as a folder
 
 
 def vectors(model, images):
@@ -51,3 +52,23 @@ def test_thumbnails_of_images_that_cannot_be_read_are_black(road, tmp_path):
     assert thumbnails.shape == (2, 8, 8)
     assert thumbnails[0].any()
     assert not thumbnails[1].any()
+
+
+def test_a_whole_clip_model_indexes_and_answers_without_any_training(road, tmp_path, clip):  # noqa: F811
+    name = f"hf:{clip[0]}"
+    first = road.medclip("index", road.corpus, "--model", name, "--collection", "clip", home=tmp_path)
+    assert first.code == 0, first.err
+    (kept,) = (tmp_path / "models").iterdir()
+    made = (kept / "config.json").stat().st_mtime_ns
+    again = road.medclip(
+        "index", road.corpus, "--model", name, "--collection", "clip", "--json", home=tmp_path
+    )
+    assert again.answer["added"] == 0
+    assert (kept / "config.json").stat().st_mtime_ns == made, "converted once"
+    assert road.medclip("caption", road.scan, "--json", home=tmp_path).records[0]["caption"]
+
+
+def test_a_hub_model_that_is_nowhere(tmp_path):
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        engines.hub_model("hf:nobody/nothing", tmp_path)
+    assert list((tmp_path / "models").iterdir()) == []
