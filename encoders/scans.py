@@ -56,11 +56,22 @@ def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -
         raise ScanError(f"the file cannot be read ({error.strerror or error})") from error
 
 
+def is_dicom(stream: BinaryIO) -> bool:
+    """Whether a stream holds DICOM, by its preamble or, without one, by its first tag; it is rewound."""
+    head = stream.read(132)
+    stream.seek(0)
+    return head[128:] == b"DICM" or (head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0")
+
+
 def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
+    if is_dicom(stream):
+        from encoders.dicom import read_dicom
+
+        return read_dicom(stream)
     try:
-        # A bomb is judged by _check_size, from the header, with a limit that does not depend on Pillow's.
+        # A bomb is judged by check_size, from the header, with a limit that does not depend on Pillow's.
         with Image.open(stream) as image:
-            _check_size(image)
+            check_size(*image.size)
             if least_side is not None:
                 image.draft(None, (2 * least_side, 2 * least_side))
             image.load()
@@ -76,8 +87,12 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
 
 
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture by the size its header states, before anything is decoded.
+
+    Raises:
+        ScanError: with the code ``too_large`` or ``tiny_image``.
+    """
     if width * height > MAX_SCAN_PIXELS:
         raise ScanError(
             f"{width} x {height} pixels is over the limit of {MAX_SCAN_PIXELS:,} pixels", code="too_large"
