@@ -171,7 +171,8 @@ def encoders(
     precision: Annotated[
         Optional[Literal["auto", "bf16", "fp32"]],  # noqa: UP045
         typer.Option(
-            help="Number format of the towers; auto is bf16 where the hardware has it.", rich_help_panel=_MACHINE
+            help="Number format of the towers; auto is bf16 where the hardware has it.",
+            rich_help_panel=_MACHINE,
         ),
     ] = None,
     offline: Annotated[
