@@ -133,9 +133,9 @@ def _corpus_folder(source: Path, home: Path) -> Path:
 
 def _clean(source: Path, out: Path) -> Path:
     from medclip_cli.commands import making
-    from medclip_cli.corpora.registry import layout_named
+    from medclip_cli.corpora.registry import layout_of_folder
 
-    job = making.CleaningJob(layout_named("folder"), source, out, out.name, force=True)
+    job = making.CleaningJob(layout_of_folder(source), source, out, out.name, force=True)
     report = making.make_corpus(job)
     rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
     console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ def make_corpus(job: CleaningJob) -> dict[str, Any]:
     options = _cleaning_options(job)
     if job.out:
         check_target(job.out, force=job.force)
-    cleaning = read_rows(job.layout.read(job.root, job.read_options), options)
+    cleaning = read_rows(job.layout.read(job.root, _read_options(job)), options)
     _warn_of_unfilled_names(cleaning, options)
     if job.check_images:
         _check_images(cleaning, job)
@@ -125,13 +125,28 @@ def _cleaning_options(job: CleaningJob) -> CleaningOptions:
     return CleaningOptions(
         source=job.name if layout.is_own else layout.name,
         licence=layout.licence,
-        style=caption_style(job.caption or layout.default_caption, choices, strip_marks=job.strip_marks),
+        style=caption_style(job.caption or _default_caption(job), choices, strip_marks=job.strip_marks),
         modalities=job.modalities,
         uncertain=job.uncertain,
         splits=job.splits,
         seed=job.seed,
         limit=job.limit,
     )
+
+
+def _read_options(job: CleaningJob) -> ReadOptions:
+    if not job.layout.hashes_patients:
+        return job.read_options
+    from medclip_cli.corpora.patient_key import patient_key
+    from medclip_cli.settings import load_settings
+
+    return replace(job.read_options, secret=patient_key(load_settings().home))
+
+
+def _default_caption(job: CleaningJob) -> str:
+    # A table of captions that somebody names is one that they want used.
+    named = job.layout.is_own and job.read_options.captions_file is not None
+    return "report" if named else job.layout.default_caption
 
 
 def _check_images(cleaning: Cleaning, job: CleaningJob) -> None:

@@ -120,7 +120,7 @@ def _from_table(row: Row, columns: Columns, images: ImageFiles, groups: re.Patte
         modality=modality_of(columns.get(row, "modality")),
         group=columns.get(row, "group") or _group(image, groups),
         split=split_of(columns.get(row, "split")) or _split_by_folder(image),
-        texts=_captions(captions),
+        texts=captions_of(captions),
         words=words(**{**{_plain(c): row.get(c) for c in columns.others}, "caption": known(captions)}),
         view=view_of(columns.get(row, "view")),
         region=columns.get(row, "region"),
@@ -165,7 +165,8 @@ def _only_table(root: Path) -> Path | None:
     return next(iter(named or tables), None)
 
 
-def _captions(value: object) -> dict[str, tuple[str, ...]]:
+def captions_of(value: object) -> dict[str, tuple[str, ...]]:
+    """Return what a caption cell holds, one text or a list of them, as texts of style ``report``."""
     if isinstance(value, list):
         found = [text for item in value for text in texts(report=item).values()]
         return {"report": tuple(text for (text,) in found)} if found else {}

@@ -18,12 +18,14 @@ class ReadOptions:
         image_column: its column of image paths.
         caption_column: its column of captions.
         group_pattern: regular expression on the image path whose match is the group (``folder``).
+        secret: key of the hashes that stand for patients (``dicom``).
     """
 
     captions_file: Path | None = None
     image_column: str | None = None
     caption_column: str | None = None
     group_pattern: str | None = None
+    secret: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class DatasetLayout:
         default_caption: the style used when none is asked for.
         has_labels: whether rows have findings.
         is_own: nobody's published set, so that the corpus's name stands in its ids.
+        hashes_patients: patients stand in it by hashes under the secret of this installation.
     """
 
     name: str
@@ -57,3 +60,4 @@ class DatasetLayout:
     default_caption: str
     has_labels: bool = False
     is_own: bool = False
+    hashes_patients: bool = False
