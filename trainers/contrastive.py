@@ -87,8 +87,8 @@ def train_encoders(
         encoders.errors.EncoderError: weights are missing, or ``out`` cannot be written.
     """
     _check_pairs(train, validation)
-    check_replaceable(out, force=options.force or options.resume)
     _check_work_folder(out, options)
+    check_replaceable(out, force=options.force or options.resume)
     placement = choose_placement(options.device, options.precision)
     with joined_processes(placement.device) as processes:
         _check_shares(options, processes)

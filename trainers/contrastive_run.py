@@ -155,8 +155,8 @@ class ContrastiveRun:
             self._encoder.train()
             if mixes_images(self._encoder):
                 self.listener.on_note(
-                    "the image tower's batch norms see one chunk at a time: gradients are close to the whole "
-                    "batch's, not equal"
+                    "the image tower's batch norms see one chunk, or one process's share, at a time: "
+                    "gradients are close to the whole batch's, not equal"
                 )
         start = RunStart(
             train_pairs=len(self.pairs),

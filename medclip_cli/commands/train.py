@@ -240,6 +240,7 @@ def encoders(
     elif engines.is_first_process():
         _show(trained)
     if trained.interrupted:
+        console.note("The same command with --resume goes on where it stopped.")
         raise typer.Exit(INTERRUPTED)
     if trained.skipped:
         raise typer.Exit(SOME_FAILED)
