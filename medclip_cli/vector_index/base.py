@@ -140,6 +140,7 @@ class CollectionInfo:
         size_bytes: on disk; 0 when a server does not tell.
         average_words: see `CollectionSpec`.
         fields: values and their counts by filterable field; fields with very many values are left out.
+        weights: of the dense and the words ranking in hybrid search, as learnt on a held-out split.
     """
 
     name: str
@@ -156,6 +157,7 @@ class CollectionInfo:
     size_bytes: int = 0
     average_words: float = 20.0
     fields: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    weights: tuple[float, float] = (1.0, 1.0)
 
     def check_model(self, fingerprint: str, model_name: str) -> None:
         """Refuse vectors of another model: they would be compared without any meaning.

@@ -148,7 +148,7 @@ class EdgeIndex:
 
         for query in queries:
             self._info.check_query(query)
-        requests = [query_request(query, self._encoder, self._info.fields) for query in queries]
+        requests = [query_request(query, self._encoder, self._info) for query in queries]
         answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
         return [
             ranked(query, ((hit.score, hit.payload or {}) for hit in hits))

@@ -9,7 +9,7 @@ import qdrant_edge as qe
 
 from medclip_cli.vector_index import payload as payloads
 from medclip_cli.vector_index import words
-from medclip_cli.vector_index.base import Condition, Point, Query
+from medclip_cli.vector_index.base import CollectionInfo, Condition, Point, Query
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
 
@@ -58,15 +58,15 @@ def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
     return qe.Point(identifier, vectors, payloads.payload_of(point.record, point.corpus, point.digest))
 
 
-def query_request(query: Query, encoder: qe.Bm25, known: Mapping[str, Mapping[str, int]]) -> qe.QueryRequest:
+def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.QueryRequest:
     """Return one question as a request.
 
     Args:
         query: the question.
         encoder: of its words.
-        known: the values of each field as the collection spells them.
+        info: of the collection: how it spells its values, and its weights.
     """
-    chosen = edge_filter(query.where, query.exclude_groups, known)
+    chosen = edge_filter(query.where, query.exclude_groups, info.fields)
     params = qe.SearchParams(exact=query.exact, hnsw_ef=None if query.exact else HNSW_EF)
     arms = _arms(query, encoder)
     if query.diversity is not None and query.compared_vectors:
@@ -81,7 +81,7 @@ def query_request(query: Query, encoder: qe.Bm25, known: Mapping[str, Mapping[st
         return qe.QueryRequest(query=_nearest(*arms[0]), params=params, **shared)
     pool = fused_pool(query.top)
     prefetches = [qe.Prefetch(limit=pool, query=_nearest(*arm), filter=chosen, params=params) for arm in arms]
-    return qe.QueryRequest(query=_fusion(query, len(arms)), prefetches=prefetches, **shared)
+    return qe.QueryRequest(query=_fusion(query, len(arms), info.weights), prefetches=prefetches, **shared)
 
 
 def _arms(query: Query, encoder: qe.Bm25) -> list[tuple[Any, str]]:
@@ -96,10 +96,10 @@ def _nearest(compared: Any, using: str) -> qe.Query:  # noqa: ANN401 - a list or
     return qe.Query.Nearest(compared, using=using)
 
 
-def _fusion(query: Query, arms: int) -> Any:  # noqa: ANN401 - the engine's classes share no type
+def _fusion(query: Query, arms: int, learnt: tuple[float, float]) -> Any:  # noqa: ANN401 - the engine's classes share no type
     if query.fusion == "dbsf":
         return qe.Fusion.Dbsf()
-    return qe.Fusion.Rrf(k=RRF_K, weights=query.arm_weights(arms))
+    return qe.Fusion.Rrf(k=RRF_K, weights=query.arm_weights(arms, learnt))
 
 
 def _diverse(

@@ -219,6 +219,7 @@ class EdgeWriter:
             size_bytes=generations.disk_bytes(shard.generation),
             average_words=shard.building.average_words,
             fields=fields,
+            weights=self._base.weights if self._base else (1.0, 1.0),
         )
 
     def close(self) -> None:

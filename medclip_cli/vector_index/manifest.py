@@ -62,8 +62,9 @@ def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
             corpus: CorpusSource(source["path"], source["image_root"], tuple(source["splits"]))
             for corpus, source in values["corpora"].items()
         }
-        return CollectionInfo(**{**values, "corpora": corpora, "name": name})
-    except (AttributeError, KeyError, TypeError) as error:
+        dense, words = values.get("weights", (1.0, 1.0))
+        return CollectionInfo(**{**values, "corpora": corpora, "name": name, "weights": (dense, words)})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CollectionError(f"collection {name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}") from error
 
 

@@ -31,7 +31,7 @@ class Query:
         exact: compare with every vector instead of walking the approximate graph.
         against: which stored vectors a dense comparison reads.
         fusion: ``rrf`` adds reciprocal ranks (Cormack et al., SIGIR 2009), ``dbsf`` normalised scores.
-        weights: of the dense and the words ranking in ``rrf``.
+        weights: of the dense and the words ranking in ``rrf``; None takes those learnt for the collection.
         diversity: 0 ranks by likeness alone, up to 1 by difference from what is already chosen (maximal
             marginal relevance, Carbonell and Goldstein, SIGIR 1998); None leaves the ranking as it is.
         examples: further example images; each makes a ranking of its own, and all are fused by rank.
@@ -49,7 +49,7 @@ class Query:
     exact: bool = False
     against: Literal["image", "caption"] = "image"
     fusion: Literal["rrf", "dbsf"] = "rrf"
-    weights: tuple[float, float] = (1.0, 1.0)
+    weights: tuple[float, float] | None = None
     diversity: float | None = None
     examples: tuple[Vector, ...] = ()
 
@@ -64,9 +64,9 @@ class Query:
         given = (self.image_vector, *self.examples, self.text_vector)
         return [] if self.mode == "words" else [vector for vector in given if vector is not None]
 
-    def arm_weights(self, arms: int) -> list[float]:
+    def arm_weights(self, arms: int, learnt: tuple[float, float]) -> list[float]:
         """Return the weight of each of so many rankings: those of vectors first, that of the words last."""
-        dense, words = self.weights
+        dense, words = self.weights or learnt
         return [dense] * (arms - 1) + [words] if self.asks_words else [1.0] * arms
 
     def check(self) -> None:
@@ -80,7 +80,7 @@ class Query:
             raise UsageError(f"mode {self.mode} needs {needed.get(self.mode, 'an image or words')}")
         if self.top < 1:
             raise UsageError(f"the number of neighbours must be 1 or more, not {self.top}")
-        if min(self.weights) < 0 or max(self.weights) == 0:
+        if self.weights is not None and (min(self.weights) < 0 or max(self.weights) == 0):
             raise UsageError(f"fusion weights must be 0 or more and not both 0, not {self.weights}")
         if self.diversity is not None and not 0 <= self.diversity <= 1:
             raise UsageError(f"diversity lies between 0 and 1, not {self.diversity}")

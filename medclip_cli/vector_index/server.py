@@ -111,7 +111,7 @@ class ServerIndex:
             return []
 
         def ask(client: QdrantClient, name: str) -> list[models.QueryResponse]:
-            requests = [query_request(query, self._encoder, self._info.fields) for query in queries]
+            requests = [query_request(query, self._encoder, self._info) for query in queries]
             return client.query_batch_points(name, requests)
 
         return [

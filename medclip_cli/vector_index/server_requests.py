@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medclip_cli.vector_index import payload as payloads
 from medclip_cli.vector_index import words
-from medclip_cli.vector_index.base import Condition, Point
+from medclip_cli.vector_index.base import CollectionInfo, Condition, Point
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.queries import Query
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
@@ -87,11 +87,11 @@ def stored_point(point: Point, encoder: Bm25) -> models.PointStruct:
     )
 
 
-def query_request(query: Query, encoder: Bm25, known: Mapping[str, Mapping[str, int]]) -> models.QueryRequest:
+def query_request(query: Query, encoder: Bm25, info: CollectionInfo) -> models.QueryRequest:
     """Return one question as a request; the same question as `edge_requests.query_request` makes."""
     from qdrant_client import models
 
-    chosen = server_filter(query.where, query.exclude_groups, known)
+    chosen = server_filter(query.where, query.exclude_groups, info.fields)
     params = models.SearchParams(exact=True) if query.exact else models.SearchParams(hnsw_ef=HNSW_EF)
     arms = _arms(query, encoder)
     shared: dict[str, Any] = {
@@ -112,7 +112,7 @@ def query_request(query: Query, encoder: Bm25, known: Mapping[str, Mapping[str, 
         models.Prefetch(query=compared, using=using, limit=pool, filter=chosen, params=params)
         for compared, using in arms
     ]
-    return models.QueryRequest(prefetch=prefetches, query=_fusion(query, len(arms)), **shared)
+    return models.QueryRequest(prefetch=prefetches, query=_fusion(query, len(arms), info.weights), **shared)
 
 
 def _arms(query: Query, encoder: Bm25) -> list[tuple[Any, str]]:
@@ -125,12 +125,12 @@ def _arms(query: Query, encoder: Bm25) -> list[tuple[Any, str]]:
     return arms
 
 
-def _fusion(query: Query, arms: int) -> models.FusionQuery | models.RrfQuery:
+def _fusion(query: Query, arms: int, learnt: tuple[float, float]) -> models.FusionQuery | models.RrfQuery:
     from qdrant_client import models
 
     if query.fusion == "dbsf":
         return models.FusionQuery(fusion=models.Fusion.DBSF)
-    return models.RrfQuery(rrf=models.Rrf(k=RRF_K, weights=query.arm_weights(arms)))
+    return models.RrfQuery(rrf=models.Rrf(k=RRF_K, weights=query.arm_weights(arms, learnt)))
 
 
 def server_filter(

@@ -92,6 +92,7 @@ class ServerWriter:
             created=live.created if live else manifest.now(),
             generation=(live.generation if live else 0) + 1,
             average_words=self._base.average_words if self._base else spec.average_words,
+            weights=self._base.weights if self._base else (1.0, 1.0),
         )
         self._encoder = words.caption_encoder(self._draft.average_words)
         self._building = BuildingCollection(server, physical_name(name, self._draft.generation), spec.dim)
