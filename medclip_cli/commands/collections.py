@@ -6,11 +6,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, ServerUrl, Verbose
+from medclip_cli.commands.options import (
+    Debug,
+    Force,
+    JsonOutput,
+    ModelPath,
+    Quiet,
+    ServerUrl,
+    Top,
+    Verbose,
+)
 from medclip_cli.errors import CollectionError, CorpusError, MedclipError, UsageError
 from medclip_cli.rendering import console, json_output, tables
 
@@ -276,3 +285,37 @@ def _show_verification(name: str, found: Verification) -> None:
         console.warn("the collection is not up to date: medclip index CORPUS --prune brings it there")
     if found.sound:
         console.note("All files, vectors and records are as they should be.")
+
+
+@app.command(epilog="Example: medclip collections tune medpix work/medpix --split val")
+def tune(
+    name: Name,
+    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="Whose held-out captions are asked.")],
+    split: Annotated[Literal["val", "test"], typer.Option(help="The split that asks.")] = "val",
+    model: ModelPath = None,
+    top: Top = 10,
+    url: ServerUrl = None,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Learn how much words and vectors should count in hybrid search, and keep that with the collection.
+
+    The captions of a held-out split are asked; an answer is worth the share of modality, view, region and
+    category that it has in common with the image whose caption was asked.
+    """
+    from medclip_cli.commands.tuning_weights import learn_weights
+    from medclip_cli.vector_index.doors import remember_weights
+    from medclip_cli.vector_index.tuning import best_weights
+
+    place = _place(url)
+    scores = learn_weights(place, name, source, split, model, top)
+    best = best_weights(scores)
+    remember_weights(place, name, best.weights)
+    if as_json:
+        found = [{"vectors": s.weights[0], "words": s.weights[1], "ndcg": s.ndcg} for s in scores]
+        json_output.write({"collection": name, "best": list(best.weights), "scores": found})
+        return
+    rows = [(s.weights[0], s.weights[1], s.ndcg, "best" if s == best else None) for s in scores]
+    tables.show(f"{name}: nDCG@{top} on {split}", ("vectors", "words", "nDCG", ""), rows)

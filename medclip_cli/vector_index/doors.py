@@ -140,3 +140,32 @@ def _connect(url: str) -> Server:
     from medclip_cli.vector_index.server_connection import ServerOptions, connect
 
     return connect(ServerOptions(url, os.environ.get(API_KEY_VARIABLE) or None))
+
+
+def remember_weights(place: Place, name: str, weights: tuple[float, float]) -> None:
+    """Keep the weights of hybrid search with a collection.
+
+    Raises:
+        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
+    """
+    from dataclasses import replace
+
+    from medclip_cli.vector_index import manifest
+
+    if place.url is None:
+        from medclip_cli.vector_index import generations, locks
+
+        generations.live_collection(place.home, name)
+        folder = generations.collection_folder(place.home, name)
+        with locks.only_writer(folder, place.lock_timeout_seconds):
+            info = replace(generations.live_collection(place.home, name), weights=weights)
+            manifest.write_json(folder / manifest.MANIFEST, manifest.info_to_json(info))
+        return
+    from medclip_cli.vector_index import server
+
+    info = replace(describe(place, name), weights=weights)
+    connection = _connect(place.url)
+    try:
+        server.update_description(connection, info)
+    finally:
+        connection.close()

@@ -18,7 +18,7 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import words
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
-from medclip_cli.vector_index.manifest import check_name, info_from_json
+from medclip_cli.vector_index.manifest import check_name, info_from_json, info_to_json
 from medclip_cli.vector_index.ranking import ranked
 from medclip_cli.vector_index.server_connection import NotThereError, Server
 
@@ -55,6 +55,12 @@ def describe(server: Server, name: str) -> CollectionInfo:
             f"collection {name!r} at {server.url} was not made by medclip, or by a Qdrant older than 1.16"
         )
     return info_from_json(name, stored)
+
+
+def update_description(server: Server, info: CollectionInfo) -> None:
+    """Put a new description in place of the one that a live collection has."""
+    name, metadata = physical_name(info.name, info.generation), {METADATA: info_to_json(info)}
+    server.call(lambda client: client.update_collection(name, metadata=metadata))
 
 
 def list_collections(server: Server) -> list[CollectionInfo]:

@@ -16,7 +16,14 @@ from typing import Any
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import manifest, server_requests, words
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
-from medclip_cli.vector_index.server import METADATA, aliases, describe, physical_name, scroll
+from medclip_cli.vector_index.server import (
+    METADATA,
+    aliases,
+    describe,
+    physical_name,
+    scroll,
+    update_description,
+)
 from medclip_cli.vector_index.server_building import BuildingCollection
 from medclip_cli.vector_index.server_connection import NotThereError, Server
 from medclip_cli.vector_index.server_requests import ServerLayout
@@ -230,9 +237,7 @@ class ServerWriter:
     def _describe_live(self, live: CollectionInfo) -> CollectionInfo:
         info = replace(live, corpora=dict(self._corpora))
         if info != live:
-            name = physical_name(live.name, live.generation)
-            metadata = {METADATA: manifest.info_to_json(info)}
-            self._server.call(lambda client: client.update_collection(name, metadata=metadata))
+            update_description(self._server, info)
         return info
 
     def close(self) -> None:
