@@ -22,6 +22,9 @@ from medclip_cli.errors import UsageError
 from medclip_cli.records import CaptionedImage
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from encoders.caption_runtime import OnnxCaptioner
     from encoders.caption_runtime import Written as Written
     from encoders.generation import GenerationOptions as GenerationOptions
@@ -60,17 +63,17 @@ class Captioner:
         import numpy as np
 
         from encoders.errors import ScanError
-        from encoders.preprocessing import load_pixels
+        from encoders.preprocessing import load_square, square_to_pixels
 
-        def decode(source: Source) -> tuple[Source, Vectors | str]:
+        def decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
             try:
-                return source, load_pixels(source, self._spec)
+                return source, load_square(source, self._spec)
             except ScanError as error:
                 return source, str(error)
 
         index = 0
         for batch in decoded_ahead(decode, sources, batch_size):
-            pixels = [item for _, item in batch if not isinstance(item, str)]
+            pixels = [square_to_pixels(item, self._spec) for _, item in batch if not isinstance(item, str)]
             with model_errors():
                 seen = iter(zip(*self._captioner.look(np.stack(pixels)), strict=True) if pixels else ())
             for source, item in batch:
@@ -78,7 +81,7 @@ class Captioner:
                     yield Looked(Embedded(index, source, None, item), None)
                 else:
                     vector, grid = next(seen)
-                    yield Looked(Embedded(index, source, vector), grid)
+                    yield Looked(Embedded(index, source, vector, square=item), grid)
                 index += 1
 
     def write(

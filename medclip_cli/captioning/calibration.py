@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medclip_cli.captioning.appearance import KnownAppearance, appearance
 from medclip_cli.captioning.confidence import (
     MIN_EXAMPLES,
     Platt,
@@ -28,8 +29,9 @@ Floats = NDArray[np.float64]
 
 FILE_NAME = "captioning.json"
 FORMAT_VERSION = 1
-# Share of real held-out scans that may be refused as foreign.
-REFUSED_SHARE = 0.03
+# Shares of real held-out scans that may be refused, for lying far from their neighbours or looking foreign.
+REFUSED_SHARE = 0.02
+FOREIGN_SHARE = 0.01
 # What a method is judged by when one must win: it tells captions of one template apart best.
 DECIDING_SCORE = "cider"
 
@@ -61,6 +63,7 @@ class Calibration:
         neighbours: the k that features and the domain test were measured with.
         domain_floor: similarity of the k-th neighbour under which an image is like nothing that is known.
         methods: by name.
+        appearance: how the known images look; None where nobody measured it.
         corpus: name of the corpus it was measured on.
         format_version: of the file.
     """
@@ -68,6 +71,7 @@ class Calibration:
     neighbours: int
     domain_floor: float
     methods: Mapping[str, MethodRecord] = field(default_factory=dict)
+    appearance: KnownAppearance | None = None
     corpus: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -83,7 +87,13 @@ class Calibration:
             return None
         return float(record.platt(features)[0])
 
-    def is_foreign(self, scores: Sequence[float]) -> bool:
+    def looks_foreign(self, square: NDArray[np.uint8] | None) -> bool:
+        """Whether a picture (uint8 ``[side, side, 3]``) looks like none of the known images."""
+        if self.appearance is None or square is None:
+            return False
+        return self.appearance.is_foreign(appearance(square))
+
+    def is_far(self, scores: Sequence[float]) -> bool:
         """Whether an image is further from everything known than all but a few real scans are.
 
         Args:
@@ -109,12 +119,23 @@ class Calibration:
                 raise ModelError(f"{FILE_NAME} has format {version}, newer than this medclip: upgrade it")
             methods = {name: _method_record(record) for name, record in content["methods"].items()}
             return cls(
-                int(content["neighbours"]), float(content["domain_floor"]), methods, str(content["corpus"])
+                int(content["neighbours"]),
+                float(content["domain_floor"]),
+                methods,
+                _appearance(content["appearance"]),
+                str(content["corpus"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"{FILE_NAME} cannot be read: measure it again with medclip train confidence"
             ) from error
+
+
+def _appearance(content: dict[str, Any] | None) -> KnownAppearance | None:
+    if content is None:
+        return None
+    precision = tuple(tuple(row) for row in content["precision"])
+    return KnownAppearance(tuple(content["mean"]), precision, float(content["limit"]))
 
 
 def _method_record(content: dict[str, Any]) -> MethodRecord:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from medclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from medclip_cli.captioning.calibration import Calibration
     from medclip_cli.captioning.votes import Vote
     from medclip_cli.decoder_engines import Captioner, GenerationOptions, Looked, Written
@@ -70,6 +73,7 @@ class Answerer:
         neighbours: Sequence[Neighbour],
         scores: Sequence[float],
         written: Sequence[Written] = (),
+        square: NDArray[np.uint8] | None = None,
     ) -> Answer:
         """Answer for one image.
 
@@ -78,6 +82,7 @@ class Answerer:
             scores: of the nearest of all known images, also those that may not answer: what is far from the
                 CT scans asked for may be near to others, and no stranger.
             written: captions a decoder wrote, best first; they are the answer where there are any.
+            square: the picture, to tell a scan from what is none.
         """
         from medclip_cli.captioning.confidence import features_of
 
@@ -92,14 +97,18 @@ class Answerer:
         if self.calibration is not None:
             features = features_of([neighbour.score for neighbour in near], votes, support)
             confidence = self.calibration.confidence(self.method, features)
-            reason = self._doubt(scores, confidence)
+            reason = self._doubt(scores, square, confidence)
         return Answer(
             None if reason else caption, self.method, best.score, confidence, votes, reason, tuple(written)
         )
 
-    def _doubt(self, scores: Sequence[float], confidence: float | None) -> str | None:
+    def _doubt(
+        self, scores: Sequence[float], square: NDArray[np.uint8] | None, confidence: float | None
+    ) -> str | None:
         assert self.calibration is not None
-        if self.calibration.is_foreign(scores):
+        if self.calibration.looks_foreign(square):
+            return f"{NO_MATCH}: the image does not look like the scans that are known"
+        if self.calibration.is_far(scores):
             return f"{NO_MATCH}: the image is further from everything known than scans are"
         if confidence is not None and confidence < self.min_confidence:
             return f"{NO_MATCH}: confidence {confidence:.2f} is under {self.min_confidence:g}"
@@ -206,7 +215,7 @@ def _answer(
     if not neighbours:
         nothing = Answer(None, asked.answerer.method, reason=_why_nothing(asked.min_score))
         return Answered(embedded, nothing)
-    answer = asked.answerer.answer(neighbours, scores, written)
+    answer = asked.answerer.answer(neighbours, scores, written, embedded.square)
     return Answered(embedded, answer, neighbours[: asked.top])
 
 

@@ -14,7 +14,8 @@ from medclip_cli.errors import CorpusError
 from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
-    from medclip_cli.captioning.calibration import Calibration, Floats, MethodRecord
+    from medclip_cli.captioning.appearance import Floats, KnownAppearance
+    from medclip_cli.captioning.calibration import Calibration, MethodRecord
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.engines import Model, Vectors
 
@@ -30,19 +31,12 @@ class Examples:
     Attributes:
         rows: the images.
         neighbours: of each, nearest first, none of its own patient, case or article.
+        appearance: how scans look, by the training images.
     """
 
     rows: list[CaptionedImage]
     neighbours: list[list[Neighbour]]
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing can be measured on.
-
-        Raises:
-            CorpusError: there are no images, or one has no neighbours.
-        """
-        if not self.rows or not all(self.neighbours):
-            raise CorpusError("confidence is measured on val images beside train images of other groups")
+    appearance: KnownAppearance
 
 
 def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) -> Calibration:
@@ -68,6 +62,7 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
         neighbours=NEIGHBOURS,
         domain_floor=domain_floor([found[-1].score for found in examples.neighbours]),
         methods=methods,
+        appearance=examples.appearance,
         corpus=corpus.name,
     )
 
@@ -78,34 +73,50 @@ def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance)
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
     """
-    known, known_vectors = _embed(corpus, corpus.split("train"), model, on_image)
-    asked, asked_vectors = _embed(corpus, corpus.split("val"), model, on_image)
-    groups = np.array([row.group for row in known], dtype=object)
+    from medclip_cli.captioning.appearance import learn_appearance
+    from medclip_cli.captioning.calibration import FOREIGN_SHARE
+
+    known = _see(corpus, corpus.split("train"), model, on_image)
+    asked = _see(corpus, corpus.split("val"), model, on_image)
+    groups = np.array([row.group for row in known.rows], dtype=object)
+    if not asked.rows or not all((groups != row.group).any() for row in asked.rows):
+        raise CorpusError("confidence is measured on val images beside train images of other groups")
+    vectors = np.stack(known.vectors)
     found = []
-    for row, vector in zip(asked, asked_vectors, strict=True):
-        similarity = known_vectors @ vector
+    for row, vector in zip(asked.rows, asked.vectors, strict=True):
+        similarity = vectors @ vector
         similarity[(groups == row.group) & (groups != "")] = -np.inf
         order = np.argsort(-similarity, kind="stable")[:count]
         found.append(
             [
-                _neighbour(rank, known[place], float(similarity[place]), corpus.name)
+                _neighbour(rank, known.rows[place], float(similarity[place]), corpus.name)
                 for rank, place in enumerate(order, start=1)
                 if similarity[place] > -np.inf
             ]
         )
-    return Examples(asked, found)
+    return Examples(asked.rows, found, learn_appearance(known.looks, asked.looks, FOREIGN_SHARE))
 
 
-def _embed(
-    corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image: Advance
-) -> tuple[list[CaptionedImage], list[Vectors]]:
-    readable, vectors = [], []
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The readable images of a split: rows, vectors, and how they look."""
+
+    rows: list[CaptionedImage]
+    vectors: list[Vectors]
+    looks: list[Floats]
+
+
+def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image: Advance) -> _Seen:
+    from medclip_cli.captioning.appearance import appearance
+
+    seen = _Seen([], [], [])
     for embedded in model.embed_files(corpus.image_path(row) for row in rows):
-        if embedded.vector is not None:
-            readable.append(rows[embedded.index])
-            vectors.append(embedded.vector)
+        if embedded.vector is not None and embedded.square is not None:
+            seen.rows.append(rows[embedded.index])
+            seen.vectors.append(embedded.vector)
+            seen.looks.append(appearance(embedded.square))
         on_image()
-    return readable, vectors
+    return seen
 
 
 def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Neighbour:

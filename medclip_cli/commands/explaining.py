@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from medclip_cli.commands.answering import Answered
-    from medclip_cli.engines import Source
     from medclip_cli.records import Neighbour
     from medclip_cli.rendering.explanation_page import Explanation
     from medclip_cli.vector_index.base import CollectionInfo
@@ -38,9 +37,11 @@ class Explainer:
 
     def add(self, answered: Answered) -> None:
         """Keep what stands behind one answer."""
+        from PIL import Image
+
         from medclip_cli.rendering.explanation_page import Explanation, ShownNeighbour, glances_of
 
-        answer, source = answered.answer, answered.embedded.source
+        answer, source, square = answered.answer, answered.embedded.source, answered.embedded.square
         assert answer is not None
         neighbours = [
             ShownNeighbour(neighbour.id, neighbour.score, neighbour.caption, self._picture_of(neighbour))
@@ -50,7 +51,7 @@ class Explainer:
         self._explanations.append(
             Explanation(
                 image=inputs.label_of(source),
-                picture=_picture(source),
+                picture=_jpeg(Image.fromarray(square)) if square is not None else b"",
                 caption=answer.caption,
                 reason=answer.reason,
                 method=answer.method,
@@ -79,22 +80,19 @@ class Explainer:
         return _picture(Path(path)) if path else b""
 
 
-def _picture(source: Source) -> bytes:
-    """A JPEG of the square the model sees; empty when the image cannot be read."""
+def _picture(path: Path) -> bytes:
+    """A small JPEG of an image file; empty when it cannot be read."""
     from medclip_cli.engines import UnreadableScanError, read_scan
 
     try:
-        if not isinstance(source, Path):
-            source.seek(0)
-        return _square_jpeg(read_scan(source))
-    except (UnreadableScanError, OSError):
+        scan = read_scan(path)
+    except UnreadableScanError:
         return b""
+    scan.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return _jpeg(scan)
 
 
-def _square_jpeg(scan: Image) -> bytes:
-    from PIL import ImageOps
-
+def _jpeg(picture: Image) -> bytes:
     file = io.BytesIO()
-    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    ImageOps.pad(scan.convert("RGB"), size, color="black").save(file, "JPEG", quality=80)
+    picture.convert("RGB").save(file, "JPEG", quality=80)
     return file.getvalue()

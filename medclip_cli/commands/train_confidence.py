@@ -43,7 +43,7 @@ def confidence(
 
 def measure(corpus: Corpus, model: Path) -> Calibration:
     """Measure a model's caption methods and keep the result in its folder."""
-    from medclip_cli.captioning.calibration import FILE_NAME
+    from medclip_cli.captioning import calibration, model_card
     from medclip_cli.commands.calibrating import calibrate
     from medclip_cli.engines import open_model
 
@@ -51,7 +51,13 @@ def measure(corpus: Corpus, model: Path) -> Calibration:
     images = len(corpus.split("train")) + len(corpus.split("val"))
     with progress.track("Reading", total=images) as bar:
         measured = calibrate(corpus, asked, bar.advance)
-    asked.add_files({FILE_NAME: measured.to_json().encode("utf-8")})
+    card = model_card.with_captions(asked.read_addition(model_card.FILE_NAME) or "", measured)
+    asked.add_files(
+        {
+            calibration.FILE_NAME: measured.to_json().encode("utf-8"),
+            model_card.FILE_NAME: card.encode("utf-8"),
+        }
+    )
     return measured
 
 

@@ -82,6 +82,15 @@ def test_what_is_far_from_everything_gets_no_caption(road, calibrated, tmp_path)
     assert record["reason"].startswith("no reliable match: the image is further")
 
 
+def test_noise_gets_no_caption(road, calibrated, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    done = calibrated(tmp_path / "noise.png", "--json")
+    assert done.code == 0
+    assert done.records[0]["caption"] is None
+    assert done.records[0]["reason"].startswith("no reliable match: the image does not look like")
+
+
 def test_fields_are_voted_on_in_json_and_in_the_table(road, calibrated):
     (record,) = calibrated(road.scan, "--fields", "--json").records
     vote = record["fields"]["modality"]

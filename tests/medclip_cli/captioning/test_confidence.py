@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from medclip_cli.captioning.appearance import KnownAppearance
 from medclip_cli.captioning.calibration import Calibration, MethodRecord, domain_floor, judge_method
 from medclip_cli.captioning.confidence import (
     cross_fitted,
@@ -90,7 +91,11 @@ def test_too_few_answers_give_no_confidence():
 
 def test_the_file_holds_everything():
     calibration = Calibration(
-        5, 0.25, {"nearest": MethodRecord({"cider": 0.4}), "consensus": judged()}, "medpix"
+        5,
+        0.25,
+        {"nearest": MethodRecord({"cider": 0.4}), "consensus": judged()},
+        KnownAppearance((0.5, 0.25), ((1.0, 0.0), (0.0, 2.0)), 3.0),
+        "medpix",
     )
     again = Calibration.from_json(calibration.to_json())
     assert again == calibration
@@ -111,11 +116,11 @@ def test_a_newer_file_is_refused():
         Calibration.from_json('{"format_version": 99, "methods": {}}')
 
 
-def test_what_lies_below_the_floor_is_foreign():
+def test_what_lies_below_the_floor_is_far():
     kth = np.linspace(0, 1, 101)
     calibration = Calibration(3, domain_floor(kth, 0.05))
     assert calibration.domain_floor == pytest.approx(0.05)
-    assert calibration.is_foreign([0.9, 0.5, 0.04])
-    assert not calibration.is_foreign([0.9, 0.5, 0.06, 0.01])
-    assert not calibration.is_foreign([])
-    assert calibration.is_foreign([0.01])
+    assert calibration.is_far([0.9, 0.5, 0.04])
+    assert not calibration.is_far([0.9, 0.5, 0.06, 0.01])
+    assert not calibration.is_far([])
+    assert calibration.is_far([0.01])
