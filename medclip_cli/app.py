@@ -38,6 +38,7 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "clean": Entry("Prepare", "Read a data set, leave out what cannot be used, write a corpus."),
     "train": Entry("Prepare", "Train encoders on a corpus."),
+    "corpus": Entry("Prepare", "Show, merge and export corpora."),
     "index": Entry("Prepare", "Embed a corpus into a collection; again, only what changed."),
     "caption": Entry("Ask", "Caption images with what is known of their look-alikes."),
     "search": Entry("Ask", "Find images by words, by an example image, or by both."),
