@@ -179,7 +179,7 @@ class CollectionInfo:
             CollectionError: its vectors cannot be compared with the stored ones; names both lengths.
         """
         query.check()
-        for vector in query.compared_vectors:
+        for vector, _ in query.compared_vectors:
             if vector.shape != (self.dim,):
                 raise CollectionError(
                     f"collection {self.name!r} holds vectors of {self.dim} numbers, not of shape "

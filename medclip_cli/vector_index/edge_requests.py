@@ -86,7 +86,7 @@ def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.Qu
 
 def _arms(query: Query, encoder: qe.Bm25) -> list[tuple[Any, str]]:
     """Return each ranking as what is compared and the stored vector it is compared with."""
-    arms: list[tuple[Any, str]] = [(vector.tolist(), query.against) for vector in query.compared_vectors]
+    arms: list[tuple[Any, str]] = [(vector.tolist(), name) for vector, name in query.compared_vectors]
     if query.asks_words:
         arms.append((encoder.embed_query(query.words or ""), "words"))
     return arms

@@ -118,7 +118,7 @@ def query_request(query: Query, encoder: Bm25, info: CollectionInfo) -> models.Q
 def _arms(query: Query, encoder: Bm25) -> list[tuple[Any, str]]:
     from qdrant_client import models
 
-    arms: list[tuple[Any, str]] = [(vector.tolist(), query.against) for vector in query.compared_vectors]
+    arms: list[tuple[Any, str]] = [(vector.tolist(), name) for vector, name in query.compared_vectors]
     if query.asks_words:
         asked = encoder.embed_query(query.words or "")
         arms.append((models.SparseVector(indices=asked.indices, values=asked.values), "words"))

@@ -19,7 +19,7 @@ pytestmark = [
 QUERIES = {
     "image": Query(image_vector=draw_vector(500), top=20),
     "words as a vector": Query(text_vector=draw_vector(501), top=20),
-    "against captions": Query(text_vector=draw_vector(502), against="caption", top=20),
+    "words as a vector, against images": Query(text_vector=draw_vector(502), against="image", top=20),
     "exact": Query(image_vector=draw_vector(503), exact=True, top=20),
     "words": Query(words="axial scans of a fractured spine", mode="words", top=20),
     "image and words": Query(image_vector=draw_vector(504), text_vector=draw_vector(505), top=20),
