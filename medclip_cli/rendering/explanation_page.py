@@ -164,11 +164,14 @@ def _glances(place: int, one: Explanation) -> str:
 def heat_picture(heat: NDArray[np.float32], strongest: float) -> str:
     """Return a see-through picture of attention, one pixel a cell, as a data URI; browsers smooth it.
 
+    Only what a cell got beyond an even share is drawn: attention that lies everywhere says nothing.
+
     Args:
         heat: ``[rows, columns]``, not negative.
         strongest: the value drawn strongest.
     """
-    share = np.clip(heat / max(strongest, 1e-9), 0, 1)
+    even = float(heat.mean())
+    share = np.clip((heat - even) / max(strongest - even, 1e-9), 0, 1)
     pixels = np.empty((*heat.shape, 4), dtype=np.uint8)
     pixels[..., :3] = _HEAT
     pixels[..., 3] = np.round(_STRONGEST * share)

@@ -103,18 +103,9 @@ def test_the_scan_stands_in_the_page_once_however_many_words_there_are():
 
 
 @pytest.mark.parametrize("strongest", [1.0, 0.0])
-def test_heat_is_strongest_where_the_decoder_looked_most(strongest):
+def test_heat_is_what_a_cell_got_beyond_an_even_share(strongest):
     uri = heat_picture(np.array([[0.0, 0.5], [1.0, 0.25]]) * strongest, strongest)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
     assert pixels.shape == (2, 2, 4)
-    assert pixels[..., 3].tolist() == (
-        [
-            [
-                0,
-                95,
-            ],
-            [190, 48],
-        ]
-        if strongest
-        else [[0, 0], [0, 0]]
-    )
+    # The mean is 7/16, so 1/2 lies 1/16 above it, and the strongest 9/16.
+    assert pixels[..., 3].tolist() == ([[0, round(190 / 9)], [190, 0]] if strongest else [[0, 0], [0, 0]])
