@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _K1 = 1.2  # Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009
 _B = 0.75
-_SAMPLE = 20_000
+_SAMPLE = 2_000
 _NUDGE = 1e-3
 
 

@@ -58,7 +58,7 @@ class ByteModel:
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     fake = ByteModel(tmp_path / "model")
-    monkeypatch.setattr(engines, "open_model", lambda path: replace_path(fake, path))
+    monkeypatch.setattr(engines, "open_model", lambda path, **_: replace_path(fake, path))
     return fake
 
 
