@@ -37,7 +37,7 @@ class Entry:
 # Each command lives in the module of its own name, with a function of that name, or a Typer `app` of several.
 COMMANDS: Mapping[str, Entry] = {
     "clean": Entry("Prepare", "Read a data set, leave out what cannot be used, write a corpus."),
-    "train": Entry("Prepare", "Train encoders on a corpus."),
+    "train": Entry("Prepare", "Train encoders, a decoder and confidence on a corpus."),
     "corpus": Entry("Prepare", "Show, merge and export corpora."),
     "index": Entry("Prepare", "Embed a corpus into a collection; again, only what changed."),
     "caption": Entry("Ask", "Caption images with what is known of their look-alikes."),

@@ -20,16 +20,15 @@ DISCLAIMER = "medclip is a research tool, not a medical device."
 @contextmanager
 def open_collection(settings: Settings) -> Iterator[VectorIndex]:
     """Open the collection of the settings; where none of them names one, the only one there is."""
-    from medclip_cli.vector_index import edge
+    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.vector_index import doors
 
-    name = settings.collection
+    place, name = place_of(settings), settings.collection
     if settings.origins["collection"] == "default":
-        existing = edge.list_collections(settings.home)
+        existing = doors.list_collections(place)
         if len(existing) == 1:
             name = existing[0].name
-    with edge.open_collection(
-        settings.home, name, lock_timeout_seconds=settings.lock_timeout_seconds
-    ) as collection:
+    with doors.open_collection(place, name) as collection:
         yield collection
 
 

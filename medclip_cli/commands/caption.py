@@ -18,6 +18,7 @@ from medclip_cli.commands.options import (
     ModelPath,
     NulSeparated,
     Quiet,
+    ServerUrl,
     StdinImage,
     Top,
     Verbose,
@@ -132,6 +133,7 @@ def caption(
     min_score: MinScore = None,
     collection: CollectionName = None,
     model: ModelPath = None,
+    url: ServerUrl = None,
     lock_timeout: LockTimeout = None,
     files_from: FilesFrom = None,
     nul_separated: NulSeparated = False,
@@ -148,7 +150,9 @@ def caption(
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
-    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
+    settings = load_settings(
+        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+    )
     conditions = tuple(parse_condition(text) for text in where or ())
     sources: Iterable[Path | BinaryIO] = (
         [inputs.stdin_image()]

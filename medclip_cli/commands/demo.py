@@ -25,8 +25,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the drawn images, the corpus and the model.")] = Path(
         "medclip-demo"
     ),
-    images: Annotated[int, typer.Option(min=90, help="How many phantoms to draw.")] = 450,
-    epochs: Annotated[int, typer.Option(min=1, help="How many times training sees each of them.")] = 25,
+    images: Annotated[int, typer.Option(min=90, help="How many phantoms to draw.")] = 720,
+    epochs: Annotated[int, typer.Option(min=1, help="How many times training sees each of them.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed draws the same phantoms.")] = 7,
     force: Force = False,
     quiet: Quiet = False,
@@ -45,9 +45,17 @@ def demo(
 
     _announce(f"medclip clean folder {raw} --out {corpus}")
     clean.clean("folder", raw, out=corpus)
-    recipe = f"--preset tiny --from-scratch --image-size {IMAGE_SIZE} --epochs {epochs}"
+    recipe = f"--preset tiny --from-scratch --image-size {IMAGE_SIZE} --label-agreement 0 --epochs {epochs}"
     _announce(f"medclip train encoders {corpus} {recipe} --out {model}")
-    train.encoders(corpus, out=model, preset="tiny", from_scratch=True, image_size=IMAGE_SIZE, epochs=epochs)
+    train.encoders(
+        corpus,
+        out=model,
+        preset="tiny",
+        from_scratch=True,
+        image_size=IMAGE_SIZE,
+        label_agreement=0.0,  # what tells phantoms apart is the lesion, not the modality and view they share
+        epochs=epochs,
+    )
     _announce(f"medclip index {corpus} --model {model} --collection {COLLECTION}")
     index.index(corpus, model=model, collection=COLLECTION, rebuild=True)
     _announce(f"medclip caption IMAGE --collection {COLLECTION}   (images the model has never seen)")

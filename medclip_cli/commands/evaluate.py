@@ -16,6 +16,7 @@ from medclip_cli.commands.options import (
     LockTimeout,
     ModelPath,
     Quiet,
+    ServerUrl,
     Verbose,
 )
 from medclip_cli.rendering import console, json_output, progress, tables
@@ -100,6 +101,7 @@ def evaluate(
     meteor: Meteor = None,
     resamples: Resamples = 1_000,
     seed: Seed = 0,
+    url: ServerUrl = None,
     lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -116,7 +118,9 @@ def evaluate(
     from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
 
-    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
+    settings = load_settings(
+        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+    )
     opened = open_corpus(corpus)
     fields = evaluation.fields_named(by)
     request = evaluation.Request(

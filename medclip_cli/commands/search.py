@@ -16,6 +16,7 @@ from medclip_cli.commands.options import (
     MinScore,
     ModelPath,
     Quiet,
+    ServerUrl,
     Top,
     Verbose,
     Where,
@@ -92,6 +93,7 @@ def search(
     min_score: MinScore = None,
     collection: CollectionName = None,
     model: ModelPath = None,
+    url: ServerUrl = None,
     lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -103,7 +105,9 @@ def search(
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query, parse_condition
 
-    settings = load_settings({"collection": collection, "model": model, "lock_timeout_seconds": lock_timeout})
+    settings = load_settings(
+        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+    )
     query = Query(
         mode=mode,
         words=words,

@@ -39,29 +39,31 @@ def describe(phantom: Phantom) -> str:
     return f"{start} with a {phantom.size} lesion on the {phantom.side} side"
 
 
-def draw_dataset(folder: Path, images: int = 450, seed: int = 7, side_pixels: int = 128) -> Path:
-    """Draw `images` phantoms, evenly over the kinds, and write ``captions.csv`` beside them.
+def draw_dataset(folder: Path, images: int = 720, seed: int = 7, side_pixels: int = 128) -> Path:
+    """Draw phantoms, evenly over the kinds, and write ``captions.csv`` beside them.
 
     Args:
         folder: where to draw; made if missing.
-        images: how many pictures.
+        images: how many pictures; every kind is drawn once before any is drawn again.
         seed: the same seed draws the same pictures.
         side_pixels: width and height of a picture.
 
     Returns:
-        The table of captions. Each phantom patient has two pictures of one kind, so that a split by patient
-        and a split by picture differ, as they do in a clinic.
+        The table of captions. Each phantom patient has two pictures, so that a split by patient and a split
+        by picture differ, as they do in a clinic.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     every_kind = list(kinds())
+    order: list[int] = []
     table = folder / "captions.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number in range(images):
             patient = number // IMAGES_PER_PATIENT
-            phantom = every_kind[patient % len(every_kind)]
+            order = order or rng.permutation(len(every_kind)).tolist()
+            phantom = every_kind[order.pop()]
             name = f"images/phantom{number:04d}.png"
             Image.fromarray(draw(phantom, rng, side_pixels)).save(folder / name)
             writer.writerow((name, describe(phantom), phantom.modality, phantom.plane, f"P{patient:04d}"))

@@ -85,9 +85,9 @@ def _body_coordinates(rng: np.random.Generator, side: int) -> tuple[Canvas, Canv
     """Return pixel coordinates in the body's own frame, whose torso spans about -1 to 1."""
     ramp = np.linspace(-1.25, 1.25, side)
     column, row = np.meshgrid(ramp, ramp)
-    angle = rng.uniform(-0.12, 0.12)
-    scale = rng.uniform(0.9, 1.15, size=2)
-    shift = rng.uniform(-0.15, 0.15, size=2)
+    angle = rng.uniform(-0.25, 0.25)
+    scale = rng.uniform(0.85, 1.25, size=2)
+    shift = rng.uniform(-0.2, 0.2, size=2)
     x = (column * np.cos(angle) - row * np.sin(angle) - shift[0]) * scale[0]
     y = (column * np.sin(angle) + row * np.cos(angle) - shift[1]) * scale[1]
     return x, y
