@@ -25,12 +25,12 @@ class CaptionStyle:
 
     Attributes:
         name: as asked for; recorded in the corpus.
-        make: all captions of a row; empty when the row has none in this style.
+        make: all captions of a row, given the words a template may use; empty when it has none.
         template: the template behind it, if there is one.
     """
 
     name: str
-    make: Callable[[SourceRow], tuple[str, ...]]
+    make: Callable[[SourceRow, Mapping[str, str]], tuple[str, ...]]
     template: Template | None = None
 
 
@@ -72,9 +72,9 @@ def caption_style(asked: str, choices: StyleChoices, *, strip_marks: bool = Fals
     if asked in templates or "{" in asked:
         return _templated(asked, Template(templates.get(asked, asked)), lower=asked == "fields")
     if asked == "labels" and choices.has_labels:
-        return CaptionStyle(asked, lambda row: _single(one_line(", ".join(label_words(row)))))
+        return CaptionStyle(asked, lambda row, words: _single(one_line(", ".join(label_words(row)))))
     if asked in choices.texts:
-        return CaptionStyle(asked, lambda row: _free_texts(row, asked, strip_marks))
+        return CaptionStyle(asked, lambda row, words: _free_texts(row, asked, strip_marks))
     known = ", ".join(choices.names)
     raise UsageError(f"no caption style {asked!r} here: choose {known}, or write a template with {{fields}}")
 
@@ -116,8 +116,8 @@ def template_words(row: SourceRow) -> dict[str, str]:
 
 
 def _templated(name: str, template: Template, *, lower: bool) -> CaptionStyle:
-    def make(row: SourceRow) -> tuple[str, ...]:
-        caption = one_line(template.render(template_words(row)))
+    def make(row: SourceRow, words: Mapping[str, str]) -> tuple[str, ...]:
+        caption = one_line(template.render(words))
         return _single(caption.lower() if lower else caption)
 
     return CaptionStyle(name, make, template)

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +17,7 @@ from medclip_cli.cleaning.images import ImageFacts
 from medclip_cli.cleaning.rules import Reason
 from medclip_cli.errors import CorpusError
 
-VERSION = 1
+VERSION = 2
 # A kill loses at most this many findings; flushing each would cost more than it saves.
 FLUSH_EVERY = 100
 
@@ -38,14 +37,14 @@ class Journal:
         entry = self._earlier.get(image)
         if entry is None or entry["stamp"] != _stamp(self._root / image):
             return None
-        return Reason(*entry["reason"]) if "reason" in entry else ImageFacts(**entry["facts"])
+        return Reason(*entry["reason"]) if "reason" in entry else ImageFacts(*entry["facts"])
 
     def remember(self, image: str, found: ImageFacts | Reason) -> None:
         """Note what was found."""
         stamp = _stamp(self._root / image)
         if self._file is None or stamp is None:
             return
-        what = {"reason": list(found)} if isinstance(found, Reason) else {"facts": asdict(found)}
+        what = {"reason": list(found)} if isinstance(found, Reason) else {"facts": _listed(found)}
         self._file.write(json.dumps({"image": image, "stamp": stamp, **what}) + "\n")
         self._unflushed += 1
         if self._unflushed >= FLUSH_EVERY:
@@ -97,6 +96,10 @@ def _read(path: Path, root: Path) -> dict[str, dict[str, Any]]:
     except OSError:
         return {}
     return entries
+
+
+def _listed(facts: ImageFacts) -> list[str | int]:
+    return [facts.sha256, facts.dhash, facts.fine_hash, facts.width, facts.height]
 
 
 def _parsed(line: str) -> dict[str, Any]:

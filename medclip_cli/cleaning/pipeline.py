@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -119,25 +120,51 @@ def check_images(
         on_image: called after each image with whether it was kept.
     """
     resolved = root.resolve()
-    drafts, cleaning.records = cleaning.records, []
-    contents: set[tuple[str, str]] = set()
+    # Drafts leave memory as their records enter it.
+    drafts, cleaning.records = deque(cleaning.records), []
+    under_way: deque[CaptionedImage] = deque()
+    contents = _Contents()
 
     def examine(record: CaptionedImage) -> tuple[ImageFacts | Reason, bool]:
         known = journal.recall(record.image)
         return known or examine_image(read_scan, root / record.image, resolved), known is None
 
-    for draft, (found, is_new) in zip(drafts, in_order(examine, drafts, threads), strict=True):
+    def hand_out() -> Iterator[CaptionedImage]:
+        while drafts:
+            under_way.append(drafts.popleft())
+            yield under_way[-1]
+
+    for found, is_new in in_order(examine, hand_out(), threads):
+        draft = under_way.popleft()
         if is_new:
             journal.remember(draft.image, found)
-        if isinstance(found, ImageFacts) and (found.sha256, draft.caption) in contents:
+        if isinstance(found, ImageFacts) and contents.has(found.sha256, draft.caption):
             found = Reason("duplicate_image", "another file with the same content and caption")
         if isinstance(found, Reason):
             cleaning.reject(draft, found)
         else:
-            contents.add((found.sha256, draft.caption))
             cleaning.fine_hashes[draft.id] = bytes.fromhex(found.fine_hash)
             cleaning.records.append(replace(draft, sha256=found.sha256, dhash=found.dhash))
         on_image(not isinstance(found, Reason))
+
+
+class _Contents:
+    """Which content has come with which captions; nearly always with one, so that is kept small."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._further: set[tuple[str, str]] = set()
+
+    def has(self, content: str, caption: str) -> bool:
+        """Whether the pair came before; now it has."""
+        first = self._first.get(content)
+        if first is None:
+            self._first[content] = caption
+            return False
+        if first == caption or (content, caption) in self._further:
+            return True
+        self._further.add((content, caption))
+        return False
 
 
 def settle_splits(cleaning: Cleaning, options: CleaningOptions) -> None:
@@ -170,9 +197,9 @@ def _draft(
     settled = with_uncertain(row, options.uncertain)
     if settled is None:
         return Reason("uncertain_label", ", ".join(row.uncertain))
-    if options.style.template:
-        words.update(template_words(settled).keys())
-    captions = options.style.make(settled)
+    said = template_words(settled) if options.style.template else {}
+    words.update(said.keys())
+    captions = options.style.make(settled, said)
     reason = captioned(captions)
     return reason or _record(settled, captions, options)
 
@@ -188,9 +215,10 @@ def _record(row: SourceRow, captions: tuple[str, ...], options: CleaningOptions)
         split=row.split or "",
         source=options.source,
         licence=options.licence,
-        view=row.view,
-        region=row.region,
-        category=row.category,
+        # One object for a word that comes ten thousand times.
+        view=row.view and sys.intern(row.view),
+        region=row.region and sys.intern(row.region),
+        category=row.category and sys.intern(row.category),
         findings=row.findings,
         age=row.age,
         sex=row.sex,

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import MODALITIES, SPLITS, CaptionedImage
 
-ROWS_PER_GROUP = 20_000
+# Small enough that writing a large corpus needs no more memory than a small one.
+ROWS_PER_GROUP = 4_096
 
 SCHEMA = pa.schema(
     [

@@ -7,7 +7,12 @@ import pytest
 from medclip_cli.cleaning.caption_text import is_placeholder, one_line, without_marks
 from medclip_cli.cleaning.captions import caption_style, label_words, template_words, with_uncertain
 from medclip_cli.errors import UsageError
+from medclip_cli.records import SourceRow
 from tests.medclip_cli.cleaning.drawn import CHOICES, row
+
+
+def captions(style: str, source: SourceRow, *, strip_marks: bool = False) -> tuple[str, ...]:
+    return caption_style(style, CHOICES, strip_marks=strip_marks).make(source, template_words(source))
 
 
 def test_one_line_is_composed_and_printable() -> None:
@@ -48,24 +53,24 @@ def test_marks_and_enumeration_go(text: str, clean: str) -> None:
 
 def test_free_text_styles() -> None:
     source = row(texts={"report": ("first\nline", "second")})
-    assert caption_style("report", CHOICES).make(source) == ("first line", "second")
-    assert caption_style("impression", CHOICES).make(source) == ()
+    assert captions("report", source) == ("first line", "second")
+    assert captions("impression", source) == ()
     marked = row(texts={"report": ("XXXX is normal",)})
-    assert caption_style("report", CHOICES, strip_marks=True).make(marked) == ("is normal",)
+    assert captions("report", marked, strip_marks=True) == ("is normal",)
 
 
 def test_label_style_says_what_is_uncertain() -> None:
     source = row(findings=("Pleural_Thickening",), uncertain=("Edema",))
-    assert caption_style("labels", CHOICES).make(source) == ("Pleural Thickening, possible Edema",)
-    assert caption_style("labels", CHOICES).make(row()) == ()
+    assert captions("labels", source) == ("Pleural Thickening, possible Edema",)
+    assert captions("labels", row()) == ()
 
 
 def test_templates_by_name_and_written_out() -> None:
     source = row(view="Axial", findings=("Mass",), words={"modality": "MRI", "diagnosis": "Glioma"})
-    assert caption_style("template", CHOICES).make(source) == ("Axial MRI showing Mass",)
-    assert caption_style("fields", CHOICES).make(source) == ("modality: mri, plane: axial",)
-    assert caption_style("{diagnosis} in {modality}", CHOICES).make(source) == ("Glioma in MRI",)
-    assert caption_style("medpix-seed", CHOICES).make(source) == ("a Axial plane MRI scan depicting Glioma",)
+    assert captions("template", source) == ("Axial MRI showing Mass",)
+    assert captions("fields", source) == ("modality: mri, plane: axial",)
+    assert captions("{diagnosis} in {modality}", source) == ("Glioma in MRI",)
+    assert captions("medpix-seed", source) == ("a Axial plane MRI scan depicting Glioma",)
 
 
 def test_unknown_style_names_the_known_ones() -> None:

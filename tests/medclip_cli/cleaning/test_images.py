@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageEnhance
 
-from medclip_cli.cleaning.images import ImageFacts, difference_hashes, examine_image, in_order, is_blank
+from medclip_cli.cleaning.images import (
+    CHUNK,
+    WAITING_PER_THREAD,
+    ImageFacts,
+    difference_hashes,
+    examine_image,
+    in_order,
+    is_blank,
+)
 from medclip_cli.cleaning.rules import Reason
 from tests.medclip_cli.cleaning.drawn import draw, read_drawn_scan
 
@@ -65,21 +75,37 @@ def test_blank_pictures(tmp_path: Path) -> None:
 
 
 def test_results_come_in_order_and_few_wait() -> None:
-    running = threading.Semaphore(0)
-    started: list[int] = []
+    second_chunk_begun = threading.Event()
+    asked: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            asked.append(number)
+            yield number
 
     def work(item: int) -> int:
-        started.append(item)
         if item == 0:
-            running.acquire()  # the first is the last to finish
-        elif item == 3:
-            running.release()
+            second_chunk_begun.wait(10)  # the first chunk is the last to finish
+        elif item == CHUNK:
+            second_chunk_begun.set()
         return item * item
 
-    results = in_order(work, range(1000), threads=2)
+    results = in_order(work, items(), threads=2)
     assert next(results) == 0
-    assert len(started) <= 16
+    assert len(asked) <= CHUNK * WAITING_PER_THREAD * 2
     assert list(results) == [n * n for n in range(1, 1000)]
+
+
+def test_an_exception_comes_after_the_results_before_it() -> None:
+    def work(item: int) -> int:
+        if item == CHUNK + 3:
+            raise KeyError(item)
+        return item
+
+    results = in_order(work, range(100), threads=2)
+    assert [next(results) for _ in range(CHUNK + 3)] == list(range(CHUNK + 3))
+    with pytest.raises(KeyError):
+        next(results)
 
 
 def test_stopping_early_leaves_no_thread() -> None:

@@ -81,7 +81,7 @@ def test_a_torn_last_line_is_looked_at_again(images: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\x00", b"[]\n", b'{"version": 0}\n', b'{"version": 1, "root": "/x"}\n']
+    "content", [b"", b"\xff\xfe\x00", b"[]\n", b'{"version": 0}\n', b'{"version": 2, "root": "/x"}\n']
 )
 def test_a_journal_of_something_else_is_begun_anew(images: Path, content: bytes) -> None:
     (images / "journal").write_bytes(content)

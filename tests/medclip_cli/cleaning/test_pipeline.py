@@ -99,12 +99,14 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
     (tmp_path / "6.png").mkdir()
     draw(tmp_path / "7.png", seed=0)
     draw(tmp_path / "8.png", seed=0)
-    rows = [row(n) for n in range(8)] + [row(8, texts={"report": ("scan 0",)})]
+    draw(tmp_path / "9.png", seed=0)
+    again = [row(8, texts={"report": ("scan 0",)}), row(9, texts={"report": ("scan 7",)})]
+    rows = [row(n) for n in range(8)] + again
     seen: list[bool] = []
     cleaning = read_rows(rows, options())
     with open_journal(None, tmp_path) as journal:
         check_images(cleaning, tmp_path, read_drawn_scan, journal=journal, on_image=seen.append)
-    # 7 has the content of 0 with a caption of its own: a second pair. 8 says the same as 0 again.
+    # 7 has the content of 0 with a caption of its own: a second pair. 8 says the same as 0 again, 9 as 7.
     assert [record.id for record in cleaning.records] == ["drawn/0", "drawn/7"]
     assert reasons(cleaning) == {
         "drawn/1": "unreadable_image",
@@ -114,9 +116,10 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
         "drawn/5": "missing_image",
         "drawn/6": "missing_image",
         "drawn/8": "duplicate_image",
+        "drawn/9": "duplicate_image",
     }
     assert cleaning.read == len(cleaning.records) + len(cleaning.rejected)
-    assert seen == [True, *[False] * 6, True, False]
+    assert seen == [True, *[False] * 6, True, False, False]
     assert len(cleaning.records[0].sha256) == 64
     assert len(cleaning.records[0].dhash) == 16
 
@@ -127,8 +130,11 @@ def test_a_link_out_of_the_root_is_unsafe(tmp_path: Path) -> None:
     (tmp_path / "root" / "0.png").symlink_to(tmp_path / "secret.png")
     draw(tmp_path / "root" / "real.png", seed=1)
     (tmp_path / "root" / "1.png").symlink_to("real.png")
-    cleaning = examine(read_rows([row(0), row(1)], options()), tmp_path / "root")
-    assert reasons(cleaning) == {"drawn/0": "unsafe_path"}
+    draw(tmp_path / "elsewhere" / "2.png", seed=2)
+    (tmp_path / "root" / "folder").symlink_to(tmp_path / "elsewhere")
+    rows = [row(0), row(1), row(2, image="folder/2.png")]
+    cleaning = examine(read_rows(rows, options()), tmp_path / "root")
+    assert reasons(cleaning) == {"drawn/0": "unsafe_path", "drawn/2": "unsafe_path"}
 
 
 def test_official_splits_are_kept(tmp_path: Path) -> None:

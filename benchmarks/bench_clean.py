@@ -1,0 +1,133 @@
+"""What cleaning costs beyond decoding, what a large table costs, and whether memory follows the rows.
+
+Everything is drawn here: chest-film-sized PNGs, small JPEGs, and a table of CheXpert's shape.
+
+    python -m benchmarks.bench_clean
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.timing import compare
+from medclip_cli.cleaning.images import usable_cores
+from medclip_cli.cleaning.journal import open_journal
+from medclip_cli.cleaning.pipeline import Cleaning, check_images
+from medclip_cli.corpora.chexpert import LABELS
+from medclip_cli.engines import read_scan
+from medclip_cli.records import CaptionedImage
+
+ROWS = 220_000
+MIB = 1024
+KINDS = (("PNG, 1024 x 1024", ".png", 1024, 120), ("JPEG, 320 x 320", ".jpg", 320, 1500))
+
+
+def main() -> None:
+    """Print the claims."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, suffix, side, count in KINDS:
+            _decoding(_draw(folder / suffix[1:], count, side, suffix), kind)
+        _large_table(folder / "chexpert")
+        _memory(folder)
+
+
+def _decoding(paths: list[Path], kind: str) -> None:
+    cores = usable_cores()
+
+    def bare() -> None:
+        with ThreadPoolExecutor(cores) as pool:
+            for _ in pool.map(lambda path: Image.open(path).load(), paths):
+                pass
+
+    def ours() -> None:
+        root = paths[0].parent
+        drafts = Cleaning(records=[_draft(path.name) for path in paths])
+        with open_journal(root / ".journal", root) as journal:
+            check_images(drafts, root, read_scan, journal=journal, threads=cores)
+        (root / ".journal").unlink()
+
+    claim = f"{len(paths)} images cleaned / decoded by bare Pillow ({kind}, {cores} threads)"
+    print(compare(claim, ours, bare, aim=1 / 0.8, runs=5).report())
+
+
+def _draft(image: str) -> CaptionedImage:
+    return CaptionedImage(
+        f"drawn/{image}", image, image, (image,), "XR", f"drawn/{image}", "", "drawn", "none"
+    )
+
+
+def _large_table(root: Path) -> None:
+    root.mkdir()
+    header = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(LABELS)
+    cells = np.random.default_rng(0).choice(["", "", "", "1.0", "0.0", "-1.0"], (ROWS, len(LABELS)))
+    with (root / "train.csv").open("w") as file:
+        file.write(header + "\n")
+        for number, labels in enumerate(cells):
+            path = f"CheXpert-v1.0-small/train/patient{number // 3:05d}/study1/view{number % 3}_frontal.jpg"
+            file.write(f"{path},Female,68,Frontal,AP,{','.join(labels)}\n")
+    seconds, peak = _clean("chexpert", root, "--skip-image-check")
+    print(f"{ROWS:,} rows without images: {seconds:.1f} s (aim 20), peak {peak / MIB:.0f} MiB (aim 1024)")
+
+
+def _memory(folder: Path) -> None:
+    peaks = []
+    for count in (2_000, 20_000):
+        root = folder / f"images-{count}"
+        _draw(root, count, 256, ".png")
+        lines = "".join(f"{n}.png,a drawn scan number {n}\n" for n in range(count))
+        (root / "captions.csv").write_text("image,caption\n" + lines)
+        peaks.append(_clean("folder", root)[1])
+    ratio = peaks[1] / peaks[0]
+    verdict = "met" if ratio <= 1.2 else "MISSED"
+    shown = " / ".join(f"{peak / MIB:.0f} MiB" for peak in reversed(peaks))
+    print(f"peak memory, 20,000 images / 2,000: {shown} = {ratio:.2f} (aim 1.2, {verdict})")
+
+
+def _clean(*arguments: object) -> tuple[float, int]:
+    """Run `medclip clean` and return its seconds and its peak memory in KiB."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [
+            sys.executable,
+            "-m",
+            "medclip_cli",
+            "clean",
+            *map(str, arguments),
+            "--out",
+            f"{out}/corpus",
+        ]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(process.stderr.read().decode() if process.stderr else "clean failed")
+        return time.perf_counter() - start, usage.ru_maxrss
+
+
+def _draw(folder: Path, count: int, side: int, suffix: str) -> list[Path]:
+    """Draw smooth pictures with some grain, as a film has: neither flat nor noise. Each is a shifted one."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    coarse = random.integers(20, 220, (12, 12), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC), np.int16)
+    film = (smooth + random.integers(-6, 6, (side, side))).clip(0, 255).astype(np.uint8)
+    paths = [folder / f"{number}{suffix}" for number in range(count)]
+    for number, path in enumerate(paths):
+        # Rolled by another amount each time, so that no two files are the same.
+        rolled = Image.fromarray(np.roll(film, (number // side + 1, number), (0, 1)))
+        # A published JPEG keeps its grain: decoding takes the time that MedPix's and CheXpert's take.
+        rolled.save(path, **({"quality": 92} if suffix == ".jpg" else {"compress_level": 1}))
+    return paths
+
+
+if __name__ == "__main__":
+    main()
