@@ -66,8 +66,8 @@ def _validation(scores: Mapping[str, Any]) -> str:
         for name, way in ways.items()
     )
     return (
-        f"## Validation\n\nRecall among {scores['pool']:,} held-out pairs; equal captions count as right. The epoch "
-        "was chosen by these numbers, so expect a little less on data of your own.\n\n"
+        f"## Validation\n\nRecall among {scores['pool']:,} held-out pairs; equal captions are right. The "
+        "epoch was chosen by these numbers, so expect a little less on data of your own.\n\n"
         f"| query | R@1 | R@5 | R@10 | median rank |\n|---|---|---|---|---|\n{rows}"
     )
 
