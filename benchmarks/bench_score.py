@@ -1,10 +1,11 @@
 """Caption scores against pycocoevalcap: the same numbers, how much sooner, in how much memory.
 
-    python -m benchmarks.bench_score [--pairs 1000 20000] [--runs 5]
+    python -m benchmarks.bench_score [--pairs 1000 20000] [--runs 5] [--golden FOLDER]
 
 It needs pycocoevalcap and a Java (``pip install 'medclip-cli[meteor]'``); else only our side runs.
 Both sides are processes of their own that read the same captions and give BLEU, ROUGE-L and CIDEr; the time
-is that of tokenizing and scoring, without the imports of either side.
+is that of tokenizing and scoring, without the imports of either side. With a folder of golden sets
+(``set_*.jsonl`` beside ``set_*.golden.json``) both sides are also held to what is written there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.timing import Comparison
 
 Scorer = Callable[[list[dict[str, Any]]], dict[str, float]]
 SCORES = {"bleu1": "Bleu_1", "bleu4": "Bleu_4", "rouge_l": "ROUGE_L", "cider": "CIDEr"}
+GOLDEN_NAMES = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 AIM = 1 / 6
 START_AIM_SECONDS = 0.3
 TOLERANCE = 1e-6
@@ -46,10 +48,13 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--side", choices=["ours", "theirs"])
     arguments.add_argument("--file", type=Path)
+    arguments.add_argument("--golden", type=Path, help="A folder of captions with their reference scores.")
     given = arguments.parse_args()
     if given.side:
         print(json.dumps(_score(given.side, given.file)))
         return
+    if given.golden:
+        _hold_to_golden(given.golden)
     _time_start(given.runs)
     for pairs in given.pairs:
         _compare(pairs, given.runs)
@@ -73,6 +78,37 @@ def _compare(pairs: int, runs: int) -> None:
         f"  largest difference of a score {differ:.1e} (aim {TOLERANCE:g}), "
         f"peak memory {ours['megabytes']:.0f} / {theirs['megabytes']:.0f} MB: {verdict}"
     )
+
+
+def _hold_to_golden(folder: Path) -> None:
+    """Print how far our corpus scores, and pycocoevalcap's where it is there, lie from the golden ones."""
+    for captions in sorted(folder.glob("set_*.jsonl")):
+        reference = captions.with_name(f"{captions.stem}.golden.json")
+        if not reference.is_file():
+            continue
+        golden = json.loads(reference.read_text(encoding="utf-8"))["corpus"]
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / "captions.jsonl"
+            file.write_text(_on_one_line(captions.read_text(encoding="utf-8")), encoding="utf-8")
+            sides = ["ours"] if find_spec("pycocoevalcap") is None or _java() is None else ["ours", "theirs"]
+            for side in sides:
+                found = _run(side, file)
+                differ = max(abs(found[name] - golden[label]) for name, label in GOLDEN_NAMES.items())
+                verdict = "met" if differ <= TOLERANCE else "MISSED"
+                print(f"{captions.stem}, {side} against golden: {differ:.1e} (aim {TOLERANCE:g}, {verdict})")
+
+
+def _on_one_line(records: str) -> str:
+    """Replace the line breaks within captions, which shift every later caption in pycocoevalcap."""
+    blank = dict.fromkeys(map(ord, "\r\n\v\f\u2028\u2029"), " ")
+    cleaned = []
+    for line in records.split("\n"):
+        if line:
+            record = json.loads(line)
+            record["prediction"] = record["prediction"].translate(blank)
+            record["references"] = [text.translate(blank) for text in record["references"]]
+            cleaned.append(json.dumps(record) + "\n")
+    return "".join(cleaned)
 
 
 def _time_start(runs: int) -> None:
