@@ -284,7 +284,7 @@ def test_refuses_what_it_cannot_answer(index, query, error, message):
 
 
 def test_describes_itself(engine):
-    source = CorpusSource("/work/drawn", "/scans", ("train",))
+    source = CorpusSource("/data/drawn", "/scans", ("train",))
     engine.write(POINTS, source=source)
     with engine.open() as index:
         info = index.info
