@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from medclip_cli.engines import Model
     from medclip_cli.settings import Settings
     from medclip_cli.vector_index.base import CollectionInfo, VectorIndex
+    from medclip_cli.vector_index.doors import Place
 
 DISCLAIMER = "medclip is a research tool, not a medical device."
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the settings say that collections lie."""
+    from medclip_cli.vector_index.doors import Place
+
+    return Place(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
 
 @contextmanager
 def open_collection(settings: Settings) -> Iterator[VectorIndex]:
     """Open the collection of the settings; where none of them names one, the only one there is."""
-    from medclip_cli.commands.indexing import place_of
     from medclip_cli.vector_index import doors
 
     place, name = place_of(settings), settings.collection

@@ -72,7 +72,7 @@ def list_(
 
 
 def _place(url: str | None) -> Place:
-    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.commands.asking import place_of
     from medclip_cli.settings import load_settings
 
     return place_of(load_settings({"qdrant_url": url}))

@@ -66,7 +66,7 @@ def duplicates(
 def _likenesses(
     corpus: Corpus, collection: str | None, url: str | None, min_score: float
 ) -> Iterator[Likeness]:
-    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.commands.asking import place_of
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import duplicates as finding
     from medclip_cli.vector_index.doors import open_collection

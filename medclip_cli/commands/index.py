@@ -98,7 +98,7 @@ def index(
     on where it stopped when it is started again.
     """
     from medclip_cli.commands import indexing
-    from medclip_cli.commands.indexing import place_of
+    from medclip_cli.commands.asking import place_of
     from medclip_cli.engines import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.doors import create_writer

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.engines import Model
     from medclip_cli.records import CaptionedImage
-    from medclip_cli.settings import Settings
     from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter
     from medclip_cli.vector_index.changes import Changes, Failure
-    from medclip_cli.vector_index.doors import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +94,6 @@ class IndexReport:
     failed: list[Failure] = field(default_factory=list)
     dry_run: bool = False
     in_place: bool = True
-
-
-def place_of(settings: Settings) -> Place:
-    """Return where the settings say that collections lie."""
-    from medclip_cli.vector_index.doors import Place
-
-    return Place(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
 
 def corpus_of(source: Path, home: Path) -> Corpus:
