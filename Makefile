@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check docs format bench clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,17 +24,21 @@ demo: install  ## Run the whole road on drawn phantoms: clean, train, index, cap
 test: install  ## Run the tests.
 	$(BIN)/python -m pytest
 
-check: install  ## Lint, types and layers.
+check: install  ## Lint, types, layers, and whether docs/commands.md is fresh.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.tools.command_reference --check
+
+docs: install  ## Write what is generated in docs/: the command reference.
+	$(BIN)/python -m docs.tools.command_reference
 
 format: install  ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Measure the claims about speed.
+bench: install  ## Measure the claims about speed; one table at the end.
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove everything that was built.

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.timing import RUNS, compare, process
+from benchmarks.drawn_base import base_model
+from benchmarks.timing import RUNS, compare, process, record
 
-CLINICAL_BERT_WORDS = 28_996
 IMPORTS = [sys.executable, "-c", "import torch, torchvision, transformers, qdrant_client"]
 ASK = """
 import sys
@@ -32,31 +31,15 @@ else:
 
 
 def main() -> None:
-    """Print both claims."""
+    """Record both claims."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--runs", type=int, default=RUNS)
     runs = arguments.parse_args().runs
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "base"
-        _save_random_base(model)
-        for kind, aim in (("text", 0.35), ("image", 0.25)):
-            claim = f"first {kind} by a base-size model, cold / importing torch and its friends"
-            ask = process([sys.executable, "-c", ASK, str(model), kind])
-            print(compare(claim, ask, process(IMPORTS), aim=aim, runs=runs).report(), flush=True)
-
-
-def _save_random_base(path: Path) -> None:
-    import torch
-
-    from encoders.dual import build_dual_encoder, build_tokenizer
-    from encoders.export import describe_model, save_bundle
-    from encoders.presets import preset_named
-
-    torch.manual_seed(0)
-    preset = preset_named("base")
-    tokenizer = build_tokenizer(preset, ["sagittal MR of the spine"], from_scratch=True, offline=True)
-    model = build_dual_encoder(preset, vocab_size=CLINICAL_BERT_WORDS, from_scratch=True, offline=True)
-    save_bundle(path, model, tokenizer, describe_model(model, tokenizer, preset))
+    model = base_model(Path("work/bench"))
+    for kind, aim in (("text", 0.35), ("image", 0.25)):
+        claim = f"first {kind} embedded by a base-size model, start to exit / importing torch and its friends"
+        ask = process([sys.executable, "-c", ASK, str(model), kind])
+        record(compare(claim, ask, process(IMPORTS), aim=aim, runs=runs))
 
 
 if __name__ == "__main__":
