@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ BATCH_BYTES = 4 << 20
 IN_FLIGHT = 4
 MOST_VALUES = 200
 _BYTES_PER_NUMBER = 12  # of a float as JSON text; gRPC needs 4
-_PAYLOAD_BYTES = 1_500
+_BYTES_AROUND = 400  # a point's id, the names of its vectors, the indices of its words
 _IDS_PER_REQUEST = 1_000
 _POLL_SECONDS = 1.0
 
@@ -93,7 +94,7 @@ class BuildingCollection:
         """Store points; returns while the last batches are on their way."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="upsert")
-        for batch in _batches(points, self._dim):
+        for batch in _batches(points):
             while len(self._in_flight) >= 2 * IN_FLIGHT:
                 self._in_flight.popleft().result()
             self._in_flight.append(self._pool.submit(self._store, batch))
@@ -164,14 +165,24 @@ class BuildingCollection:
         self._in_flight.clear()
 
 
-def _batches(points: Iterable[models.PointStruct], dim: int) -> Iterator[list[models.PointStruct]]:
+def _batches(points: Iterable[models.PointStruct]) -> Iterator[list[models.PointStruct]]:
     """Yield points in batches that stay well below what a server takes in one request (32 MB)."""
-    size = max(1, BATCH_BYTES // (2 * dim * _BYTES_PER_NUMBER + _PAYLOAD_BYTES))
     batch: list[models.PointStruct] = []
+    size = 0
     for point in points:
-        batch.append(point)
-        if len(batch) >= size:
+        needed = _bytes_of(point)
+        if batch and size + needed > BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
+        batch.append(point)
+        size += needed
     if batch:
         yield batch
+
+
+def _bytes_of(point: models.PointStruct) -> int:
+    """Return about how many bytes a point takes as JSON, which is the longer of the two ways to send it."""
+    vectors: Any = point.vector
+    numbers = sum(len(getattr(vector, "values", vector)) for vector in vectors.values())
+    payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
+    return numbers * _BYTES_PER_NUMBER + payload + _BYTES_AROUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import socket
 import time
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from json import JSONDecodeError
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
-GRPC_PORT = 6334
+REST_PORT = 6333  # a Qdrant server speaks gRPC on the port after it
+GRPC_PATIENCE_SECONDS = 1.0
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PASSING_GRPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"})
 _REFUSED_STATUS = frozenset({401, 403})
@@ -94,22 +97,26 @@ class Server:
 
 
 def connect(options: ServerOptions) -> Server:
-    """Open a connection; nothing is sent yet but a look whether the gRPC port answers.
+    """Open a connection; nothing is asked yet but whether the port after the URL's speaks gRPC.
 
     gRPC carries vectors as bytes rather than as text, which is several times faster for an index run.
     """
     from qdrant_client import QdrantClient
 
     parts = urlsplit(options.url)
+    tls = parts.scheme == "https"
+    port = parts.port or (443 if tls else REST_PORT)
+    roots = _own_roots() if tls else None
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # "Api key is used with an insecure connection": on loopback that is how it is meant.
         warnings.simplefilter("ignore", UserWarning)
         client = QdrantClient(
             url=options.url,
-            port=parts.port or (443 if parts.scheme == "https" else 6333),
-            grpc_port=GRPC_PORT,
-            prefer_grpc=_answers(str(parts.hostname), GRPC_PORT),
+            port=port,
+            grpc_port=port + 1,
+            prefer_grpc=_speaks_grpc(str(parts.hostname), port + 1, tls, roots),
+            grpc_options={"root_certificates": roots} if roots else None,
             api_key=options.api_key,
             timeout=options.timeout_seconds,
             check_compatibility=False,
@@ -117,12 +124,40 @@ def connect(options: ServerOptions) -> Server:
     return Server(client, options.url, tries=options.tries)
 
 
-def _answers(host: str, port: int) -> bool:
+def _own_roots() -> bytes | None:
+    """Return the certificates of ``SSL_CERT_FILE``: httpx trusts them unasked, gRPC has to be told.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    path = os.environ.get("SSL_CERT_FILE")
     try:
-        with socket.create_connection((host, port), timeout=0.3):
-            return True
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise UsageError(f"SSL_CERT_FILE={path} cannot be read ({error.strerror})") from error
+
+
+def _speaks_grpc(host: str, port: int, tls: bool, roots: bytes | None) -> bool:
+    """Shake hands: another program may listen there, or one that has no TLS."""
+    try:
+        socket.create_connection((host, port), timeout=0.3).close()
     except OSError:
         return False
+    import grpc  # type: ignore[import-untyped]
+
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    channel = (
+        grpc.secure_channel(target, grpc.ssl_channel_credentials(root_certificates=roots))
+        if tls
+        else grpc.insecure_channel(target)
+    )
+    try:
+        grpc.channel_ready_future(channel).result(timeout=GRPC_PATIENCE_SECONDS)
+    except grpc.FutureTimeoutError:
+        return False
+    finally:
+        channel.close()
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +174,7 @@ _REFUSED = "the server at {url} refuses the API key: set MEDCLIP_QDRANT_API_KEY 
 
 def _classify(error: Exception) -> _Fault:
     """Say what a fault means; every kind of error that qdrant-client raises ends up here."""
-    from grpc import RpcError  # type: ignore[import-untyped]
+    from grpc import RpcError
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 

@@ -23,19 +23,21 @@ INDEXED_FIELDS = (*COUNTED_FIELDS, "group", "age", "id")
 
 @dataclass(frozen=True, slots=True)
 class ServerLayout:
-    """How a new collection lies on a server or cluster.
+    """How a new collection lies on a server or cluster, and when it is put in place.
 
     Attributes:
         shards: over how many parts, and so nodes, it is spread.
         replicas: how many nodes hold each part.
         quantize: what is kept in memory: the vectors as they are, a byte or a bit for each of their numbers.
         on_disk: keep the original vectors on disk, and in memory only what `quantize` makes of them.
+        wait: put it in place once its search graph is built, rather than while the server is still at it.
     """
 
     shards: int = 1
     replicas: int = 1
     quantize: Literal["none", "int8", "binary"] = "none"
     on_disk: bool = False
+    wait: bool = True
 
 
 def collection_settings(dim: int, layout: ServerLayout) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class ServerWriter:
         )
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
-        """Wait until the new generation is indexed, point the alias at it, and remove the old one.
+        """Point the alias at the new generation, once it is indexed, and remove the old one.
 
         Without any change the live generation stays, and only its description is brought up to date.
 
@@ -212,7 +212,8 @@ class ServerWriter:
             return self._describe_live(self._base)
         building = self._begin()
         building.land()
-        building.wait_until_indexed(on_stage or (lambda _: None))
+        if self._layout.wait:
+            building.wait_until_indexed(on_stage or (lambda _: None))
         info = replace(
             self._draft,
             points=building.count(),

@@ -312,9 +312,12 @@ def test_points_travel_in_batches_of_bounded_bytes(memory, monkeypatch):
         "upsert",
         lambda name, batch, wait: sizes.append(len(batch)) or upsert(name, batch, wait=wait),
     )
-    assert memory.write(draw_points(100)).points == 100
+    points = draw_points(100)
+    long = replace(points[50], record=replace(points[50].record, caption="a very long report " * 2_000))
+    assert memory.write([*points[:50], long, *points[51:]]).points == 100
     assert sum(sizes) == 100
-    assert max(sizes) == 20_000 // (2 * 8 * 12 + 1_500)
+    assert 1 in sizes, "a point larger than a batch travels alone"
+    assert 10 < max(sizes) < 20_000 / (2 * 8 * 12 + 400)
 
 
 def test_a_batch_that_cannot_be_stored_ends_the_run(memory, monkeypatch):
@@ -386,6 +389,13 @@ def test_the_graph_is_waited_for(memory, monkeypatch):
         _answer_with(memory, monkeypatch, statuses)
         writer._building.wait_until_indexed(said.append)
     assert said == ["the server indexes 2 points"]
+
+
+def test_the_graph_need_not_be_waited_for(memory, monkeypatch):
+    with memory.writer(layout=ServerLayout(wait=False)) as writer:
+        writer.upsert(draw_points(2))
+        monkeypatch.setattr(writer._building, "wait_until_indexed", _cut_off)
+        assert writer.commit().points == 2
 
 
 def test_a_failed_graph_is_told(memory, monkeypatch):
