@@ -12,9 +12,9 @@ import torch
 
 from encoders.dual import DualEncoder
 from encoders.preprocessing import CaptionTokenizer
-from trainers.agreement import Agreement
 from trainers.batches import Batch, PairSplits
 from trainers.checkpoints import data_fingerprint, read_checkpoint, write_checkpoint
+from trainers.criterion import criterion_for
 from trainers.errors import DataError, DivergedError
 from trainers.feeding import feed
 from trainers.journal import FILE_NAME, Journal, plain_options
@@ -62,10 +62,11 @@ class ContrastiveRun:
         self._work_folder, self._data = work_folder, data_fingerprint(splits.train, splits.validation)
         self._unreadable: dict[int, str] = {}
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encoder = PairEncoder(model, options.loss, placement, options.freeze)
+        criterion = criterion_for(splits.train, options)
+        classes = sum(criterion.label_sizes)
+        self._encoder = PairEncoder(model, options.loss, placement, options.freeze, classes=classes)
         spec = options.preset.image_preprocessing
-        agreement = Agreement(splits.train, options.label_agreement) if options.loss == "matched" else None
-        self._stepper = Stepper(self._encoder, spec, agreement, options, self.processes)
+        self._stepper = Stepper(self._encoder, spec, criterion, options, self.processes)
         self._judge = (
             Judge(splits.validation, spec, tokenizer, placement, on_skip=self.listener.on_skip)
             if self.processes.is_first

@@ -7,6 +7,8 @@ Shape legend: ``b`` pairs in the batch, ``d`` embedding dimensions. Row ``i`` of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -87,3 +89,22 @@ def sigmoid(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tenso
     logits = scale * images @ texts.T + bias  # [b, b]
     signs = 2 * torch.eye(len(logits), device=logits.device, dtype=logits.dtype) - 1
     return -F.logsigmoid(signs * logits).sum() / len(logits)
+
+
+def labelled(logits: Tensor, classes: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Cross-entropy of several fields predicted at once; what is not known of a pair costs nothing.
+
+    Args:
+        logits: of all classes, one field after the other [b, sum of sizes].
+        classes: the right class of each field, -100 where it is not known, int64 [b, fields].
+        sizes: classes of each field, of at least one.
+
+    Returns:
+        The mean over the fields of the mean over the pairs whose class is known, a scalar; a field nobody
+        has a class of counts as 0.
+    """
+    fields = [
+        F.cross_entropy(part, right, reduction="sum") / (right >= 0).sum().clamp(min=1)
+        for part, right in zip(torch.split(logits, list(sizes), dim=1), classes.unbind(dim=1), strict=True)
+    ]
+    return torch.stack(fields).mean()

@@ -1,4 +1,4 @@
-"""What a contrastive run minimises: the two towers of a batch, and the loss by its name."""
+"""The dual encoder as a run trains it, and its pixels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from encoders.dual import DualEncoder
 from encoders.preprocessing import ImagePreprocessing
-from trainers import losses
 from trainers.augmentation import Augmentation, augment
+from trainers.criterion import Vectors
 from trainers.options import FrozenTowers, LossName
 from trainers.placement import Placement
 
@@ -22,7 +22,13 @@ class PairEncoder(nn.Module):
     """A dual encoder together with what only its training needs."""
 
     def __init__(
-        self, model: DualEncoder, loss: LossName, placement: Placement, freeze: FrozenTowers = "none"
+        self,
+        model: DualEncoder,
+        loss: LossName,
+        placement: Placement,
+        freeze: FrozenTowers = "none",
+        *,
+        classes: int = 0,
     ) -> None:
         """Wrap a model that is already on its device.
 
@@ -31,16 +37,17 @@ class PairEncoder(nn.Module):
             loss: its name.
             placement: the precision of the towers.
             freeze: towers that learn nothing; their heads do.
+            classes: of all fields that a linear head is to predict from the image vector; 0 for no head.
         """
         super().__init__()
         self.model = model
-        self.loss = loss
         self.placement = placement
         self.image_is_frozen, self.text_is_frozen = freeze in ("image", "both"), freeze in ("text", "both")
         self.bias = nn.Parameter(
             torch.tensor(SIGLIP_BIAS if loss == "sigmoid" else 0.0, device=placement.device),
             requires_grad=loss == "sigmoid",
         )
+        self.label_head = _label_head(model.embedding_dim, classes, placement.device) if classes else None
         for frozen, tower in self._towers():
             if frozen:
                 tower.requires_grad_(False)
@@ -53,21 +60,23 @@ class PairEncoder(nn.Module):
                 tower.eval()
         return self
 
-    def forward(self, images: Tensor, *texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embed a batch.
+    def forward(self, images: Tensor, *texts: Tensor) -> Vectors:
+        """Embed a batch, in float32.
 
         Args:
             images: pixels [b, 3, h, w], or features of the frozen image tower [b, f].
             texts: token ids and mask [b, s] each, or features of the frozen text tower [b, f].
-
-        Returns:
-            Image and text vectors, float32 [b, d] of unit length, and the logit scale and bias [2].
         """
         seen = images if images.ndim == _IS_FEATURES else self.image_features(images)
         read = texts[0] if len(texts) == 1 else self.text_features(*texts)
         # Unit length to three digits would blur the ranking: the heads stay in float32.
-        vectors = self.model.project_images(seen.float()), self.model.project_texts(read.float())
-        return *vectors, torch.stack((self.model.logit_scale.exp(), self.bias))
+        vectors = self.model.project_images(seen.float())
+        return Vectors(
+            images=vectors,
+            texts=self.model.project_texts(read.float()),
+            labels=self._labels(vectors),
+            calibration=torch.stack((self.model.logit_scale.exp(), self.bias)),
+        )
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """``[b, 3, h, w] -> [b, f]``, in the run's precision."""
@@ -81,37 +90,31 @@ class PairEncoder(nn.Module):
             features: Tensor = self.model.text_tower(ids, mask)
         return features
 
-    def batch_loss(
-        self, images: Tensor, texts: Tensor, calibration: Tensor, agreement: Tensor | None
-    ) -> Tensor:
-        """The loss of a batch of embeddings.
-
-        Args:
-            images: unit vectors [b, d].
-            texts: unit vectors [b, d].
-            calibration: the logit scale and bias [2].
-            agreement: [b, b], for the ``matched`` loss.
-        """
-        scale, bias = calibration
-        if self.loss == "soft":
-            return losses.soft(images, texts, scale)
-        if self.loss == "sigmoid":
-            return losses.sigmoid(images, texts, scale, bias)
-        if self.loss == "matched" and agreement is not None:
-            return losses.matched(images, texts, scale, agreement)
-        return losses.infonce(images, texts, scale)
-
     def clamp_scale(self, largest: float) -> None:
         """Keep the learnable scale from running away (CLIP, section 2.5)."""
         if self.model.logit_scale.requires_grad:
             with torch.no_grad():
                 self.model.logit_scale.clamp_(max=math.log(largest))
 
+    def _labels(self, images: Tensor) -> Tensor:
+        if self.label_head is None:
+            return images.new_empty((len(images), 0))
+        # Numbers about 1 instead of about 1 / sqrt(d), so that the head learns at the rate of the others.
+        logits: Tensor = self.label_head(images * math.sqrt(images.shape[1]))
+        return logits
+
     def _towers(self) -> tuple[tuple[bool, nn.Module], ...]:
         return (
             (self.image_is_frozen, self.model.image_tower),
             (self.text_is_frozen, self.model.text_tower),
         )
+
+
+def _label_head(dim: int, classes: int, device: torch.device) -> nn.Linear:
+    head = nn.Linear(dim, classes, device=device)
+    nn.init.zeros_(head.weight)  # every class equally likely; and no random number is drawn for it
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def to_pixels(squares: Tensor, spec: ImagePreprocessing, draws: Tensor, amounts: Augmentation) -> Tensor:

@@ -31,6 +31,8 @@ class ContrastiveOptions:
             image, so that only the heads and the other tower cost time.
         cache_frozen: keep those features; False computes them again in every step.
         label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
+        label_weight: of predicting modality, view, region ... from the image vector, by linear heads that are
+            thrown away at the end; 0 for none.
         epochs: passes over the training pairs.
         batch_size: pairs that are compared with each other, over all processes.
         accumulate: batches whose gradients make one step; pairs of different batches are not compared.
@@ -63,6 +65,7 @@ class ContrastiveOptions:
     freeze: FrozenTowers = "none"
     cache_frozen: bool = True
     label_agreement: float = 0.0
+    label_weight: float = 0.0
     epochs: int = 30
     batch_size: int = 128
     accumulate: int = 1
@@ -108,6 +111,7 @@ class ContrastiveOptions:
     def _check_amounts(self) -> None:
         _check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
         _check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
+        _check(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
         _check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")
         _check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
         _check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")

@@ -53,7 +53,8 @@ class Processes:
         padded = values.new_zeros((max(counts), *values.shape[1:]))
         padded[: len(values)] = values.detach()
         everyone = [torch.empty_like(padded) for _ in range(self.world)]
-        dist.all_gather(everyone, padded)
+        if padded.numel():
+            dist.all_gather(everyone, padded)
         first = sum(counts[: self.rank])
         joined = torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
         return joined, slice(first, first + len(values))

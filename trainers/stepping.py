@@ -18,9 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from encoders.preprocessing import ImagePreprocessing
-from trainers.agreement import Agreement
 from trainers.augmentation import NO_AUGMENTATION
 from trainers.batches import Batch
+from trainers.criterion import Criterion, Vectors
 from trainers.errors import DeviceMemoryError, DivergedError
 from trainers.objective import PairEncoder, to_pixels
 from trainers.optimisers import build_adamw, parameter_groups, set_rates
@@ -36,12 +36,12 @@ class Stepper:
         self,
         encoder: PairEncoder,
         spec: ImagePreprocessing,
-        agreement: Agreement | None,
+        criterion: Criterion,
         options: ContrastiveOptions,
         processes: Processes,
     ) -> None:
         """Build the optimiser and, with several processes, tie the copies of the encoder together."""
-        self._encoder, self._spec, self._agreement = encoder, spec, agreement
+        self._encoder, self._spec, self._criterion = encoder, spec, criterion
         self._options, self._processes = options, processes
         self.optimiser = build_adamw(parameter_groups(encoder, options))
         self._tied: nn.Module = encoder
@@ -91,7 +91,8 @@ class Stepper:
         else:
             with torch.no_grad(), _untouched_statistics(self._encoder):
                 parts = [self._embed(chunk, seed) for chunk, seed in zip(chunks, seeds, strict=True)]
-            vectors = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), parts[0][2]
+            rows = (torch.cat(column) for column in list(zip(*parts, strict=True))[:-1])
+            vectors = Vectors._make((*rows, parts[0].calibration))
         loss, slopes = self._slopes(batch, vectors, weight)
         first = 0
         for number, (chunk, seed) in enumerate(zip(chunks, seeds, strict=True)):
@@ -100,12 +101,13 @@ class Stepper:
             own = slice(first, first + len(chunk))
             first = own.stop
             # The scale and bias are the same in every chunk: their slope is passed back once.
-            self._backward(outputs, (slopes[0][own], slopes[1][own], slopes[2] * float(ends)))
+            rows = (slope[own] for slope in slopes[:-1])
+            self._backward(outputs, Vectors._make((*rows, slopes.calibration * float(ends))))
         return loss
 
     def _embed(
         self, chunk: Batch, seed: tuple[int, ...], *, tied: bool = False, synchronise: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Vectors:
         device = self._encoder.placement.device
         images = chunk.images.to(device, non_blocking=True)
         if images.dtype == torch.uint8:
@@ -115,28 +117,22 @@ class Stepper:
         seed_torch(self._options.seed, "dropout", *seed)
         apart = tied and not synchronise and isinstance(self._tied, DistributedDataParallel)
         with self._tied.no_sync() if apart else nullcontext():  # type: ignore[operator]  # of DDP
-            outputs: tuple[Tensor, Tensor, Tensor] = (self._tied if tied else self._encoder)(images, *texts)
+            outputs: Vectors = (self._tied if tied else self._encoder)(images, *texts)
         return outputs
 
-    def _slopes(
-        self, batch: Batch, vectors: tuple[Tensor, Tensor, Tensor], weight: float
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def _slopes(self, batch: Batch, vectors: Vectors, weight: float) -> tuple[Tensor, Vectors]:
         """The loss of the batch over all processes, and its gradient by this process's own vectors."""
-        images, own = self._processes.gather(vectors[0])
-        texts, _ = self._processes.gather(vectors[1])
-        leaves = [leaf.detach().requires_grad_() for leaf in (images, texts, vectors[2])]
-        loss = self._encoder.batch_loss(leaves[0], leaves[1], leaves[2], self._agree(batch))
+        gathered = [self._processes.gather(part) for part in vectors[:-1]]
+        rows = [part.detach().requires_grad_() for part, _ in gathered]
+        leaves = Vectors._make((*rows, vectors.calibration.detach().requires_grad_()))
+        device = self._encoder.placement.device
+        numbers, _ = self._processes.gather(torch.from_numpy(batch.rows).to(device))
+        loss = self._criterion(leaves, self._criterion.targets(numbers.cpu().numpy(), device))
         found = torch.autograd.grad(loss * weight, leaves, allow_unused=True, materialize_grads=True)
         # DistributedDataParallel takes the mean of the processes; each holds only its share of the sum.
         world = self._processes.world
-        return loss.detach(), (found[0][own] * world, found[1][own] * world, found[2])
-
-    def _agree(self, batch: Batch) -> Tensor | None:
-        if self._agreement is None:
-            return None
-        device = self._encoder.placement.device
-        rows, _ = self._processes.gather(torch.from_numpy(batch.rows).to(device))
-        return self._agreement.matrix(rows.cpu().numpy()).to(device)
+        own = (slope[part] * world for slope, (_, part) in zip(found[:-1], gathered, strict=True))
+        return loss.detach(), Vectors._make((*own, found[-1]))
 
     def _backward(self, outputs: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
         reached = [(out, slope) for out, slope in zip(outputs, slopes, strict=True) if out.requires_grad]

@@ -108,6 +108,14 @@ def encoders(
             rich_help_panel=_RECIPE,
         ),
     ] = None,
+    label_weight: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Also predict modality, view, region and category from the image vector, by heads that are "
+            "thrown away at the end; this is the weight of their loss. [default: the preset's]",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
     freeze: Annotated[
         Literal["none", "image", "text", "both"],
         typer.Option(
@@ -213,6 +221,7 @@ def encoders(
         "loss": loss,
         "epochs": epochs,
         "label_agreement": label_agreement,
+        "label_weight": label_weight,
         "freeze": freeze,
         "patience": patience,
         "accumulate": accumulate,

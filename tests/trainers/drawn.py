@@ -33,7 +33,8 @@ def draw_pairs(folder: Path, count: int, seed: int = 0) -> list[TrainingPair]:
         path = folder / f"scan{seed}-{number:03d}.png"
         Image.fromarray(grey).save(path)
         text = f"{'small' if size == 4 else 'large'} lesion in the {place} field"
-        pairs.append(TrainingPair(f"drawn/{seed}-{number:03d}", path, text, f"case{seed}-{number}", (place,)))
+        labels = (f"place={place}", *([f"size={size}"] if number % 3 else ()))
+        pairs.append(TrainingPair(f"drawn/{seed}-{number:03d}", path, text, f"case{seed}-{number}", labels))
     return pairs
 
 

@@ -70,6 +70,30 @@ def loop_sigmoid(images, texts, scale, bias):
     return total / B
 
 
+def loop_labelled(logits, classes, sizes):
+    total = 0.0
+    for field, size in enumerate(sizes):
+        first = sum(sizes[:field])
+        costs = [
+            -math.log(softmax_row([float(x) for x in row[first : first + size]])[int(right[field])])
+            for row, right in zip(logits, classes, strict=True)
+            if right[field] >= 0
+        ]
+        total += sum(costs) / len(costs) if costs else 0.0
+    return total / len(sizes)
+
+
+SIZES = (3, 2, 4)
+CLASSES = torch.tensor([[2, 1, -100], [0, -100, -100], [1, 0, -100], [2, 0, -100], [-100, 1, -100]])
+
+
+def test_labels_cost_the_cross_entropy_of_those_that_are_known():
+    logits = 3 * torch.randn(B, sum(SIZES), generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    expected = loop_labelled(logits.tolist(), CLASSES.tolist(), SIZES)
+    assert losses.labelled(logits, CLASSES, SIZES).item() == pytest.approx(expected, rel=1e-10)
+    assert torch.autograd.gradcheck(lambda x: losses.labelled(x, CLASSES, SIZES), logits.requires_grad_())
+
+
 def test_infonce_is_the_cross_entropy_of_the_own_pair():
     images, texts = unit_vectors(1), unit_vectors(2)
     expected = loop_matched(images, texts, float(SCALE), torch.eye(B).tolist())

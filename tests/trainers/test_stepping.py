@@ -18,10 +18,10 @@ from tests.trainers.drawn import (
     small_tokenizer,
     unmixed_model,
 )
-from trainers.agreement import Agreement
 from trainers.augmentation import Augmentation
 from trainers.batches import Batch, BatchSource, PairSplits, TokenCache
 from trainers.contrastive_run import ContrastiveRun
+from trainers.criterion import Criterion, criterion_for
 from trainers.errors import DeviceMemoryError, DivergedError
 from trainers.objective import PairEncoder
 from trainers.placement import Placement
@@ -30,14 +30,19 @@ from trainers.squares import SquareCache
 from trainers.stepping import Stepper, mixes_images
 
 CPU = Placement(torch.device("cpu"), bf16=False)
-LOSSES = ("infonce", "matched", "soft", "sigmoid")
+OBJECTIVES = [
+    *({"loss": loss} for loss in ("infonce", "matched", "soft", "sigmoid")),
+    {"loss": "matched", "label_weight": 0.5},
+]
 
 
 def stepper_for(pairs, model, processes=None, **given):
     options = small_options(**({"augmentation": Augmentation(), "label_agreement": 0.5} | given))
-    encoder = PairEncoder(model, options.loss, CPU).train()
-    agreement = Agreement(pairs, options.label_agreement) if options.loss == "matched" else None
-    return Stepper(encoder, TINY.image_preprocessing, agreement, options, processes or Processes()), encoder
+    criterion = criterion_for(pairs, options)
+    encoder = PairEncoder(model, options.loss, CPU, classes=sum(criterion.label_sizes)).train()
+    if encoder.label_head is not None:  # it starts at zero, where its slope by the image is zero too
+        nn.init.normal_(encoder.label_head.weight, generator=torch.Generator().manual_seed(1))
+    return Stepper(encoder, TINY.image_preprocessing, criterion, options, processes or Processes()), encoder
 
 
 def batches_of(pairs, tokenizer, processes=None, batch_size=12, accumulate=1):
@@ -70,32 +75,32 @@ def pairs(tmp_path):
     return draw_pairs(tmp_path / "train", 12)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_plain_step_is_plain_backpropagation(pairs, loss):
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_a_plain_step_is_plain_backpropagation(pairs, objective):
     tokenizer = small_tokenizer(pairs)
-    stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), loss=loss, clip_norm=1e9)
+    stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), clip_norm=1e9, **objective)
     (batch,) = batches_of(pairs, tokenizer)
     reported = stepper.take([batch], 0, 0.0)
     by_stages = gradients(encoder)
     encoder.zero_grad()
-    images, texts, calibration = stepper._embed(batch, (0, 0, 0, 0))
-    agreement = stepper._agreement.matrix(batch.rows) if loss == "matched" else None
-    plain = encoder.batch_loss(images, texts, calibration, agreement)
+    criterion = criterion_for(pairs, stepper._options)
+    plain = criterion(stepper._embed(batch, (0, 0, 0, 0)), criterion.targets(batch.rows, CPU.device))
     plain.backward()
     assert reported == pytest.approx(plain.item(), rel=1e-6)
     for name, gradient in gradients(encoder).items():
         torch.testing.assert_close(by_stages[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
     assert "model.logit_scale" in by_stages
+    assert ("label_head.weight" in by_stages) == ("label_weight" in objective)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 @pytest.mark.parametrize("chunk", [1, 5])
-def test_cached_gradients_equal_the_whole_batch(pairs, loss, chunk):
+def test_cached_gradients_equal_the_whole_batch(pairs, objective, chunk):
     tokenizer = small_tokenizer(pairs)
     found = []
     for size in (None, chunk):
         stepper, encoder = stepper_for(
-            pairs, fresh_model(tokenizer), loss=loss, cache_chunk=size, clip_norm=1e9
+            pairs, fresh_model(tokenizer), cache_chunk=size, clip_norm=1e9, **objective
         )
         value = stepper.take(batches_of(pairs, tokenizer), 0, 0.0)
         found.append((value, gradients(encoder)))
@@ -131,9 +136,8 @@ def test_caching_leaves_running_statistics_as_one_pass_would(pairs):
     stepper.take([batch], 0, 0.0)
     twice = {name: value.clone() for name, value in encoder.named_buffers() if "running" in name}
     _, plain = stepper_for(pairs, fresh_model(tokenizer, small_model))
-    other = Stepper(
-        plain, TINY.image_preprocessing, None, small_options(augmentation=Augmentation()), Processes()
-    )
+    options = small_options(augmentation=Augmentation())
+    other = Stepper(plain, TINY.image_preprocessing, Criterion("infonce"), options, Processes())
     with torch.no_grad():
         for number, chunk in enumerate(batch.chunks(6)):
             other._embed(chunk, (0, 0, number, 0))
@@ -207,7 +211,7 @@ def test_chunks_cover_the_batch():
 SHARED_CASES = (
     {"loss": "matched"},
     {"loss": "sigmoid", "cache_chunk": 2, "accumulate": 2},
-    {"loss": "soft", "cache_chunk": 4},
+    {"loss": "soft", "cache_chunk": 4, "label_weight": 0.5},
 )
 
 

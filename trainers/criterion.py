@@ -1,0 +1,110 @@
+"""What a contrastive run minimises: the loss of a batch by its name, and what is added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers import losses
+from trainers.agreement import Agreement
+from trainers.batches import Rows, TrainingPair
+from trainers.errors import DataError
+from trainers.labels import LabelFields
+from trainers.options import ContrastiveOptions, LossName
+
+
+class Vectors(NamedTuple):
+    """What an encoder makes of a batch; all but the last have a row for each pair.
+
+    Attributes:
+        images: unit vectors [b, d].
+        texts: unit vectors [b, d].
+        labels: logits of all classes of all fields, one field after the other [b, c]; without label heads
+            [b, 0].
+        calibration: the logit scale and bias [2].
+    """
+
+    images: Tensor
+    texts: Tensor
+    labels: Tensor
+    calibration: Tensor
+
+
+class Targets(NamedTuple):
+    """What a batch should come to.
+
+    Attributes:
+        agreement: how much two pairs say the same [b, b], for the ``matched`` loss.
+        classes: of each field [b, fields], for the label heads.
+    """
+
+    agreement: Tensor | None = None
+    classes: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """The loss of a batch.
+
+    Attributes:
+        loss: its name.
+        label_weight: of the cross-entropy of the label heads; 0 for none.
+        agreement: of the training pairs, for the ``matched`` loss.
+        fields: of the training pairs, for the label heads.
+    """
+
+    loss: LossName
+    label_weight: float = 0.0
+    agreement: Agreement | None = None
+    fields: LabelFields | None = None
+
+    @property
+    def label_sizes(self) -> tuple[int, ...]:
+        """Classes of each field that is to be predicted."""
+        return self.fields.sizes if self.fields else ()
+
+    def targets(self, rows: Rows, device: torch.device) -> Targets:
+        """The targets of a batch of these rows."""
+        return Targets(
+            agreement=self.agreement.matrix(rows).to(device) if self.agreement else None,
+            classes=self.fields.classes(rows).to(device) if self.fields else None,
+        )
+
+    def __call__(self, vectors: Vectors, targets: Targets) -> Tensor:
+        """The loss of a batch, a scalar."""
+        total = self._pair_loss(vectors, targets.agreement)
+        if targets.classes is not None:
+            labels = losses.labelled(vectors.labels, targets.classes, self.label_sizes)
+            total = total + self.label_weight * labels
+        return total
+
+    def _pair_loss(self, vectors: Vectors, agreement: Tensor | None) -> Tensor:
+        images, texts, (scale, bias) = vectors.images, vectors.texts, vectors.calibration
+        if self.loss == "soft":
+            return losses.soft(images, texts, scale)
+        if self.loss == "sigmoid":
+            return losses.sigmoid(images, texts, scale, bias)
+        if self.loss == "matched" and agreement is not None:
+            return losses.matched(images, texts, scale, agreement)
+        return losses.infonce(images, texts, scale)
+
+
+def criterion_for(pairs: Sequence[TrainingPair], options: ContrastiveOptions) -> Criterion:
+    """The criterion of a run on these pairs.
+
+    Raises:
+        DataError: labels are to be predicted, and no field of them tells pairs apart.
+    """
+    fields = LabelFields(pairs) if options.label_weight else None
+    if fields is not None and not fields.sizes:
+        raise DataError("the training pairs have no labels to predict: leave --label-weight out")
+    return Criterion(
+        options.loss,
+        label_weight=options.label_weight,
+        agreement=Agreement(pairs, options.label_agreement) if options.loss == "matched" else None,
+        fields=fields,
+    )
