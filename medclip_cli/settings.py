@@ -22,6 +22,9 @@ else:
     import tomli as tomllib
 
 DEFAULT_COLLECTION = "default"
+OTHER_VARIABLES = frozenset(("MEDCLIP_QDRANT_API_KEY", "MEDCLIP_OFFLINE"))  # read where they are used
+_PREFIX = "MEDCLIP_"
+_NEARLY = 0.85  # MEDCLIP_COLECTION and MEDCLIP_COLLECTION are alike by 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,7 @@ def load_settings(
         SettingsError: a file that is no TOML, an unknown key, or a value of the wrong kind.
     """
     environ = os.environ if environ is None else environ
-    user_file = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "medclip" / "config.toml"
-    project_file = (folder or Path()) / "medclip.toml"
+    user_file, project_file = settings_files(environ, folder)
     values: dict[str, Any] = {
         "home": _xdg(environ, "XDG_DATA_HOME", ".local/share") / "medclip",
         "collection": DEFAULT_COLLECTION,
@@ -113,8 +115,15 @@ def load_settings(
     ):
         for key, value in layer.items():
             values[key] = _read_value(key, value, origin)
-            origins[key] = f"MEDCLIP_{key.upper()}" if origin == "environment" else origin
+            origins[key] = f"{_PREFIX}{key.upper()}" if origin == "environment" else origin
     return Settings(**values, origins=origins)
+
+
+def settings_files(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> tuple[Path, Path]:
+    """Return where the user's and the project's settings file lie, whether they exist or not."""
+    environ = os.environ if environ is None else environ
+    user_file = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "medclip" / "config.toml"
+    return user_file, (folder or Path()) / "medclip.toml"
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
@@ -126,7 +135,14 @@ def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    found = {key: environ.get(f"MEDCLIP_{key.upper()}", "") for key in _READERS}
+    """Read the variables; one that is nearly a setting's is an error, since it was meant to be one."""
+    known = [f"{_PREFIX}{key.upper()}" for key in _READERS]
+    for name in environ:
+        if not name.startswith(_PREFIX) or name in known or name in OTHER_VARIABLES:
+            continue
+        if near := get_close_matches(name, known, n=1, cutoff=_NEARLY):
+            raise SettingsError(f"unknown variable {name}: did you mean {near[0]}?")
+    found = {key: environ.get(f"{_PREFIX}{key.upper()}", "") for key in _READERS}
     return {key: value for key, value in found.items() if value}
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from medclip_cli.commands import completing
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
 from medclip_cli.rendering import console, json_output, tables
@@ -42,7 +43,11 @@ class Splits(str, Enum):
 def clean(
     dataset: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Argument(metavar="DATASET", help="The data set's name; --list names them all."),
+        typer.Argument(
+            metavar="DATASET",
+            help="The data set's name; --list names them all.",
+            autocompletion=completing.datasets,
+        ),
     ] = None,
     root: Annotated[
         Optional[Path],  # noqa: UP045

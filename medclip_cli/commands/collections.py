@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
+from medclip_cli.commands import completing
 from medclip_cli.commands.options import (
     Debug,
     Force,
@@ -36,7 +37,10 @@ app = typer.Typer(
     help="Collections: list, show, drop, move to another machine, verify.",
     epilog="Example: medclip collections show medpix",
 )
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The collection.", autocompletion=completing.collections),
+]
 _SHOWN_VALUES = 12
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from medclip_cli.commands import completing
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, ServerUrl, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
@@ -24,7 +25,12 @@ def duplicates(
     source: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")],
     collection: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option("--collection", "-c", help="Compare the vectors that this collection has of it, too."),
+        typer.Option(
+            "--collection",
+            "-c",
+            help="Compare the vectors that this collection has of it, too.",
+            autocompletion=completing.collections,
+        ),
     ] = None,
     min_score: Annotated[
         float,

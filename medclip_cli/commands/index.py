@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from medclip_cli.commands import completing
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -42,6 +43,7 @@ def index(
         typer.Option(
             "--model",
             "-m",
+            autocompletion=completing.model_folders,
             help="A model folder, or hf:NAME for a whole CLIP or SigLIP model of the Hugging Face hub or of "
             "a folder. [default: the collection's, if it exists]",
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from medclip_cli.commands import completing
 from medclip_cli.rendering import console
 
 _INPUT = "Input"
@@ -61,6 +62,7 @@ CollectionName = Annotated[
         "--collection",
         "-c",
         help="The collection. [default: the only one, or 'default']",
+        autocompletion=completing.collections,
         rich_help_panel=_ASKING,
     ),
 ]
@@ -70,6 +72,7 @@ ModelPath = Annotated[
         "--model",
         "-m",
         help="A model folder. [default: the one the collection was made with]",
+        autocompletion=completing.model_folders,
         rich_help_panel=_ASKING,
     ),
 ]

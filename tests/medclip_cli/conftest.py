@@ -50,6 +50,11 @@ class Road:
         return self.folder / "model"
 
     @property
+    def trained(self):
+        """What training printed."""
+        return json.loads((self.folder / "trained.json").read_text(encoding="utf-8"))
+
+    @property
     def scan(self):
         return self.raw / "images" / "phantom0000.png"
 
@@ -72,9 +77,11 @@ def road(tmp_path_factory):
     train = ("train", "encoders", road.corpus, "--out", road.model, "--preset", "tiny", "--from-scratch")
     for command in (
         ("clean", "folder", road.raw, "--out", road.corpus),
-        (*train, "--epochs", 2, "--batch-size", 32, "--image-size", 48),
+        (*train, "--epochs", 2, "--batch-size", 32, "--image-size", 48, "--json"),
         ("index", road.corpus, "--model", road.model, "--collection", "phantoms"),
     ):
         done = road.medclip(*command)
         assert done.code == 0, done.err
+        if command[0] == "train":
+            (road.folder / "trained.json").write_text(done.out, encoding="utf-8")
     return road

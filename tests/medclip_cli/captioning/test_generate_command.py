@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.medclip_cli import schemas
 from tests.test_architecture import TORCH_FREE
 
 
@@ -28,6 +29,7 @@ def writing(road, tmp_path_factory):
 
 
 def test_training_says_how_every_method_did(writing):
+    schemas.check("train-decoder", writing.trained)
     assert set(writing.trained["captioning"]["methods"]) == {"nearest", "consensus", "generate"}
     assert writing.trained["best_epoch"] >= 1
     assert "epoch 3/3" in writing.progress

@@ -1,0 +1,185 @@
+"""`medclip models`: which models this machine knows of, what they learned from and what they can do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from medclip_cli.commands.completing import model_folders
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import ModelError
+from medclip_cli.rendering import console, json_output, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.engines import ModelFacts
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Models: list those that are known, show one.",
+    epilog="Example: medclip models list",
+)
+
+
+@app.command("list", epilog="Example: medclip models list work --json | jq -r '.[].path'")
+def list_(
+    folders: Annotated[
+        Optional[list[Path]],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Argument(metavar="FOLDER...", help="Look here too: model folders, or folders of them."),
+    ] = None,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """List the models: of the settings, of the home folder, those that collections were made with.
+
+    R@10 is the recall at 10 that training measured on its validation split, the mean of both directions; it
+    compares models of one corpus only.
+    """
+    from medclip_cli.commands.known_places import known_models
+    from medclip_cli.settings import load_settings
+
+    found = [_summary(path, who) for path, who in known_models(load_settings(), folders or ()).items()]
+    if as_json:
+        json_output.write(found)
+        return
+    rows: list[tuple[tables.Cell, ...]] = [
+        (
+            one["name"],
+            one["preset"],
+            one["corpus"],
+            one["pairs"],
+            one["r10"],
+            ", ".join(one["can"]),
+            one["path"],
+        )
+        for one in found
+        if "error" not in one
+    ]
+    if rows:
+        tables.show("Models", ("name", "preset", "corpus", "pairs", "R@10", "can also", "path"), rows)
+    for one in found:
+        if "error" in one:
+            console.warn(f"{one['error']} (known from {', '.join(one['known_from'])})")
+    if not found:
+        console.note(
+            "No models are known: train one with medclip train encoders, or name folders to look in."
+        )
+
+
+@app.command(epilog="Example: medclip models show work/model")
+def show(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model folder, or the name of a known model.",
+            autocompletion=model_folders,
+        ),
+    ],
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Show one model: its towers, what it learned from, how it was judged, its files."""
+    from medclip_cli.engines import describe_model
+
+    path, known_from = _find(model)
+    facts = describe_model(path)
+    if as_json:
+        json_output.write({**asdict(facts), "can": facts.can, "known_from": known_from})
+        return
+    _show(facts, known_from)
+
+
+def _summary(path: Path, known_from: list[str]) -> dict[str, Any]:
+    from medclip_cli.engines import describe_model
+
+    try:
+        facts = describe_model(path)
+    except ModelError as error:
+        return {"name": path.name, "path": path, "known_from": known_from, "error": str(error)}
+    return {
+        "name": facts.name,
+        "path": facts.path,
+        "known_from": known_from,
+        "fingerprint": facts.fingerprint,
+        "preset": facts.preset,
+        "dim": facts.dim,
+        "corpus": facts.trained_on.get("corpus"),
+        "pairs": facts.trained_on.get("pairs"),
+        "r10": _mean_r10(facts),
+        "can": facts.can,
+        "bytes": sum(facts.files.values()),
+    }
+
+
+def _mean_r10(facts: ModelFacts) -> float | None:
+    ways = [facts.validation.get(way) or {} for way in ("image_to_text", "text_to_image")]
+    values = [way["r10"] for way in ways if "r10" in way]
+    return sum(values) / len(values) if values else None
+
+
+def _find(model: str) -> tuple[Path, list[str]]:
+    """Return the folder that is meant, and who knows of it.
+
+    Raises:
+        ModelError: nothing of this name is known, or several are.
+    """
+    from medclip_cli.commands.known_places import known_models
+    from medclip_cli.settings import load_settings
+
+    known = known_models(load_settings())
+    path = Path(model).absolute()
+    if path.exists() or path in known:
+        return path, known.get(path, [])
+    named = [known_path for known_path in known if known_path.name == model]
+    if len(named) > 1:
+        raise ModelError(f"several models are named {model!r}: say {' or '.join(map(str, named))}")
+    if not named:
+        raise ModelError(
+            f"no model folder {model!r}, and no known model of that name: see medclip models list"
+        )
+    return named[0], known[named[0]]
+
+
+def _show(facts: ModelFacts, known_from: list[str]) -> None:
+    rows: list[tuple[tables.Cell, ...]] = [
+        ("path", str(facts.path)),
+        ("known from", "; ".join(known_from) or None),
+        ("fingerprint", facts.fingerprint),
+        ("preset", facts.preset),
+        ("image tower", f"{facts.image_encoder}, {facts.image_size} x {facts.image_size} pixels"),
+        ("text tower", f"{facts.text_encoder}, up to {facts.max_tokens} tokens"),
+        ("vectors", f"{facts.dim} numbers"),
+        ("can also", ", ".join(facts.can) or None),
+        ("size", f"{sum(facts.files.values()) / 1e6:,.1f} MB in {len(facts.files)} files"),
+    ]
+    tables.show(facts.name, ("what", "value"), rows)
+    console.out("")
+    tables.show("Trained on", ("what", "value"), [(key, _cell(v)) for key, v in facts.trained_on.items()])
+    if facts.validation:
+        console.out("")
+        tables.show("Validation", ("what", "value"), list(_flat(facts.validation)))
+
+
+def _flat(scores: Any, prefix: str = "") -> list[tuple[str, tables.Cell]]:  # noqa: ANN401
+    rows: list[tuple[str, tables.Cell]] = []
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name} ")
+        else:
+            rows.append((f"{prefix}{name}".replace("_", " "), _cell(value)))
+    return rows
+
+
+def _cell(value: Any) -> tables.Cell:  # noqa: ANN401
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
