@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -85,3 +86,14 @@ def road(tmp_path_factory):
         if command[0] == "train":
             (road.folder / "trained.json").write_text(done.out, encoding="utf-8")
     return road
+
+
+@pytest.fixture(scope="session")
+def trained_decoder(road, tmp_path_factory):
+    """Train a small decoder into a copy of the road's model once: the copy, and how the training ended."""
+    model = tmp_path_factory.mktemp("decoder") / "model"
+    shutil.copytree(road.model, model)
+    options = ("--retrieve", 2, "--epochs", 3, "--width", 32, "--layers", 1, "--json")
+    done = road.medclip("train", "decoder", road.corpus, "--model", model, *options)
+    assert done.code == 0, done.err
+    return model, done

@@ -1,7 +1,6 @@
 """`medclip train decoder`, and the captions that `medclip caption --method generate` writes."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -12,13 +11,9 @@ from tests.test_architecture import TORCH_FREE
 
 
 @pytest.fixture(scope="module")
-def writing(road, tmp_path_factory):
+def writing(road, trained_decoder):
     """A copy of the model with a decoder; the collection of the road still fits it."""
-    model = tmp_path_factory.mktemp("writing") / "model"
-    shutil.copytree(road.model, model)
-    options = ("--retrieve", 2, "--epochs", 3, "--width", 32, "--layers", 1, "--json")
-    done = road.medclip("train", "decoder", road.corpus, "--model", model, *options)
-    assert done.code == 0, done.err
+    model, done = trained_decoder
 
     def caption(*arguments, **more):
         given = ("--collection", "phantoms", "--model", model, "--json")
