@@ -6,9 +6,11 @@ Many processes read one collection at once, while another builds its next genera
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,11 +22,14 @@ from medclip_cli.vector_index import generations, locks, words
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import HOW_TO_MEND
 from medclip_cli.vector_index.ranking import ranked
+from medclip_cli.vector_index.sparse_files import copy_folder
 
 if TYPE_CHECKING:
     from qdrant_edge import EdgeShard
 
 VECTORS = ("image", "caption")
+LARGEST_COPY_BYTES = 2 << 30
+LEAST_FREE_BYTES = 1 << 20
 _Result = TypeVar("_Result")
 
 
@@ -45,17 +50,50 @@ def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
         folder = generations.collection_folder(home, name)
         hold = generations.hold_generation(folder, info.generation)
         generation = generations.generation_folder(folder, info.generation)
-        try:
-            return EdgeIndex(info, generation, load_shard(name, generation), hold)
-        except BaseException:
-            os.close(hold)
-            raise
+        with ExitStack() as held:
+            held.callback(os.close, hold)
+            readable = _engine_can_open(name, generation, held)
+            index = EdgeIndex(info, generation, load_shard(name, readable), held.pop_all())
+        return index
 
     busy = (
         f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s: try again, or raise "
         "MEDCLIP_LOCK_TIMEOUT_SECONDS"
     )
     return locks.with_retries(attempt, lock_timeout_seconds, busy)
+
+
+def _engine_can_open(name: str, generation: Path, held: ExitStack) -> Path:
+    """Return a generation's folder, or a copy of it where nothing can be written.
+
+    The engine opens every file for writing, and writes two small ones anew whenever it opens a shard.
+
+    Args:
+        name: of the collection.
+        generation: its folder.
+        held: removes the copy when it is closed.
+
+    Raises:
+        CollectionError: it is too large to be copied for a question, or there is no room for a copy either.
+    """
+    may_write = os.access(generation / generations.SHARD / generations.REWRITTEN[0], os.W_OK)
+    if may_write and shutil.disk_usage(generation).free >= LEAST_FREE_BYTES:
+        return generation
+    why = "its disk is full" if may_write else "it may not be written to"
+    size = generations.disk_bytes(generation)
+    if size > LARGEST_COPY_BYTES:
+        raise CollectionError(
+            f"collection {name!r} cannot be opened, since {why}, and {size / 1e9:.1f} GB are too much to "
+            "copy for a question: copy it into a MEDCLIP_HOME of your own, once"
+        )
+    try:
+        copy = Path(held.enter_context(TemporaryDirectory(prefix="medclip-")))
+        copy_folder(generation, copy)
+    except OSError as error:
+        raise CollectionError(
+            f"collection {name!r} cannot be opened, since {why}, nor be copied ({error.strerror}): make room"
+        ) from error
+    return copy
 
 
 def list_collections(home: Path) -> list[CollectionInfo]:
@@ -113,8 +151,8 @@ def engine_reason(error: BaseException) -> str:
 
 def _engine_message(name: str, reason: str) -> str:
     lowered = reason.lower()
-    if "read-only file system" in lowered or "permission denied" in lowered:
-        hint = "the engine needs write access to its folder, copy it into a MEDCLIP_HOME of your own"
+    if any(sign in lowered for sign in ("read-only file system", "permission denied", "no space left")):
+        hint = "make room, or copy it into a MEDCLIP_HOME of your own"
         return f"collection {name!r} cannot be opened ({reason}): {hint}"
     return f"collection {name!r} is damaged ({reason}): {HOW_TO_MEND}"
 
@@ -122,12 +160,12 @@ def _engine_message(name: str, reason: str) -> str:
 class EdgeIndex:
     """A collection opened for asking; use `open_collection`."""
 
-    def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, hold: int) -> None:
-        """Take over a loaded shard and the descriptor that keeps it from being removed."""
+    def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, held: ExitStack) -> None:
+        """Take over a loaded shard and what keeps it from being removed."""
         self._generation = generation
         self._info = info
         self._shard: EdgeShard | None = shard
-        self._hold = hold
+        self._held = held
         self._encoder = words.caption_encoder(info.average_words)
 
     @property
@@ -189,7 +227,7 @@ class EdgeIndex:
             shard, self._shard = self._shard, None
             with engine_errors(self._info.name):
                 shard.close()
-            os.close(self._hold)
+            self._held.close()
 
     def __enter__(self) -> EdgeIndex:
         """Return itself."""

@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 from qdrant_edge import CountRequest, EdgeShard, FacetRequest, UpdateOperation
+from qdrant_edge import Point as Stored
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import edge_requests, generations, sparse_files, words
@@ -27,6 +29,7 @@ CHECKPOINT_POINTS = 2_048
 MOST_VALUES = 200
 COUNTED_FIELDS = ("modality", "view", "region", "category", "findings", "sex", "split", "corpus", "source")
 StoredDigest = tuple[str, str]
+_RESTORED_AT_ONCE = 2_000
 _SPARE_BYTES = 64 << 20
 _PAYLOAD_BYTES = 2_500  # a point's payload, words and index entries; measured on MedPix captions
 
@@ -85,6 +88,23 @@ class BuildingShard:
         """Return the corpus and the content digest of every point, by point id."""
         return digests_of(self._shard)
 
+    def restore(self, live: EdgeShard) -> None:
+        """Put back the points of the live generation that an interrupted run removed or lost.
+
+        What it removed for good reason will be removed again; but the run that goes on may be one of another
+        corpus, which knows nothing of them.
+        """
+        there = self.digests()
+        missing = [point for point in digests_of(live) if point not in there]
+        for start in range(0, len(missing), _RESTORED_AT_ONCE):
+            chosen: list[int | UUID | str] = [*missing[start : start + _RESTORED_AT_ONCE]]
+            records = live.retrieve(chosen, with_payload=True, with_vector=True)
+            points = [Stored(record.id, record.vector or {}, record.payload) for record in records]
+            with self._room_needed():
+                self.reserve_bytes(0)
+                self._shard.update(UpdateOperation.upsert_points(points))
+                self._checkpoint(len(points))
+
     def reserve(self, points: int) -> None:
         """Check that there is room for so many more points, twice, as the optimiser writes a second copy.
 
@@ -95,6 +115,9 @@ class BuildingShard:
 
     def reserve_bytes(self, needed: int) -> None:
         """Check that the disk has so much room left, and some to spare.
+
+        The engine writes through memory maps, so that a full disk would end the process without a word: this
+        is called before each write.
 
         Raises:
             CollectionError: saying how much is needed.
@@ -109,6 +132,7 @@ class BuildingShard:
         """Store points; `replaced` are the ids among them that are there already."""
         stored = [edge_requests.stored_point(point, self._encoder) for point in points]
         with self._room_needed():
+            self.reserve_bytes(0)
             if replaced:
                 self._shard.update(UpdateOperation.delete_points(list(replaced)))
             self._shard.update(UpdateOperation.upsert_points(stored))
@@ -117,14 +141,13 @@ class BuildingShard:
     def delete(self, point_ids: Sequence[str]) -> None:
         """Remove points."""
         with self._room_needed():
+            self.reserve_bytes(0)
             self._shard.update(UpdateOperation.delete_points(list(point_ids)))
             self._checkpoint(len(point_ids))
 
     def _checkpoint(self, count: int) -> None:
         self._unflushed += count
         if self._unflushed >= CHECKPOINT_POINTS:
-            # Written through memory maps: a full disk would end the process without a word, so look first.
-            self.reserve_bytes(0)
             self._shard.flush()
             self._unflushed = 0
 
@@ -135,6 +158,7 @@ class BuildingShard:
             The number of points, and the values of each field with their counts.
         """
         with self._room_needed():
+            self.reserve_bytes(generations.disk_bytes(self.generation))  # optimising writes a second copy
             points = self._shard.count(CountRequest(exact=True))
             if points >= edge_requests.PAYLOAD_INDEX_POINTS:
                 say("indexing the fields")

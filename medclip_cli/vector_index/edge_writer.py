@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import generations, locks, manifest
@@ -14,6 +16,9 @@ from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, Corpus
 from medclip_cli.vector_index.edge import load_shard
 from medclip_cli.vector_index.edge_building import BuildingShard, StoredDigest, digests_of
 from medclip_cli.vector_index.generations import Building
+
+if TYPE_CHECKING:
+    from qdrant_edge import EdgeShard
 
 
 def create_writer(
@@ -104,11 +109,11 @@ class EdgeWriter:
         return self._live_digests(self._base) if self._base is not None else {}
 
     def _live_digests(self, base: CollectionInfo) -> dict[str, StoredDigest]:
-        shard = load_shard(base.name, generations.generation_folder(self._folder, base.generation))
-        try:
+        with closing(self._load(base)) as shard:
             return digests_of(shard)
-        finally:
-            shard.close()
+
+    def _load(self, base: CollectionInfo) -> EdgeShard:
+        return load_shard(base.name, generations.generation_folder(self._folder, base.generation))
 
     def add_corpus(self, name: str, source: CorpusSource) -> None:
         """Remember where records came from."""
@@ -153,6 +158,9 @@ class EdgeWriter:
             copy_of = self._base.generation if self._base else 0
             building = self._interrupted or self._new_building(copy_of)
             self._shard = BuildingShard(self._folder, building, copy_of=copy_of)
+            if self._interrupted is not None and self._base is not None:
+                with closing(self._load(self._base)) as live:
+                    self._shard.restore(live)
         return self._shard
 
     def _new_building(self, copy_of: int) -> Building:

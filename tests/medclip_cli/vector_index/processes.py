@@ -1,7 +1,11 @@
 """What the fault tests run in processes of their own; imports little, as each process imports it anew."""
 
+import contextlib
+import multiprocessing
 import resource
 import time
+
+import pytest
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import edge_building
@@ -11,18 +15,36 @@ from medclip_cli.vector_index.edge_writer import create_writer
 
 from .drawn import SPEC, draw_points, draw_vector
 
+NO_ROOM = r"no space for collection 'scans': about [\d,]+ MB are needed in .* and [\d,]+ MB are free"
+# Forked off a server that has imported everything and started nothing.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
 
 def index_with_small_files(home):
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
     with create_writer(home, "scans", SPEC) as writer:
-        try:
+        with pytest.raises(CollectionError, match=NO_ROOM):
             writer.upsert(draw_points(3_000))
             writer.commit()
-        except CollectionError as error:
-            assert "no space for collection 'scans'" in str(error), error
-            assert "MB are needed" in str(error), error
-        else:
-            raise AssertionError("the limit was not felt")
+
+
+def index_while_the_disk_fills(home, filler):
+    """Something else takes the last of the place while the run is at it."""
+    with create_writer(home, "scans", SPEC) as writer:
+        writer.reserve(600)
+        writer.upsert(draw_points(300))
+        fill(filler)
+        with pytest.raises(CollectionError, match=NO_ROOM):
+            writer.upsert(draw_points(300, start=300))
+        with pytest.raises(CollectionError, match=NO_ROOM):
+            writer.commit()
+
+
+def fill(path):
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
 
 
 def ask_until(home, began, stop, failures):
