@@ -19,7 +19,7 @@ from encoders.bundle import WEIGHTS_FILE, ModelBundle
 from encoders.errors import BundleError, PresetError, WeightsError
 from encoders.hub import pretrained_text_tower, pretrained_tokenizer, unpretrained_text_tower
 from encoders.preprocessing import CaptionTokenizer
-from encoders.presets import SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
+from encoders.presets import HEAD_WIDTH, SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
 from encoders.projection import build_projection
 from encoders.text import SmallTransformer, rebuild_text_tower
 from encoders.vision import TorchvisionTower, build_image_tower, rebuild_image_tower
@@ -159,7 +159,12 @@ def build_dual_encoder(
 def _image_tower(
     preset: EncoderPreset, weights: Path | str | None, *, from_scratch: bool, offline: bool
 ) -> nn.Module:
-    tower = build_image_tower(preset.image_encoder, image_size=preset.image_size)
+    tower = build_image_tower(
+        preset.image_encoder,
+        image_size=preset.image_size,
+        widths=preset.image_widths,
+        blocks=preset.image_blocks,
+    )
     target = tower.backbone if isinstance(tower, TorchvisionTower) else tower
     if weights is not None:
         load_state(target, read_weights(weights), source=str(weights))
@@ -180,7 +185,13 @@ def _text_tower(
     if preset.text_encoder == SMALL_TRANSFORMER:
         if vocab_size is None:
             raise PresetError(f"text encoder '{SMALL_TRANSFORMER}' needs the size of its vocabulary")
-        tower = SmallTransformer(vocab_size=vocab_size, max_tokens=preset.max_tokens)
+        tower = SmallTransformer(
+            vocab_size=vocab_size,
+            max_tokens=preset.max_tokens,
+            width=preset.text_width,
+            layers=preset.text_layers,
+            heads=preset.text_width // HEAD_WIDTH,
+        )
         if weights is not None:
             load_state(tower, read_weights(weights), source=str(weights))
         return tower

@@ -26,6 +26,7 @@ GREY_MEAN = (0.5, 0.5, 0.5)
 GREY_STD = (0.25, 0.25, 0.25)
 
 MIN_IMAGE_SIZE = 32
+HEAD_WIDTH = 32
 MIN_TOKENS = 4
 
 
@@ -48,6 +49,10 @@ class EncoderPreset:
         temperature: initial softmax temperature; the logit scale is its inverse.
         learn_temperature: whether training moves it.
         vocab_size: of the WordPiece trained on the corpus, when the text tower brings no tokenizer.
+        image_widths: channels of each stage of ``small-resnet``.
+        image_blocks: residual blocks of each stage of ``small-resnet``.
+        text_width: of a token in ``small-transformer``, a multiple of 32; there is a head for each 32.
+        text_layers: of ``small-transformer``.
     """
 
     name: str
@@ -63,6 +68,10 @@ class EncoderPreset:
     temperature: float = 0.07
     learn_temperature: bool = True
     vocab_size: int = 4096
+    image_widths: tuple[int, ...] = (48, 96, 192)
+    image_blocks: tuple[int, ...] = (1, 2, 2)
+    text_width: int = 192
+    text_layers: int = 4
 
     def __post_init__(self) -> None:
         """Refuse shapes no model can have."""
@@ -74,6 +83,18 @@ class EncoderPreset:
             raise PresetError(f"{self.max_tokens} caption tokens are too few: use at least {MIN_TOKENS}")
         if self.embedding_dim < 1:
             raise PresetError(f"embedding dimension {self.embedding_dim} is not positive")
+        self._check_small_towers()
+
+    def _check_small_towers(self) -> None:
+        widths, blocks = self.image_widths, self.image_blocks
+        if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
+            raise PresetError(
+                f"image widths {widths} and blocks {blocks} do not fit: give as many of each, all positive"
+            )
+        if self.text_width < HEAD_WIDTH or self.text_width % HEAD_WIDTH:
+            raise PresetError(f"text width {self.text_width} is no multiple of {HEAD_WIDTH}")
+        if self.text_layers < 1:
+            raise PresetError(f"{self.text_layers} text layers are too few: use at least 1")
 
     @property
     def image_preprocessing(self) -> ImagePreprocessing:
@@ -122,27 +143,12 @@ PRESETS: dict[str, EncoderPreset] = {
 }
 
 
-def preset_named(
-    name: str,
-    *,
-    image_encoder: str | None = None,
-    text_encoder: str | None = None,
-    image_size: int | None = None,
-    max_tokens: int | None = None,
-    embedding_dim: int | None = None,
-) -> EncoderPreset:
-    """Look a preset up and override what is given.
+def preset_named(name: str, **overrides: Any) -> EncoderPreset:  # noqa: ANN401 - any field
+    """Look a preset up and override the fields that are given and not None.
 
     Raises:
         PresetError: no preset has this name, or the overridden shape is impossible.
     """
     if name not in PRESETS:
         raise PresetError(f"unknown preset '{name}': use one of {', '.join(PRESETS)}")
-    overrides: dict[str, Any] = {
-        "image_encoder": image_encoder,
-        "text_encoder": text_encoder,
-        "image_size": image_size,
-        "max_tokens": max_tokens,
-        "embedding_dim": embedding_dim,
-    }
     return replace(PRESETS[name], **{key: value for key, value in overrides.items() if value is not None})

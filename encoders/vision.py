@@ -205,14 +205,26 @@ def _remove_classifier(backbone: nn.Module) -> tuple[str, int]:
     return name, features
 
 
-def build_image_tower(name: str, *, image_size: int) -> SmallResNet | TorchvisionTower:
+def build_image_tower(
+    name: str,
+    *,
+    image_size: int,
+    widths: Sequence[int] = (48, 96, 192),
+    blocks: Sequence[int] = (1, 2, 2),
+) -> SmallResNet | TorchvisionTower:
     """Build an image tower with random weights.
+
+    Args:
+        name: ``small-resnet``, or as torchvision lists it.
+        image_size: side of its input.
+        widths: of ``small-resnet``.
+        blocks: of ``small-resnet``.
 
     Raises:
         PresetError: nobody knows the name.
     """
     if name == SMALL_RESNET:
-        return SmallResNet()
+        return SmallResNet(widths=widths, blocks=blocks)
     return TorchvisionTower(name, image_size=image_size)
 
 

@@ -229,14 +229,14 @@ class TrainingRequest:
         preset: name of the preset.
         shape: fields of the preset to override.
         recipe: fields of the trainers' options to override.
-        augmented: whether training images are moved a little.
+        augmentation: how far training images are moved, as a multiple of the usual amounts; 0 for not at all.
         tensorboard: folder for TensorBoard's event files, if they are wanted.
     """
 
     preset: str
     shape: Mapping[str, Any]
     recipe: Mapping[str, Any]
-    augmented: bool = True
+    augmentation: float | None = None
     tensorboard: Path | None = None
 
 
@@ -296,12 +296,14 @@ def train_encoders(
     """
     with model_errors(), training_errors():
         from encoders.presets import preset_named
-        from trainers.augmentation import NO_AUGMENTATION
+        from trainers.augmentation import Augmentation
         from trainers.contrastive import train_encoders as fit
         from trainers.recipes import options_for
 
-        unmoved = {} if request.augmented else {"augmentation": NO_AUGMENTATION}
-        options = options_for(preset_named(request.preset, **request.shape), **{**request.recipe, **unmoved})
+        strength = request.augmentation
+        moves = None if strength is None else Augmentation().times(strength)
+        preset = preset_named(request.preset, **request.shape)
+        options = options_for(preset, **request.recipe, augmentation=moves)
         train_pairs, judged_pairs = (
             [training_pair(record, image_path(record)) for record in part] for part in (train, validation)
         )

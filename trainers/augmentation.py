@@ -7,7 +7,7 @@ further, off centre, and the window is set a little differently. No flip: left a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -40,6 +40,14 @@ class Augmentation:
             value = getattr(self, name)
             if not 0 <= value < (180 if name == "rotation_degrees" else 1):
                 raise OptionsError(f"augmentation: {name} = {value:g} is out of range")
+
+    def times(self, strength: float) -> Augmentation:
+        """Every amount multiplied; 0 moves nothing.
+
+        Raises:
+            OptionsError: an amount is out of range then.
+        """
+        return Augmentation(**{name: strength * amount for name, amount in asdict(self).items()})
 
 
 NO_AUGMENTATION = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0)

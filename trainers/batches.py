@@ -61,13 +61,13 @@ class Batch:
     Attributes:
         rows: of the pairs, int64 [b].
         images: uint8 squares [b, h, w, 3], or float32 features of a frozen tower [b, f].
-        draws: how far each image is moved [b, 6].
+        draws: how far each image is moved, for each view of it [b, 6].
         texts: token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
     """
 
     rows: Rows
     images: Tensor
-    draws: Tensor
+    draws: tuple[Tensor, ...]
     texts: tuple[Tensor, ...]
 
     def __len__(self) -> int:
@@ -80,7 +80,12 @@ class Batch:
             return [self]
         cuts = [slice(first, first + size) for first in range(0, len(self), size)]
         return [
-            Batch(self.rows[cut], self.images[cut], self.draws[cut], tuple(part[cut] for part in self.texts))
+            Batch(
+                rows=self.rows[cut],
+                images=self.images[cut],
+                draws=tuple(part[cut] for part in self.draws),
+                texts=tuple(part[cut] for part in self.texts),
+            )
             for cut in cuts
         ]
 
@@ -174,6 +179,7 @@ class BatchSource:
         batch_size: int,
         accumulate: int = 1,
         seed: int,
+        views: int = 1,
         processes: Processes | None = None,
     ) -> None:
         """Join images and captions of ``count`` pairs.
@@ -185,11 +191,12 @@ class BatchSource:
             batch_size: pairs in a batch, over all processes.
             accumulate: batches in a step.
             seed: of the run.
+            views: how often each image is augmented in a step.
             processes: each gets its share of every batch.
         """
         self._images, self._texts = images, texts
         self._count, self._batch_size, self._accumulate = count, batch_size, accumulate
-        self._seed, self._processes = seed, processes or Processes()
+        self._seed, self._views, self._processes = seed, views, processes or Processes()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
     @property
@@ -219,13 +226,21 @@ class BatchSource:
 
     def _make(self, planned: Rows, epoch: int, step: int) -> list[Batch]:
         # Drawn for the whole step, whoever takes which share of it and whatever cannot be read.
-        draws = draw(len(planned), generator(self._seed, "augmentation", epoch, step))
+        draws = [
+            draw(len(planned), generator(self._seed, "augmentation", epoch, step, *view))
+            for view in ((), *((view,) for view in range(1, self._views)))
+        ]
         lots = np.random.default_rng(derived_seed(self._seed, "captions", epoch, step)).random(len(planned))
         parts = np.array_split(np.arange(len(planned)), self._accumulate)
         own = [np.array_split(part, self._processes.world)[self._processes.rank] for part in parts]
-        return [self._batch(planned[share], draws[share], lots[share]) for share in own]
+        return [self._batch(planned[share], [part[share] for part in draws], lots[share]) for share in own]
 
-    def _batch(self, rows: Rows, draws: Tensor, lots: np.ndarray) -> Batch:
+    def _batch(self, rows: Rows, draws: Sequence[Tensor], lots: np.ndarray) -> Batch:
         kept = self._images.readable(rows)
         stays = np.isin(rows, kept)
-        return Batch(kept, self._images.images(kept), draws[stays], self._texts.texts(kept, lots[stays]))
+        return Batch(
+            rows=kept,
+            images=self._images.images(kept),
+            draws=tuple(part[stays] for part in draws),
+            texts=self._texts.texts(kept, lots[stays]),
+        )

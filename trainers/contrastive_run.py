@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -12,26 +12,33 @@ import torch
 
 from encoders.dual import DualEncoder
 from encoders.preprocessing import CaptionTokenizer
-from trainers.batches import Batch, PairSplits
+from trainers.averaging import AveragedEncoder
+from trainers.batches import Batch, PairSplits, TrainingPair
 from trainers.checkpoints import data_fingerprint, read_checkpoint, write_checkpoint
-from trainers.criterion import criterion_for
+from trainers.criterion import Criterion, criterion_for
 from trainers.errors import DataError, DivergedError
 from trainers.feeding import feed
 from trainers.journal import FILE_NAME, Journal, plain_options
-from trainers.judging import Judge
-from trainers.listeners import EpochReport, RunStart, SilentListener, StepReport, TrainingListener
+from trainers.judging import Judge, Judgement
+from trainers.listeners import RunStart, SilentListener, TrainingListener
 from trainers.objective import PairEncoder
 from trainers.options import ContrastiveOptions
 from trainers.pace import Pace
 from trainers.placement import Placement
 from trainers.processes import Processes
+from trainers.reporting import (
+    epoch_report,
+    step_report,
+    where_it_diverged,
+    why_interrupted,
+    why_over,
+)
 from trainers.run_state import BestEpoch, RunState
 from trainers.schedules import run_progress, warmup_cosine
 from trainers.stepping import Stepper, mixes_images
 from trainers.stopping import StopSignals
 from trainers.validation import RetrievalRecall
 
-SHOWN_IDS = 4
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -62,16 +69,13 @@ class ContrastiveRun:
         self._work_folder, self._data = work_folder, data_fingerprint(splits.train, splits.validation)
         self._unreadable: dict[int, str] = {}
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        criterion = criterion_for(splits.train, options)
-        classes = sum(criterion.label_sizes)
+        self._criterion = criterion_for(splits.train, options)
+        classes = sum(self._criterion.label_sizes)
         self._encoder = PairEncoder(model, options.loss, placement, options.freeze, classes=classes)
+        self._average = AveragedEncoder(self._encoder, options.ema) if options.ema else None
         spec = options.preset.image_preprocessing
-        self._stepper = Stepper(self._encoder, spec, criterion, options, self.processes)
-        self._judge = (
-            Judge(splits.validation, spec, tokenizer, placement, on_skip=self.listener.on_skip)
-            if self.processes.is_first
-            else None
-        )
+        self._stepper = Stepper(self._encoder, spec, self._criterion, options, self.processes)
+        self._judge = self._build_judge(splits.validation, tokenizer) if self.processes.is_first else None
         self._batches = feed(splits.train, tokenizer, self._encoder, options, self.processes, self._skip)
         self.state, elapsed, journal_bytes = self._restored() if options.resume else (RunState(), 0.0, 0)
         limit = options.time_limit_minutes
@@ -80,6 +84,18 @@ class ContrastiveRun:
         self._is_over = self._in_step = False
         if self.processes.is_first:
             self.journal = Journal(work_folder / FILE_NAME, keep_bytes=journal_bytes)
+
+    def _build_judge(self, pairs: Sequence[TrainingPair], tokenizer: CaptionTokenizer) -> Judge:
+        options = self.options
+        return Judge(
+            pairs,
+            options.preset.image_preprocessing,
+            tokenizer,
+            self.placement,
+            criterion=criterion_for(pairs, replace(options, label_weight=0.0, view_weight=0.0)),
+            batch_size=options.batch_size,
+            on_skip=self.listener.on_skip,
+        )
 
     def __enter__(self) -> ContrastiveRun:
         """Nothing to do: the threads start when they are needed."""
@@ -95,6 +111,11 @@ class ContrastiveRun:
     def best(self) -> BestEpoch:
         """The best epoch so far."""
         return self.state.best
+
+    @property
+    def _judged(self) -> PairEncoder:
+        """What is judged and kept: the averaged weights, if they are averaged."""
+        return self._average.encoder if self._average else self._encoder
 
     @property
     def total_steps(self) -> int:
@@ -126,27 +147,15 @@ class ContrastiveRun:
             except KeyboardInterrupt:
                 if not self._in_step:
                     self._write_checkpoint()
-                self.listener.on_note(self._why_stopped())
+                self.listener.on_note(why_interrupted(self.state))
                 return True
         return False
 
-    def _why_stopped(self) -> str:
-        if self.best.epoch:
-            now, best = self.state.epochs + 1, self.best.epoch
-            return f"interrupted in epoch {now}: the best epoch so far, {best}, is kept"
-        return "interrupted before an epoch was finished: the weights as they are now are kept"
-
     def _is_done(self) -> bool:
-        patience, state = self.options.patience, self.state
-        if self._is_over:
-            self.listener.on_note(f"the time is over after {state.epochs} of {self.options.epochs} epochs")
-            return True
-        if patience and state.stale_epochs >= patience:
-            self.listener.on_note(
-                f"no better recall in {patience} epochs: stopped after epoch {state.epochs}"
-            )
-            return True
-        return state.epochs >= self.options.epochs
+        why = why_over(self.state, self.options, time_is_over=self._is_over)
+        if why:
+            self.listener.on_note(why)
+        return why is not None or self.state.epochs >= self.options.epochs
 
     def _announce(self) -> None:
         if self._judge is None:
@@ -176,6 +185,7 @@ class ContrastiveRun:
     def _train_epoch(self, stop: StopSignals) -> None:
         began, state = time.monotonic(), self.state
         self._encoder.train()
+        self._stepper.criterion = self._criterion_of(state.epochs)
         for batches in self.pace.timed(self._batches.epoch(state.epochs, first_step=state.steps_in_epoch)):
             usable, elapsed = self._agree(batches, stop)
             if self._is_over:
@@ -191,6 +201,10 @@ class ContrastiveRun:
         if state.losses:
             self._judge_epoch(began, stop)
 
+    def _criterion_of(self, epoch: int) -> Criterion:
+        on_images = epoch < self.options.image_epochs
+        return self._criterion.on_images_alone() if on_images else self._criterion
+
     def _agree(self, batches: Sequence[Batch], stop: StopSignals) -> tuple[bool, float]:
         """Whether all processes have pairs for this step, and the time: all must do the same."""
         pairs = min(len(batch) for batch in batches) * self.processes.world
@@ -202,65 +216,46 @@ class ContrastiveRun:
         return not unusable, elapsed
 
     def _step(self, batches: Sequence[Batch], elapsed: float, stop: StopSignals) -> None:
-        factor = self._rate_factor(elapsed)
+        factor, state = self._rate_factor(elapsed), self.state
+        rate = self.options.learning_rate * factor
         self._in_step = True
         try:
-            loss = self._stepper.take(batches, self.state.step, factor)
+            loss = self._stepper.take(batches, state.step, factor)
         except DivergedError as error:
-            raise DivergedError(f"{error} {self._where(batches, factor)}") from error
+            where = where_it_diverged(state.step + 1, rate, batches, self.pairs)
+            raise DivergedError(f"{error} {where}") from error
+        if self._average:
+            self._average.update(state.step)
         self._in_step = False
-        self.state.losses.append(loss)
+        state.losses.append(loss)
         self.pace.count_step(sum(len(batch) for batch in batches) * self.processes.world)
-        report = StepReport(
-            step=self.state.step + 1,
-            total_steps=self.total_steps,
-            epoch=self.state.epochs + 1,
-            loss=loss,
-            learning_rate=self.options.learning_rate * factor,
-            images_per_second=self.pace.images_per_second,
-            waiting_share=self.pace.waiting_share,
-            seconds_left=self.pace.seconds_left(
-                self.total_steps - self.state.step - 1, self.options.epochs - self.state.epochs
-            ),
-        )
+        report = step_report(state, self.options, self.pace, learning_rate=rate, total_steps=self.total_steps)
         with stop.deferring():
             self.listener.on_step(report)
 
     def _rate_factor(self, elapsed: float) -> float:
+        if self.options.schedule == "plateau":
+            return self.state.plateau.rate
         limit = self.options.time_limit_minutes
         progress = run_progress(self.state.step, self.total_steps, elapsed, limit and 60 * limit)
         return warmup_cosine(progress, self.options.warmup_fraction)
 
-    def _where(self, batches: Sequence[Batch], factor: float) -> str:
-        rows = [row for batch in batches for row in batch.rows]
-        ids = ", ".join(self.pairs[row].id for row in rows[:SHOWN_IDS])
-        more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
-        return (
-            f"at step {self.state.step + 1}, learning rate {self.options.learning_rate * factor:.2e}, "
-            f"batch of {ids}{more}: try a lower --learning-rate"
-        )
-
     def _judge_epoch(self, began: float, stop: StopSignals) -> None:
         state, judging = self.state, time.monotonic()
-        recall = self._recall()
+        judgement = self._judgement()
         self._share_skips()
         self.pace.count_judging(time.monotonic() - judging)
-        loss, epoch = sum(state.losses) / len(state.losses), state.epochs + 1
-        is_best = state.best.offer(epoch, recall, self._encoder.model)
-        state.epochs, state.steps_in_epoch, state.losses = epoch, 0, []
-        report = EpochReport(
-            epoch=epoch,
-            steps=state.step,
-            loss=loss,
+        state.best.offer(state.epochs + 1, judgement.recall, self._judged.model)
+        report = epoch_report(
+            state,
+            judgement,
+            self._judged,
+            self.pace,
             learning_rate=self._stepper.optimiser.param_groups[0]["lr"],
-            logit_scale=float(self._encoder.model.logit_scale.detach().exp()),
-            validation=recall,
-            is_best=is_best,
             seconds=time.monotonic() - began,
-            images_per_second=self.pace.images_per_second,
-            waiting_share=self.pace.waiting_share,
             skipped=self.skipped,
         )
+        state.finish_epoch(judgement.loss)
         if self.processes.is_first:
             self.journal.write("epoch", report.to_dict())
         if time.monotonic() - self._checkpoint_time > SECONDS_BETWEEN_CHECKPOINTS:
@@ -268,23 +263,22 @@ class ContrastiveRun:
         with stop.deferring():
             self.listener.on_epoch(report)
 
-    def _recall(self) -> RetrievalRecall:
+    def _judgement(self) -> Judgement:
         """What the first process finds, everywhere."""
-        found = self._judge.recall(self._encoder.model) if self._judge else None
-        found = self.processes.from_first(found)
+        found = self.processes.from_first(self._judge.judge(self._judged) if self._judge else None)
         assert found is not None  # noqa: S101 - the first process has a judge
         return found
 
     def best_model(self) -> DualEncoder:
         """The model with the weights of the best epoch; as it is now when no epoch was finished."""
         if self.best.weights is not None:
-            self._encoder.model.load_state_dict(self.best.weights)
-        return self._encoder.model
+            self._judged.model.load_state_dict(self.best.weights)
+        return self._judged.model
 
     def best_recall(self) -> RetrievalRecall:
         """What the best model scores."""
         if self.best.recall is None:
-            self.best.recall = self._recall()
+            self.best.recall = self._judgement().recall
         return self.best.recall
 
     def _write_checkpoint(self) -> None:
@@ -295,6 +289,7 @@ class ContrastiveRun:
             "options": plain_options(self.options),
             "data": self._data,
             "encoder": self._encoder.state_dict(),
+            "average": self._average.encoder.state_dict() if self._average else None,
             "optimiser": self._stepper.optimiser.state_dict(),
             "state": self.state.to_dict(),
             "elapsed": self.pace.elapsed,
@@ -305,6 +300,8 @@ class ContrastiveRun:
     def _restored(self) -> tuple[RunState, float, int]:
         kept = read_checkpoint(self._work_folder, plain_options(self.options), self._data)
         self._encoder.load_state_dict(kept["encoder"])
+        if self._average:
+            self._average.encoder.load_state_dict(kept["average"])
         self._stepper.optimiser.load_state_dict(kept["optimiser"])
         return RunState.from_dict(kept["state"]), kept["elapsed"], kept["journal_bytes"]
 

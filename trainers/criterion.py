@@ -16,6 +16,8 @@ from trainers.errors import DataError
 from trainers.labels import LabelFields
 from trainers.options import ContrastiveOptions, LossName
 
+VIEW_SCALE = 10.0  # 1 / temperature; SimCLR, table 5
+
 
 class Vectors(NamedTuple):
     """What an encoder makes of a batch; all but the last have a row for each pair.
@@ -23,6 +25,7 @@ class Vectors(NamedTuple):
     Attributes:
         images: unit vectors [b, d].
         texts: unit vectors [b, d].
+        views: of a second view of each image, unit vectors [b, d]; without such views [0, d].
         labels: logits of all classes of all fields, one field after the other [b, c]; without label heads
             [b, 0].
         calibration: the logit scale and bias [2].
@@ -30,6 +33,7 @@ class Vectors(NamedTuple):
 
     images: Tensor
     texts: Tensor
+    views: Tensor
     labels: Tensor
     calibration: Tensor
 
@@ -52,13 +56,17 @@ class Criterion:
 
     Attributes:
         loss: its name.
+        pair_weight: of the loss of that name.
         label_weight: of the cross-entropy of the label heads; 0 for none.
+        view_weight: of the loss that tells views of one image from those of others; 0 for none.
         agreement: of the training pairs, for the ``matched`` loss.
         fields: of the training pairs, for the label heads.
     """
 
     loss: LossName
+    pair_weight: float = 1.0
     label_weight: float = 0.0
+    view_weight: float = 0.0
     agreement: Agreement | None = None
     fields: LabelFields | None = None
 
@@ -74,13 +82,21 @@ class Criterion:
             classes=self.fields.classes(rows).to(device) if self.fields else None,
         )
 
+    def on_images_alone(self) -> Criterion:
+        """Nothing but the loss of the views, for a start without captions."""
+        return Criterion(self.loss, pair_weight=0.0, view_weight=1.0)
+
     def __call__(self, vectors: Vectors, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
-        total = self._pair_loss(vectors, targets.agreement)
+        parts = []
+        if self.pair_weight:
+            parts.append(self.pair_weight * self._pair_loss(vectors, targets.agreement))
         if targets.classes is not None:
             labels = losses.labelled(vectors.labels, targets.classes, self.label_sizes)
-            total = total + self.label_weight * labels
-        return total
+            parts.append(self.label_weight * labels)
+        if self.view_weight:
+            parts.append(self.view_weight * losses.nt_xent(vectors.images, vectors.views, VIEW_SCALE))
+        return torch.stack(parts).sum()
 
     def _pair_loss(self, vectors: Vectors, agreement: Tensor | None) -> Tensor:
         images, texts, (scale, bias) = vectors.images, vectors.texts, vectors.calibration
@@ -105,6 +121,7 @@ def criterion_for(pairs: Sequence[TrainingPair], options: ContrastiveOptions) ->
     return Criterion(
         options.loss,
         label_weight=options.label_weight,
+        view_weight=options.view_weight,
         agreement=Agreement(pairs, options.label_agreement) if options.loss == "matched" else None,
         fields=fields,
     )

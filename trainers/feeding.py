@@ -46,5 +46,6 @@ def feed(
         batch_size=options.batch_size,
         accumulate=options.accumulate,
         seed=options.seed,
+        views=options.views,
         processes=processes,
     )

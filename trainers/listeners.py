@@ -67,6 +67,8 @@ class EpochReport:
         epoch: from 1.
         steps: steps taken so far.
         loss: mean over the epoch.
+        validation_loss: of the validation pairs, in batches of the run's size; without the parts of the loss
+            that are added for labels and views.
         learning_rate: of the last step.
         logit_scale: 1 / temperature at its end.
         validation: recall on the validation pairs.
@@ -80,6 +82,7 @@ class EpochReport:
     epoch: int
     steps: int
     loss: float
+    validation_loss: float
     learning_rate: float
     logit_scale: float
     validation: RetrievalRecall
@@ -114,7 +117,10 @@ class TrainingListener(Protocol):
 
 
 class SilentListener:
-    """Watches nothing."""
+    """Watches nothing, of any kind of run."""
+
+    def on_seen(self, pictures: int, total: int) -> None:
+        """Ignore it."""
 
     def on_start(self, start: RunStart) -> None:
         """Ignore it."""
@@ -122,7 +128,7 @@ class SilentListener:
     def on_step(self, report: StepReport) -> None:
         """Ignore it."""
 
-    def on_epoch(self, report: EpochReport) -> None:
+    def on_epoch(self, report: object) -> None:
         """Ignore it."""
 
     def on_skip(self, pair_id: str, image: Path, reason: str) -> None:

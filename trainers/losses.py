@@ -108,3 +108,21 @@ def labelled(logits: Tensor, classes: Tensor, sizes: Sequence[int]) -> Tensor:
         for part, right in zip(torch.split(logits, list(sizes), dim=1), classes.unbind(dim=1), strict=True)
     ]
     return torch.stack(fields).mean()
+
+
+def nt_xent(first: Tensor, second: Tensor, scale: float) -> Tensor:
+    """Two views of one image against those of all others (SimCLR, https://arxiv.org/abs/2002.05709, eq. 1).
+
+    Args:
+        first: unit vectors of one view of each image [b, d].
+        second: unit vectors of another view of each, in the same order [b, d].
+        scale: 1 / temperature.
+
+    Returns:
+        The mean over the 2 b views, a scalar.
+    """
+    views = torch.cat((first, second))
+    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    logits = (scale * views @ views.T).masked_fill(itself, -torch.inf)  # [2 b, 2 b]
+    other = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(logits, other)

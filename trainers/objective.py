@@ -64,19 +64,26 @@ class PairEncoder(nn.Module):
         """Embed a batch, in float32.
 
         Args:
-            images: pixels [b, 3, h, w], or features of the frozen image tower [b, f].
+            images: pixels [b, 3, h, w], or features of the frozen image tower [b, f]; pixels of a second view
+                of each image may follow [2 b, 3, h, w].
             texts: token ids and mask [b, s] each, or features of the frozen text tower [b, f].
         """
         seen = images if images.ndim == _IS_FEATURES else self.image_features(images)
         read = texts[0] if len(texts) == 1 else self.text_features(*texts)
         # Unit length to three digits would blur the ranking: the heads stay in float32.
         vectors = self.model.project_images(seen.float())
+        images, views = vectors[: len(read)], vectors[len(read) :]
         return Vectors(
-            images=vectors,
+            images=images,
             texts=self.model.project_texts(read.float()),
-            labels=self._labels(vectors),
-            calibration=torch.stack((self.model.logit_scale.exp(), self.bias)),
+            views=views,
+            labels=self._labels(images),
+            calibration=self.calibration(),
         )
+
+    def calibration(self) -> Tensor:
+        """The logit scale and bias [2]."""
+        return torch.stack((self.model.logit_scale.exp(), self.bias))
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """``[b, 3, h, w] -> [b, f]``, in the run's precision."""

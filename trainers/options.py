@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from encoders.presets import EncoderPreset
-from trainers.augmentation import Augmentation
+from trainers.augmentation import NO_AUGMENTATION, Augmentation
 from trainers.errors import OptionsError
 
 LossName = Literal["infonce", "matched", "soft", "sigmoid"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+ScheduleName = Literal["cosine", "plateau"]
 FrozenTowers = Literal["none", "image", "text", "both"]
 
 
@@ -33,7 +34,9 @@ class ContrastiveOptions:
         label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
         label_weight: of predicting modality, view, region ... from the image vector, by linear heads that are
             thrown away at the end; 0 for none.
-        epochs: passes over the training pairs.
+        view_weight: of telling two views of each image from those of others, beside the loss; 0 for none.
+        image_epochs: so many epochs come first in which nothing but those views counts.
+        epochs: passes over the training pairs, ``image_epochs`` included.
         batch_size: pairs that are compared with each other, over all processes.
         accumulate: batches whose gradients make one step; pairs of different batches are not compared.
         cache_chunk: pairs that go through the towers at once; None takes the whole batch. The gradients stay
@@ -42,9 +45,13 @@ class ContrastiveOptions:
         image_learning_rate: peak of the image tower without its head.
         text_learning_rate: peak of the text tower without its head.
         weight_decay: of matrices; norms, biases and the scale have none.
-        warmup_fraction: share of the run in which the rate rises.
+        schedule: ``cosine`` rises and falls over the run; ``plateau`` starts at the peak and is lowered when
+            the validation loss stops falling.
+        warmup_fraction: share of the run in which the cosine's rate rises.
         clip_norm: gradients longer than this are shortened to it.
         max_logit_scale: the learnable scale stays below this.
+        ema: share that the moving average of the weights keeps in a step; it is the average then that is
+            judged and becomes the model. None for no average.
         augmentation: how far training images are moved.
         seed: of weights, order, augmentation and dropout.
         device: ``auto`` takes a GPU when there is one.
@@ -66,6 +73,8 @@ class ContrastiveOptions:
     cache_frozen: bool = True
     label_agreement: float = 0.0
     label_weight: float = 0.0
+    view_weight: float = 0.0
+    image_epochs: int = 0
     epochs: int = 30
     batch_size: int = 128
     accumulate: int = 1
@@ -74,9 +83,11 @@ class ContrastiveOptions:
     image_learning_rate: float | None = None
     text_learning_rate: float | None = None
     weight_decay: float = 0.05
+    schedule: ScheduleName = "cosine"
     warmup_fraction: float = 0.1
     clip_norm: float = 1.0
     max_logit_scale: float = 100.0
+    ema: float | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     device: DeviceName = "auto"
@@ -86,6 +97,11 @@ class ContrastiveOptions:
     checkpoint_steps: int = 1000
     resume: bool = False
     force: bool = False
+
+    @property
+    def views(self) -> int:
+        """How often each image is augmented in a step."""
+        return 2 if self.view_weight or self.image_epochs else 1
 
     def __post_init__(self) -> None:
         """Refuse values no run can have, naming the flag to change."""
@@ -97,7 +113,9 @@ class ContrastiveOptions:
         _check(
             self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative"
         )
+        _check_choice("--schedule", self.schedule, get_args(ScheduleName))
         self._check_counts()
+        self._check_views()
         self._check_amounts()
 
     def _check_counts(self) -> None:
@@ -108,6 +126,19 @@ class ContrastiveOptions:
         _check(self.checkpoint_steps >= 1, "--checkpoint-steps", self.checkpoint_steps, "at least 1")
         _check(self.seed >= 0, "--seed", self.seed, "0 or more")
 
+    def _check_views(self) -> None:
+        epochs = self.image_epochs
+        _check(0 <= epochs < self.epochs, "--image-epochs", epochs, "0 or more, and fewer than --epochs")
+        _check(self.view_weight >= 0, "--view-weight", self.view_weight, "0 or more")
+        if self.views == 1:
+            return
+        if self.freeze in ("image", "both"):
+            raise OptionsError(
+                "a frozen image tower sees one view: leave --view-weight and --image-epochs out"
+            )
+        if self.augmentation == NO_AUGMENTATION:
+            raise OptionsError("--view-weight and --image-epochs need two views: leave --no-augmentation out")
+
     def _check_amounts(self) -> None:
         _check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
         _check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
@@ -117,6 +148,7 @@ class ContrastiveOptions:
         _check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")
         for rate in (self.learning_rate, self.image_learning_rate, self.text_learning_rate):
             _check(rate is None or 0 < rate <= 1, "learning rate", rate, "more than 0 and at most 1")
+        _check(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a share between 0 and 1")
         limit = self.time_limit_minutes
         _check(limit is None or limit > 0, "--minutes", limit, "more than 0")
 

@@ -34,6 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "image_learning_rate": 1e-4,
         "text_learning_rate": 1e-5,
         "weight_decay": 1e-3,
+        "schedule": "plateau",
         "augmentation": NO_AUGMENTATION,
         "precision": "fp32",
     },

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from encoders.dual import DualEncoder
+from trainers.schedules import Plateau
 from trainers.validation import DirectionRecall, RetrievalRecall
 
 
@@ -45,6 +46,7 @@ class RunState:
         steps_in_epoch: steps of the epoch under way that are behind.
         losses: of those, without the steps that had too few readable pairs.
         best: the best epoch.
+        plateau: the rate of the ``plateau`` schedule.
     """
 
     step: int = 0
@@ -52,11 +54,12 @@ class RunState:
     steps_in_epoch: int = 0
     losses: list[float] = field(default_factory=list)
     best: BestEpoch = field(default_factory=BestEpoch)
+    plateau: Plateau = field(default_factory=Plateau)
 
-    @property
-    def stale_epochs(self) -> int:
-        """Epochs since the best one."""
-        return self.epochs - self.best.epoch
+    def finish_epoch(self, validation_loss: float) -> None:
+        """Count the epoch under way, which had this loss on the validation pairs."""
+        self.epochs, self.steps_in_epoch, self.losses = self.epochs + 1, 0, []
+        self.plateau.see(validation_loss)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values and tensors."""
@@ -69,6 +72,7 @@ class RunState:
             "best_epoch": self.best.epoch,
             "best_recall": recall.to_dict() if recall else None,
             "best_weights": self.best.weights,
+            "plateau": asdict(self.plateau),
         }
 
     @classmethod
@@ -78,7 +82,14 @@ class RunState:
         best = BestEpoch(
             values["best_epoch"], _recall_from_dict(recall) if recall else None, values["best_weights"]
         )
-        return cls(values["step"], values["epochs"], values["steps_in_epoch"], list(values["losses"]), best)
+        return cls(
+            step=values["step"],
+            epochs=values["epochs"],
+            steps_in_epoch=values["steps_in_epoch"],
+            losses=list(values["losses"]),
+            best=best,
+            plateau=Plateau(**values["plateau"]),
+        )
 
 
 def _recall_from_dict(values: Mapping[str, Any]) -> RetrievalRecall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 
 def warmup_cosine(progress: float, warmup: float, floor: float = 0.0) -> float:
@@ -40,3 +41,33 @@ def run_progress(
     by_steps = (step + 0.5) / max(total_steps, 1)
     by_clock = elapsed_seconds / limit_seconds if limit_seconds else 0.0
     return min(max(by_steps, by_clock), 1.0)
+
+
+@dataclass(slots=True)
+class Plateau:
+    """A rate that is lowered when the validation loss stops falling, as torch's ReduceLROnPlateau does.
+
+    Attributes:
+        rate: the factor the peak learning rates are multiplied with.
+        best: lowest loss so far.
+        bad_epochs: epochs without a lower one since.
+        factor: what the rate is multiplied with.
+        patience: so many bad epochs are borne.
+        threshold: a loss is lower when it is by this share.
+    """
+
+    rate: float = 1.0
+    best: float = math.inf
+    bad_epochs: int = 0
+    factor: float = 0.8
+    patience: int = 1
+    threshold: float = 1e-4
+
+    def see(self, loss: float) -> None:
+        """Take in the validation loss of an epoch."""
+        if loss < self.best * (1 - self.threshold):
+            self.best, self.bad_epochs = loss, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.patience:
+            self.rate, self.bad_epochs = self.rate * self.factor, 0

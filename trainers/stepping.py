@@ -40,8 +40,11 @@ class Stepper:
         options: ContrastiveOptions,
         processes: Processes,
     ) -> None:
-        """Build the optimiser and, with several processes, tie the copies of the encoder together."""
-        self._encoder, self._spec, self._criterion = encoder, spec, criterion
+        """Build the optimiser and, with several processes, tie the copies of the encoder together.
+
+        ``criterion`` may be exchanged between two steps.
+        """
+        self._encoder, self._spec, self.criterion = encoder, spec, criterion
         self._options, self._processes = options, processes
         self.optimiser = build_adamw(parameter_groups(encoder, options))
         self._tied: nn.Module = encoder
@@ -112,7 +115,7 @@ class Stepper:
         images = chunk.images.to(device, non_blocking=True)
         if images.dtype == torch.uint8:
             moves = NO_AUGMENTATION if self._encoder.image_is_frozen else self._options.augmentation
-            images = to_pixels(images, self._spec, chunk.draws, moves)
+            images = torch.cat([to_pixels(images, self._spec, draws, moves) for draws in chunk.draws])
         texts = [part.to(device, non_blocking=True) for part in chunk.texts]
         seed_torch(self._options.seed, "dropout", *seed)
         apart = tied and not synchronise and isinstance(self._tied, DistributedDataParallel)
@@ -127,7 +130,7 @@ class Stepper:
         leaves = Vectors._make((*rows, vectors.calibration.detach().requires_grad_()))
         device = self._encoder.placement.device
         numbers, _ = self._processes.gather(torch.from_numpy(batch.rows).to(device))
-        loss = self._criterion(leaves, self._criterion.targets(numbers.cpu().numpy(), device))
+        loss = self.criterion(leaves, self.criterion.targets(numbers.cpu().numpy(), device))
         found = torch.autograd.grad(loss * weight, leaves, allow_unused=True, materialize_grads=True)
         # DistributedDataParallel takes the mean of the processes; each holds only its share of the sum.
         world = self._processes.world

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medclip_cli.commands import train_confidence, train_decoder
+from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: medclip train encoders work/medpix --preset tiny --from-scratch --out work/model"
 SOME_FAILED = 3
 INTERRUPTED = 130
-_MODEL = "Model"
-_RECIPE = "Recipe"
-_MACHINE = "Machine"
 
 app = typer.Typer(no_args_is_help=True, help="Train a model on a corpus.")
 
@@ -33,162 +31,46 @@ def train() -> None:
 def encoders(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make.")],
-    preset: Annotated[
-        str, typer.Option(help="tiny (a CPU will do), base or seed.", rich_help_panel=_MODEL)
-    ] = "tiny",
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Use no pretrained weights.", rich_help_panel=_MODEL)
-    ] = False,
-    image_encoder: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option(
-            help="Another image tower: any torchvision classification model.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    text_encoder: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Another text tower: a transformers model's name, or a folder of one.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    image_weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A weights file for the image tower.", rich_help_panel=_MODEL),
-    ] = None,
-    text_weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A weights file or folder for the text tower.", rich_help_panel=_MODEL),
-    ] = None,
-    image_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Side of the square the model sees, in pixels.", rich_help_panel=_MODEL),
-    ] = None,
-    embedding_dim: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Length of the vectors.", rich_help_panel=_MODEL),
-    ] = None,
-    loss: Annotated[
-        Optional[Literal["infonce", "matched", "soft", "sigmoid"]],  # noqa: UP045
-        typer.Option(
-            help="What is minimised; matched does not push equal captions and one case's scans apart. "
-            "[default: the preset's]",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    epochs: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Passes over the training pairs. [default: the preset's]", rich_help_panel=_RECIPE),
-    ] = None,
-    minutes: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Stop after this time, with the learning rate brought down by then.", rich_help_panel=_RECIPE
-        ),
-    ] = None,
-    batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Pairs that are told from each other. [default: the preset's]", rich_help_panel=_RECIPE
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Peak learning rate. [default: the preset's]", rich_help_panel=_RECIPE),
-    ] = None,
-    weight_decay: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Decay of the matrices. [default: the preset's]", rich_help_panel=_RECIPE),
-    ] = None,
-    label_agreement: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="How much of a match equal modality, view, region and findings are to the matched loss, "
-            "0 to 1. [default: the preset's]",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    label_weight: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Also predict modality, view, region and category from the image vector, by heads that are "
-            "thrown away at the end; this is the weight of their loss. [default: the preset's]",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    freeze: Annotated[
-        Literal["none", "image", "text", "both"],
-        typer.Option(
-            help="Towers that learn nothing: their features are computed once, so the rest trains fast.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = "none",
-    patience: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Stop after so many epochs without a better recall. [default: never]",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    augmentation: Annotated[
-        bool,
-        typer.Option(
-            help="Rotate, scale, shift and re-window training images a little.", rich_help_panel=_RECIPE
-        ),
-    ] = True,
-    seed: Annotated[
-        int, typer.Option(help="The same seed gives the same model on a CPU.", rich_help_panel=_RECIPE)
-    ] = 0,
-    accumulate: Annotated[
-        int,
-        typer.Option(
-            help="Batches whose gradients make one step; only pairs of one batch are told apart.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = 1,
-    cache_chunk: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Pairs that go through the towers at once, so that any batch size fits; the gradients stay "
-            "those of the whole batch. [default: the whole batch]",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the interrupted run of the same options.", rich_help_panel=_MACHINE
-        ),
-    ] = False,
-    checkpoint_steps: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Write a checkpoint after so many steps, besides those after epochs. [default: 1000]",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    tensorboard: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="Write the run's curves for TensorBoard into this folder.", rich_help_panel=_MACHINE
-        ),
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
-    ] = "auto",
-    precision: Annotated[
-        Optional[Literal["auto", "bf16", "fp32"]],  # noqa: UP045
-        typer.Option(
-            help="Number format of the towers; auto is bf16 where the hardware has it.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    offline: Annotated[
-        bool,
-        typer.Option(
-            "--offline", help="Never fetch weights.", envvar="MEDCLIP_OFFLINE", rich_help_panel=_MACHINE
-        ),
-    ] = False,
+    preset: asked.Preset = "tiny",
+    from_scratch: asked.FromScratch = False,
+    image_encoder: asked.ImageEncoder = None,
+    text_encoder: asked.TextEncoder = None,
+    image_weights: asked.ImageWeights = None,
+    text_weights: asked.TextWeights = None,
+    image_size: asked.ImageSize = None,
+    image_widths: asked.ImageWidths = None,
+    image_blocks: asked.ImageBlocks = None,
+    text_width: asked.TextWidth = None,
+    text_layers: asked.TextLayers = None,
+    embedding_dim: asked.EmbeddingDim = None,
+    projection: asked.Projection = None,
+    loss: asked.Loss = None,
+    epochs: asked.Epochs = None,
+    minutes: asked.Minutes = None,
+    batch_size: asked.BatchSize = None,
+    learning_rate: asked.LearningRate = None,
+    image_learning_rate: asked.ImageLearningRate = None,
+    text_learning_rate: asked.TextLearningRate = None,
+    schedule: asked.Schedule = None,
+    weight_decay: asked.WeightDecay = None,
+    ema: asked.Ema = None,
+    label_agreement: asked.LabelAgreement = None,
+    label_weight: asked.LabelWeight = None,
+    view_weight: asked.ViewWeight = None,
+    image_epochs: asked.ImageEpochs = None,
+    freeze: asked.Freeze = "none",
+    patience: asked.Patience = None,
+    augmentation: asked.AugmentationChoice = None,
+    augment_strength: asked.AugmentStrength = None,
+    seed: asked.Seed = 0,
+    accumulate: asked.Accumulate = 1,
+    cache_chunk: asked.CacheChunk = None,
+    resume: asked.Resume = False,
+    checkpoint_steps: asked.CheckpointSteps = None,
+    tensorboard: asked.TensorBoard = None,
+    device: asked.Device = "auto",
+    precision: asked.Precision = None,
+    offline: asked.Offline = False,
     force: Force = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -212,7 +94,12 @@ def encoders(
         "image_encoder": image_encoder,
         "text_encoder": text_encoder,
         "image_size": image_size,
+        "image_widths": asked.numbers(image_widths, "--image-widths"),
+        "image_blocks": asked.numbers(image_blocks, "--image-blocks"),
+        "text_width": text_width,
+        "text_layers": text_layers,
         "embedding_dim": embedding_dim,
+        "projection": projection,
     }
     recipe: dict[str, object] = {
         "from_scratch": from_scratch,
@@ -222,6 +109,8 @@ def encoders(
         "epochs": epochs,
         "label_agreement": label_agreement,
         "label_weight": label_weight,
+        "view_weight": view_weight,
+        "image_epochs": image_epochs,
         "freeze": freeze,
         "patience": patience,
         "accumulate": accumulate,
@@ -231,17 +120,27 @@ def encoders(
         "time_limit_minutes": minutes,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "image_learning_rate": image_learning_rate,
+        "text_learning_rate": text_learning_rate,
+        "schedule": schedule,
         "weight_decay": weight_decay,
+        "ema": ema,
         "seed": seed,
         "device": device,
         "precision": precision,
         "offline": offline,
         "force": force,
     }
-    asked = engines.TrainingRequest(preset, shape, recipe, augmented=augmentation, tensorboard=tensorboard)
+    request = engines.TrainingRequest(
+        preset,
+        shape,
+        recipe,
+        augmentation=asked.strength(augmentation, augment_strength),
+        tensorboard=tensorboard,
+    )
     with show_training() as listener:
         trained = engines.train_encoders(
-            opened.split("train"), opened.split("val"), opened.image_path, out, asked, listener,
+            opened.split("train"), opened.split("val"), opened.image_path, out, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
     if as_json and engines.is_first_process():

@@ -1,5 +1,6 @@
 import pytest
 
+from encoders.dual import build_dual_encoder
 from encoders.errors import PresetError
 from encoders.presets import IMAGENET_MEAN, PRESETS, EncoderPreset, preset_named
 
@@ -36,8 +37,21 @@ def test_an_unknown_preset_names_the_known_ones():
         ({"image_size": 8}, "image size 8 is too small"),
         ({"max_tokens": 2}, "2 caption tokens are too few"),
         ({"embedding_dim": 0}, "embedding dimension 0 is not positive"),
+        ({"image_widths": (8, 16)}, r"image widths \(8, 16\) and blocks \(1, 2, 2\) do not fit"),
+        ({"image_widths": (), "image_blocks": ()}, "do not fit: give as many of each"),
+        ({"image_blocks": (1, 0, 1)}, "all positive"),
+        ({"text_width": 48}, "text width 48 is no multiple of 32"),
+        ({"text_layers": 0}, "0 text layers are too few"),
     ],
 )
 def test_impossible_shapes_are_refused(change, message):
     with pytest.raises(PresetError, match=message):
         EncoderPreset(name="x", image_encoder="resnet18", text_encoder="small-transformer", **change)
+
+
+def test_the_sizes_of_the_small_towers_are_the_presets():
+    preset = preset_named("tiny", image_widths=(8, 16), image_blocks=(1, 3), text_width=64, text_layers=2)
+    model = build_dual_encoder(preset, vocab_size=50)
+    image, text = model.image_tower.architecture, model.text_tower.architecture
+    assert (image["widths"], image["blocks"]) == ([8, 16], [1, 3])
+    assert (text["width"], text["layers"], text["heads"]) == (64, 2, 2)

@@ -87,7 +87,7 @@ def test_an_epoch_can_go_on_from_any_batch(tmp_path):
     assert len(whole) == 3
     assert [batch.rows.tolist() for batch in rest] == [batch.rows.tolist() for batch in whole[2:]]
     assert torch.equal(rest[0].images, whole[2].images)
-    assert torch.equal(rest[0].draws, whole[2].draws)
+    assert torch.equal(rest[0].draws[0], whole[2].draws[0])
     assert torch.equal(rest[0].texts[0], whole[2].texts[0])
 
 
@@ -118,7 +118,7 @@ def test_processes_and_accumulation_share_out_the_same_step(tmp_path, broken):
         joined = [share[place] for share in shares]
         assert np.concatenate([part.rows for part in joined]).tolist() == batch.rows.tolist()
         assert torch.equal(torch.cat([part.images for part in joined]), batch.images)
-        assert torch.equal(torch.cat([part.draws for part in joined]), batch.draws)
+        assert torch.equal(torch.cat([part.draws[0] for part in joined]), batch.draws[0])
     assert sorted(np.concatenate([batch.rows for batch in whole])) == sorted(set(range(16)) - set(broken))
 
 

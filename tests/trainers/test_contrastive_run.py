@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options, small_tokenizer
+from trainers.augmentation import Augmentation
 from trainers.batches import PairSplits
 from trainers.contrastive_run import ContrastiveRun
 from trainers.errors import DataError, DivergedError
@@ -31,6 +32,15 @@ def make_run(pairs, folder, listener=None, **given):
     return ContrastiveRun(
         model, tokenizer, PairSplits(*pairs), options, CPU, folder / "model.training", listener=listener
     )
+
+
+def interrupting_after(step):
+    class Interrupting(Recorder):
+        def on_step(self, report):
+            if report.step == step:
+                raise KeyboardInterrupt
+
+    return Interrupting()
 
 
 def weights_after(pairs, folder, **given):
@@ -164,6 +174,25 @@ def test_it_stops_early_when_recall_no_longer_grows(pairs, tmp_path):
         assert run.fit() is False
         assert run.state.epochs == run.best.epoch + 2
     assert listener.notes == [f"no better recall in 2 epochs: stopped after epoch {run.state.epochs}"]
+
+
+def test_patience_begins_after_the_epochs_on_images_alone(pairs, tmp_path):
+    listener = Recorder()
+    options = {"augmentation": Augmentation(), "image_epochs": 4, "patience": 1, "learning_rate": 1e-9}
+    with make_run(pairs, tmp_path, listener, epochs=50, **options) as run:
+        assert run.fit() is False
+    assert run.state.epochs == max(run.best.epoch, 4) + 1
+
+
+def test_on_images_alone_the_text_tower_waits(pairs, tmp_path):
+    options = {"augmentation": Augmentation(), "image_epochs": 1, "weight_decay": 0.0, "learning_rate": 5e-3}
+    with make_run(pairs, tmp_path, interrupting_after(3), epochs=2, **options) as run:
+        before = {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+        run.fit()
+        after = run._encoder.model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("image_tower.") for name in moved)
+    assert not any(name.startswith("text_") for name in moved)
 
 
 def test_chunks_under_batch_norm_are_admitted(pairs, tmp_path):

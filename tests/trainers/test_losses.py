@@ -94,6 +94,23 @@ def test_labels_cost_the_cross_entropy_of_those_that_are_known():
     assert torch.autograd.gradcheck(lambda x: losses.labelled(x, CLASSES, SIZES), logits.requires_grad_())
 
 
+def loop_nt_xent(first, second, scale):
+    views, total = [*first, *second], 0.0
+    for i in range(2 * B):
+        others = [j for j in range(2 * B) if j != i]
+        chances = softmax_row([scale * dot(views[i], views[j]) for j in others])
+        total -= math.log(chances[others.index((i + B) % (2 * B))])
+    return total / (2 * B)
+
+
+def test_nt_xent_looks_for_the_other_view_among_all_others():
+    first, second = unit_vectors(1), unit_vectors(2)
+    found = losses.nt_xent(first, second, 7.0)
+    assert found.item() == pytest.approx(loop_nt_xent(first, second, 7.0), rel=1e-10)
+    assert losses.nt_xent(second, first, 7.0).item() == pytest.approx(found.item())
+    assert losses.nt_xent(first, first, 100.0).item() < 1e-3 < found.item()
+
+
 def test_infonce_is_the_cross_entropy_of_the_own_pair():
     images, texts = unit_vectors(1), unit_vectors(2)
     expected = loop_matched(images, texts, float(SCALE), torch.eye(B).tolist())
@@ -142,6 +159,7 @@ def test_sigmoid_asks_about_every_cell():
         pytest.param(lambda i, t, s, b: losses.matched(i, t, s, agreement()), id="matched"),
         pytest.param(lambda i, t, s, b: losses.soft(i, t, s), id="soft"),
         pytest.param(lambda i, t, s, b: losses.sigmoid(i, t, s, b), id="sigmoid"),
+        pytest.param(lambda i, t, s, b: losses.nt_xent(i, t, 7.0), id="nt_xent"),
     ],
 )
 def test_gradients_agree_with_finite_differences(loss):

@@ -3,7 +3,7 @@
 import pytest
 
 from encoders.presets import PRESETS, preset_named
-from trainers.augmentation import Augmentation
+from trainers.augmentation import NO_AUGMENTATION, Augmentation
 from trainers.errors import OptionsError
 from trainers.options import ContrastiveOptions
 from trainers.recipes import options_for
@@ -32,6 +32,13 @@ TINY = preset_named("tiny")
         ({"max_logit_scale": 0.0}, "max logit scale is 0.0"),
         ({"learning_rate": 0.0}, "learning rate is 0.0"),
         ({"image_learning_rate": 2.0}, "learning rate is 2.0"),
+        ({"schedule": "step"}, "--schedule is 'step': give one of cosine, plateau"),
+        ({"ema": 1.0}, "--ema is 1.0: give a share between 0 and 1"),
+        ({"label_weight": -1.0}, "--label-weight is -1.0"),
+        ({"view_weight": -1.0}, "--view-weight is -1.0"),
+        ({"image_epochs": 30}, "--image-epochs is 30: give 0 or more, and fewer than --epochs"),
+        ({"view_weight": 1.0, "freeze": "image"}, "a frozen image tower sees one view"),
+        ({"image_epochs": 1, "augmentation": NO_AUGMENTATION}, "need two views: leave --no-augmentation out"),
         ({"time_limit_minutes": 0.0}, "--minutes is 0.0"),
     ],
 )
@@ -57,3 +64,10 @@ def test_from_scratch_gives_both_towers_the_same_rate():
     base = preset_named("base")
     assert options_for(base).image_learning_rate is not None
     assert options_for(base, from_scratch=True).image_learning_rate is None
+
+
+def test_augmentation_is_made_stronger_as_a_whole():
+    assert Augmentation().times(0.0) == NO_AUGMENTATION
+    assert Augmentation(rotation_degrees=10.0, zoom=0.1).times(2.0).rotation_degrees == 20.0
+    with pytest.raises(OptionsError, match="augmentation: contrast = 1.2 is out of range"):
+        Augmentation(contrast=0.3).times(4.0)

@@ -38,9 +38,15 @@ def pairs_in(folder):
     return draw_pairs(folder / "train", 24), draw_pairs(folder / "val", 12, seed=1)
 
 
+def hurry(run):
+    """Let a plateau begin whatever the losses are, so that a short run sees its rate fall."""
+    run.state.plateau.threshold = 0.9
+
+
 def finish(folder, work, **given):
     listener = Recorder()
     with make_run(pairs_in(folder), work, listener, **(RECIPE | given)) as run:
+        hurry(run)
         assert run.fit() is False
         weights = {name: value.clone() for name, value in run._encoder.state_dict().items()}
         best = {name: value.clone() for name, value in run.best_model().state_dict().items()}
@@ -66,6 +72,36 @@ def test_interrupted_between_two_checkpoints(tmp_path):
     assert [line["event"] for line in resumed_lines] == ["start", *["epoch"] * 2, "resume", *["epoch"] * 2]
     losses = [[line["loss"] for line in part if line["event"] == "epoch"] for part in (lines, resumed_lines)]
     assert losses[0] == losses[1]
+
+
+EVERYTHING = {
+    "schedule": "plateau",
+    "ema": 0.9,
+    "label_weight": 0.5,
+    "view_weight": 0.5,
+    "image_epochs": 1,
+    "loss": "sigmoid",
+    "epochs": 7,
+}
+
+
+@pytest.mark.parametrize("step", [2, 8, 16], ids=["on images alone", "in the third epoch", "in the sixth"])
+def test_everything_that_can_be_added_resumes_too(tmp_path, step):
+    weights, best, lines, listener = finish(tmp_path, tmp_path / "whole", **EVERYTHING)
+    rates = {report.learning_rate for report in listener.steps}
+    assert len(rates) > 2
+    with make_run(
+        pairs_in(tmp_path), tmp_path / "parts", StopAt(step, "interrupt"), **(RECIPE | EVERYTHING)
+    ) as run:
+        hurry(run)
+        assert run.fit() is True
+    resumed, resumed_best, _, rest = finish(tmp_path, tmp_path / "parts", **EVERYTHING, resume=True)
+    assert_the_same(resumed, weights)
+    assert_the_same(resumed_best, best)
+    expected = [report.learning_rate for report in listener.steps[step:]]
+    assert [report.learning_rate for report in rest.steps] == expected
+    seen = [(line["validation_loss"], line["loss"]) for line in lines if line["event"] == "epoch"]
+    assert [(report.validation_loss, report.loss) for report in rest.epochs] == seen[-len(rest.epochs) :]
 
 
 def test_killed_in_mid_epoch(tmp_path):

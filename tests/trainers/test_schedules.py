@@ -1,8 +1,9 @@
 """The learning rate over a run."""
 
 import pytest
+import torch
 
-from trainers.schedules import run_progress, warmup_cosine
+from trainers.schedules import Plateau, run_progress, warmup_cosine
 
 
 def test_rises_linearly_then_falls_as_half_a_cosine():
@@ -36,3 +37,18 @@ def test_progress_by_the_clock_when_that_is_further():
     assert run_progress(1, 10, elapsed_seconds=90, limit_seconds=100) == pytest.approx(0.9)
     assert run_progress(8, 10, elapsed_seconds=1, limit_seconds=100) == pytest.approx(0.85)
     assert run_progress(8, 10, elapsed_seconds=500, limit_seconds=100) == 1.0
+
+
+def test_the_plateau_falls_when_torchs_does():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=1, factor=0.8)
+    mine = Plateau()
+    losses = [5.0, 4.0, 4.0, 4.0, 3.9999, 3.9, 4.0, 3.8, 3.9, 3.9, 3.9, 3.9, 3.7, *([3.7] * 7), 1.0]
+    rates = []
+    for loss in losses:
+        theirs.step(loss)
+        mine.see(loss)
+        rates.append(mine.rate)
+        assert mine.rate == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
+    assert len(set(rates)) > 4

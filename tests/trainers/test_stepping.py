@@ -33,6 +33,7 @@ CPU = Placement(torch.device("cpu"), bf16=False)
 OBJECTIVES = [
     *({"loss": loss} for loss in ("infonce", "matched", "soft", "sigmoid")),
     {"loss": "matched", "label_weight": 0.5},
+    {"loss": "infonce", "label_weight": 0.5, "view_weight": 2.0},
 ]
 
 
@@ -45,7 +46,7 @@ def stepper_for(pairs, model, processes=None, **given):
     return Stepper(encoder, TINY.image_preprocessing, criterion, options, processes or Processes()), encoder
 
 
-def batches_of(pairs, tokenizer, processes=None, batch_size=12, accumulate=1):
+def batches_of(pairs, tokenizer, processes=None, batch_size=12, accumulate=1, views=1):
     cache = SquareCache([p.image for p in pairs], TINY.image_preprocessing, on_skip=lambda *_: None)
     source = BatchSource(
         cache,
@@ -54,6 +55,7 @@ def batches_of(pairs, tokenizer, processes=None, batch_size=12, accumulate=1):
         batch_size=batch_size,
         accumulate=accumulate,
         seed=0,
+        views=views,
         processes=processes,
     )
     batches = next(source.epoch(0))
@@ -79,7 +81,7 @@ def pairs(tmp_path):
 def test_a_plain_step_is_plain_backpropagation(pairs, objective):
     tokenizer = small_tokenizer(pairs)
     stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), clip_norm=1e9, **objective)
-    (batch,) = batches_of(pairs, tokenizer)
+    (batch,) = batches_of(pairs, tokenizer, views=stepper._options.views)
     reported = stepper.take([batch], 0, 0.0)
     by_stages = gradients(encoder)
     encoder.zero_grad()
@@ -102,7 +104,7 @@ def test_cached_gradients_equal_the_whole_batch(pairs, objective, chunk):
         stepper, encoder = stepper_for(
             pairs, fresh_model(tokenizer), cache_chunk=size, clip_norm=1e9, **objective
         )
-        value = stepper.take(batches_of(pairs, tokenizer), 0, 0.0)
+        value = stepper.take(batches_of(pairs, tokenizer, views=stepper._options.views), 0, 0.0)
         found.append((value, gradients(encoder)))
     (whole, expected), (cached, by_chunks) = found
     assert cached == pytest.approx(whole, abs=1e-5)
@@ -201,9 +203,10 @@ def test_out_of_memory_names_the_flags(pairs, chunk, advice):
 
 def test_chunks_cover_the_batch():
     batch = Batch(
-        torch.arange(5).numpy(), torch.rand(5, 3), torch.rand(5, 6), (torch.rand(5, 2), torch.rand(5, 2))
+        torch.arange(5).numpy(), torch.rand(5, 3), (torch.rand(5, 6),), (torch.rand(5, 2), torch.rand(5, 2))
     )
     assert [len(chunk) for chunk in batch.chunks(2)] == [2, 2, 1]
+    assert torch.equal(torch.cat([chunk.draws[0] for chunk in batch.chunks(2)]), batch.draws[0])
     assert torch.equal(torch.cat([chunk.texts[1] for chunk in batch.chunks(2)]), batch.texts[1])
     assert batch.chunks(None) == batch.chunks(9) == [batch]
 
@@ -211,7 +214,7 @@ def test_chunks_cover_the_batch():
 SHARED_CASES = (
     {"loss": "matched"},
     {"loss": "sigmoid", "cache_chunk": 2, "accumulate": 2},
-    {"loss": "soft", "cache_chunk": 4, "label_weight": 0.5},
+    {"loss": "soft", "cache_chunk": 4, "label_weight": 0.5, "view_weight": 2.0},
 )
 
 
@@ -221,7 +224,16 @@ def _whole_run(folder, processes):
     pairs = PairSplits(train, draw_pairs(folder / "val", 8, seed=1))
     pairs.train[5].image.unlink()
     tokenizer = small_tokenizer(pairs.train)
-    options = small_options(batch_size=12, learning_rate=1e-3, loss="infonce")
+    options = small_options(
+        batch_size=12,
+        learning_rate=1e-3,
+        loss="infonce",
+        label_weight=0.5,
+        image_epochs=1,
+        augmentation=Augmentation(),
+        ema=0.9,
+        schedule="plateau",
+    )
     model = fresh_model(tokenizer)
     run = ContrastiveRun(
         model, tokenizer, pairs, options, CPU, folder / "work", listener=listener, processes=processes
@@ -244,7 +256,7 @@ def _two_steps(rank, world, port, folder, results):
         for case in SHARED_CASES:
             stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), processes, **case)
             parts = case.get("accumulate", 1)
-            batches = batches_of(pairs, tokenizer, processes, 12 // parts, parts)
+            batches = batches_of(pairs, tokenizer, processes, 12 // parts, parts, stepper._options.views)
             values = [stepper.take(batches, step, 1.0) for step in range(2)]
             found.append((values, gradients(encoder), encoder.state_dict()))
         found.append(_whole_run(folder / f"rank{rank}", processes))
