@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from medclip_cli.commands import asking, inputs
+from medclip_cli.commands import asking, inputs, seeing
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
     FilesFrom,
+    Html,
     JsonOutput,
     LockTimeout,
     MinScore,
     ModelPath,
     NulSeparated,
+    Pictures,
     Quiet,
     ServerUrl,
     StdinImage,
@@ -25,15 +27,14 @@ from medclip_cli.commands.options import (
     Where,
 )
 from medclip_cli.errors import UsageError
-from medclip_cli.rendering import console
+from medclip_cli.rendering import console, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
     from medclip_cli.commands.answering import Answered
     from medclip_cli.commands.caption_output import CaptionOutput
-    from medclip_cli.commands.explaining import Explainer
     from medclip_cli.decoder_engines import GenerationOptions
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
@@ -138,6 +139,8 @@ def caption(
     files_from: FilesFrom = None,
     nul_separated: NulSeparated = False,
     from_stdin: StdinImage = False,
+    html: Html = None,
+    pictures: Pictures = "auto",
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -173,9 +176,15 @@ def caption(
         encoder = asking.open_matching_model(index.info, settings.model)
         answerer = make_answerer(encoder, method, min_confidence)
         asked = Asked(answerer, conditions, top, min_score, _writing(answerer.method, writing))
-        output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()))
+        output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()), pictures)
         explainer = Explainer(explain, index.info) if explain else None
-        answered, failed = _show_all(answer_files(index, encoder, sources, asked), output, explainer)
+        with seeing.open_gallery(html, "Captions", index.info) as add_to_gallery:
+            pages: list[Callable[[Answered], None]] = [explainer.add] if explainer else []
+            if html is not None:
+                pages.append(lambda one: add_to_gallery(seeing.captioned(one, index.info)))
+            answered, failed = _show_all(answer_files(index, encoder, sources, asked), output, pages)
+        if explainer and answered:
+            explainer.write()
     if answered and not as_json:
         console.note(asking.DISCLAIMER)
     if failed:
@@ -183,23 +192,27 @@ def caption(
 
 
 def _show_all(
-    answers: Iterable[Answered], output: CaptionOutput, explainer: Explainer | None
+    answers: Iterable[Answered], output: CaptionOutput, pages: Sequence[Callable[[Answered], None]]
 ) -> tuple[int, int]:
     """Show each answer as it comes; returns how many there were, and how many images could not be read."""
-    answered = failed = 0
-    for one in answers:
-        path = inputs.label_of(one.embedded.source)
-        if one.answer is None:
-            failed += 1
-            output.failure(path, one.embedded.error or "cannot be read")
-            continue
-        answered += 1
-        output.answer(path, one.answer, one.neighbours)
-        if explainer:
-            explainer.add(one)
-    if explainer and answered:
-        explainer.write()
-    return answered, failed
+    with progress.track_output("Captioning") as bar:
+        try:
+            for one in answers:
+                if one.answer is None:
+                    bar.fail()
+                    label = inputs.label_of(one.embedded.source)
+                    output.failure(label, one.embedded.error or "cannot be read")
+                    continue
+                bar.advance()
+                output.answer(one, seeing.scan_of(one))
+                for add in pages:
+                    add(one)
+        except KeyboardInterrupt:
+            console.note(
+                f"{bar.done} images are answered, above; no page is written. Name the others to go on."
+            )
+            raise
+    return bar.done - bar.failed, bar.failed
 
 
 def _writing(method: str, given: dict[str, object]) -> GenerationOptions | None:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medclip_cli.commands import asking
+from medclip_cli.commands import asking, seeing
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from medclip_cli.captioning.votes import Vote
     from medclip_cli.commands.answering import Answer
     from medclip_cli.records import Neighbour
+    from medclip_cli.rendering.pictures import Mode
     from medclip_cli.vector_index.base import CollectionInfo
 
 
@@ -25,12 +28,14 @@ class CaptionOutput:
         as_json: a JSON line for each image.
         show_fields: with what the neighbours say of each field.
         references: true captions, to score each answer with.
+        pictures: what ``--pictures`` says.
     """
 
     info: CollectionInfo
     as_json: bool
     show_fields: bool = False
     references: tuple[str, ...] = ()
+    pictures: Mode = "auto"
 
     def failure(self, path: str, error: str) -> None:
         """Say that an image has no answer because it cannot be read."""
@@ -38,7 +43,9 @@ class CaptionOutput:
             json_output.write_line({"image": path, "caption": None, "error": error})
         console.warn(f"{path}: {error}")
 
-    def answer(self, path: str, answer: Answer, neighbours: Sequence[Neighbour]) -> None:
+    def answer(
+        self, path: str, answer: Answer, neighbours: Sequence[Neighbour], scan: Image | None = None
+    ) -> None:
         """Show one answer with the neighbours it was made of."""
         scores = reference_scores(answer.caption, self.references) if self.references else None
         if self.as_json:
@@ -47,6 +54,7 @@ class CaptionOutput:
         sure = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
         console.out(f"{path}: {answer.caption or answer.reason}{sure}")
         if neighbours:
+            seeing.draw(neighbours, self.info, self.pictures, scan)
             tables.show(
                 f"Nearest in {self.info.name}",
                 ("rank", "score", "image", "caption"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.commands.options import Debug, Force, Html, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.rendering import console, json_output, progress, tables
 
@@ -27,7 +26,6 @@ app = typer.Typer(
     epilog="Example: medclip corpus show work/medpix",
 )
 CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")]
-_PICTURE_SIDE = 320
 
 
 class ExportFormat(str, Enum):
@@ -42,10 +40,7 @@ class ExportFormat(str, Enum):
 def show(
     corpus: CorpusPath,
     samples: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 10,
-    html: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option("--html", help="Write a page with bar charts and thumbnails."),
-    ] = None,
+    html: Html = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -72,7 +67,7 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The corpus folder to make.")],
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
         typer.Option(help="The corpus's name. [default: that of the --out folder]"),
     ] = None,
     force: Force = False,
@@ -265,27 +260,10 @@ def _export_shards(
 
 
 def _write_page(path: Path, described: dict[str, Any], corpus: Corpus) -> None:
+    from medclip_cli.commands.thumbnails import jpeg, thumbnails
     from medclip_cli.rendering.corpus_page import corpus_page
+    from medclip_cli.rendering.web_page import write_page
 
-    pictures = [_jpeg(corpus.image_root / sample["image"]) for sample in described["samples"]]
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(corpus_page(described, pictures), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise CorpusError(f"cannot write {path} ({error.strerror}): give another --html") from error
+    samples = thumbnails([corpus.image_root / sample["image"] for sample in described["samples"]])
+    write_page(path, corpus_page(described, [jpeg(sample) for sample in samples]))
     console.note(f"wrote {path}")
-
-
-def _jpeg(path: Path) -> bytes:
-    """A small picture; nothing when the image cannot be read, since a page can do without."""
-    from medclip_cli.engines import UnreadableScanError, read_scan
-
-    try:
-        picture = read_scan(path)
-    except UnreadableScanError:
-        return b""
-    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80)
-    return out.getvalue()

@@ -12,6 +12,7 @@ from medclip_cli.commands.judging_options import Meteor, Resamples, Seed
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
+    Html,
     JsonOutput,
     LockTimeout,
     ModelPath,
@@ -87,10 +88,7 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="RUN.json", help="An earlier run, saved with --json: test the difference."),
     ] = None,
-    html: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Write a page with tables, charts, and best and worst answers."),
-    ] = None,
+    html: Html = None,
     plots: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG."),

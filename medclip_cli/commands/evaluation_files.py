@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 
 SHOWN_ITEMS = 20
 RANKED_BY = "rouge_l"  # lies between 0 and 1 for every item, unlike CIDEr
-_PICTURE_PIXELS = 240
-_JPEG_QUALITY = 80
 
 
 def write_page_and_plots(
@@ -36,12 +32,13 @@ def write_page_and_plots(
         plots: the folder for the charts, if any.
 
     Raises:
-        ScoringError: a file cannot be written.
+        MedclipError: a file cannot be written.
     """
     if page is None and plots is None:
         return
     from medclip_cli.rendering.evaluation_page import evaluation_page
     from medclip_cli.rendering.plots import charts_of, write_charts
+    from medclip_cli.rendering.web_page import write_page
 
     method = next(iter(result.captions))
     values = result.captions[method].items[RANKED_BY]
@@ -55,23 +52,13 @@ def write_page_and_plots(
             order = np.argsort(-values, kind="stable").tolist()
             best = _shown(result, corpus, method, order[:SHOWN_ITEMS])
             worst = _shown(result, corpus, method, order[::-1][:SHOWN_ITEMS])
-            _replace(page, evaluation_page(report, charts, best, worst))
+            write_page(page, evaluation_page(report, charts, best, worst))
     except OSError as error:
         raise ScoringError(f"cannot write {error.filename or page or plots}: {error.strerror}") from error
 
 
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # Captions and pictures of patients: for the eyes of the one who made the page.
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _shown(result: Evaluation, corpus: Corpus, method: str, chosen: Sequence[int]) -> list[ShownItem]:
+    from medclip_cli.commands.thumbnails import jpeg, thumbnail
     from medclip_cli.rendering.evaluation_page import ShownItem
 
     answers, values = result.answers[method], result.captions[method].items[RANKED_BY]
@@ -81,24 +68,8 @@ def _shown(result: Evaluation, corpus: Corpus, method: str, chosen: Sequence[int
             reference=result.rows[i].caption,
             caption=answers[i].caption,
             score=float(values[i]),
-            image=_jpeg(corpus.image_path(result.rows[i])),
-            neighbour=_jpeg(answers[i].image),
+            image=jpeg(thumbnail(corpus.image_path(result.rows[i]))),
+            neighbour=jpeg(thumbnail(answers[i].image)),
         )
         for i in chosen
     ]
-
-
-def _jpeg(path: Path | None) -> bytes:
-    """A small picture of an image file; nothing when it cannot be read, since a page can do without."""
-    from medclip_cli.engines import UnreadableScanError, read_scan
-
-    if path is None:
-        return b""
-    try:
-        picture = read_scan(path)
-    except (OSError, UnreadableScanError):
-        return b""
-    picture.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=_JPEG_QUALITY)
-    return out.getvalue()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.commands import asking, inputs
-from medclip_cli.errors import MedclipError
+from medclip_cli.commands import asking, inputs, thumbnails
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from medclip_cli.commands.answering import Answered
     from medclip_cli.records import Neighbour
     from medclip_cli.rendering.explanation_page import Explanation
@@ -30,8 +25,9 @@ class Explainer:
         Raises:
             MedclipError: the page cannot be written there; better known before the work than after.
         """
-        if page.is_dir() or not page.absolute().parent.is_dir():
-            raise MedclipError(f"cannot write {page}: name a file in a folder that exists")
+        from medclip_cli.rendering.web_page import check_page
+
+        check_page(page)
         self._page, self._info = page, info
         self._explanations: list[Explanation] = []
 
@@ -51,7 +47,7 @@ class Explainer:
         self._explanations.append(
             Explanation(
                 image=inputs.label_of(source),
-                picture=_jpeg(Image.fromarray(square)) if square is not None else b"",
+                picture=thumbnails.jpeg(Image.fromarray(square)) if square is not None else b"",
                 caption=answer.caption,
                 reason=answer.reason,
                 method=answer.method,
@@ -63,36 +59,13 @@ class Explainer:
         )
 
     def write(self) -> None:
-        """Write the page beside its place, then rename it there."""
+        """Put the page in its place, for its owner's eyes alone."""
         from medclip_cli.rendering.explanation_page import explanation_page
+        from medclip_cli.rendering.web_page import write_page
 
         source = f"model {self._info.model_name}, collection {self._info.name}"
-        text = explanation_page(self._explanations, source, asking.DISCLAIMER)
-        staged = self._page.with_name(f".{self._page.name}.{os.getpid()}")
-        try:
-            staged.write_text(text, encoding="utf-8")
-            staged.replace(self._page)
-        finally:
-            staged.unlink(missing_ok=True)
+        write_page(self._page, explanation_page(self._explanations, source, asking.DISCLAIMER))
 
     def _picture_of(self, neighbour: Neighbour) -> bytes:
         path = asking.neighbour_record(neighbour, self._info)["path"]
-        return _picture(Path(path)) if path else b""
-
-
-def _picture(path: Path) -> bytes:
-    """A small JPEG of an image file; empty when it cannot be read."""
-    from medclip_cli.engines import UnreadableScanError, read_scan
-
-    try:
-        scan = read_scan(path)
-    except UnreadableScanError:
-        return b""
-    scan.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return _jpeg(scan)
-
-
-def _jpeg(picture: Image) -> bytes:
-    file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=80)
-    return file.getvalue()
+        return thumbnails.jpeg(thumbnails.thumbnail(path, THUMBNAIL_SIDE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -50,6 +50,23 @@ Debug = Annotated[
     bool,
     typer.Option(
         "--debug", help="Show a traceback when something fails.", callback=_set_debug, rich_help_panel=_OUTPUT
+    ),
+]
+Html = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Also write an HTML page with thumbnails; it stands alone, and only you may read it.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Pictures = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(
+        "--pictures",
+        help="Draw the images in the terminal: auto where it can, always also into a pipe.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 JsonOutput = Annotated[

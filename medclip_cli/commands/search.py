@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from medclip_cli.commands import asking
+from medclip_cli.commands import asking, seeing
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
+    Html,
     JsonOutput,
     LockTimeout,
     MinScore,
     ModelPath,
+    Pictures,
     Quiet,
     ServerUrl,
     Top,
@@ -22,6 +24,10 @@ from medclip_cli.commands.options import (
     Where,
 )
 from medclip_cli.rendering import console, json_output, tables
+
+if TYPE_CHECKING:
+    from medclip_cli.records import Neighbour
+    from medclip_cli.vector_index.base import CollectionInfo
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
 _RANKING = "Ranking"
@@ -95,6 +101,8 @@ def search(
     model: ModelPath = None,
     url: ServerUrl = None,
     lock_timeout: LockTimeout = None,
+    html: Html = None,
+    pictures: Pictures = "auto",
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -121,13 +129,26 @@ def search(
     )
     with asking.open_collection(settings) as index:
         query = with_vectors(query, images or [], unlike or [], combine, index.info, settings.model)
-        found = [asking.neighbour_record(hit, index.info) for hit in index.query([query])[0]]
-        name = index.info.name
+        found, info = index.query([query])[0], index.info
+    if html is not None:
+        _write_page(html, words, [*(images or []), *(unlike or [])], found, info)
     if as_json:
-        json_output.write(found)
+        json_output.write([asking.neighbour_record(hit, info) for hit in found])
         return
-    rows: list[tuple[tables.Cell, ...]] = [
-        (hit["rank"], hit["score"], hit["image"], hit["caption"]) for hit in found
-    ]
-    tables.show(f"Found in {name}", ("rank", "score", "image", "caption"), rows)
+    seeing.draw(found, info, pictures)
+    rows: list[tuple[tables.Cell, ...]] = [(hit.rank, hit.score, hit.image, hit.caption) for hit in found]
+    tables.show(f"Found in {info.name}", ("rank", "score", "image", "caption"), rows)
     console.note(asking.DISCLAIMER if found else "Nothing matches: loosen --where or --min-score.")
+
+
+def _write_page(
+    page: Path, words: str | None, examples: list[Path], found: list[Neighbour], info: CollectionInfo
+) -> None:
+    from medclip_cli.commands import thumbnails
+    from medclip_cli.rendering.gallery_page import Question
+
+    asked = ", ".join((*([words] if words else []), *map(str, examples)))
+    pictures = [thumbnails.jpeg(picture) for picture in thumbnails.thumbnails(examples)]
+    with seeing.open_gallery(page, f"Found in {info.name}", info) as add:
+        add(Question(asked, seeing.hits_of(found, info), pictures))
+    console.note(f"wrote {page}")

@@ -5,10 +5,11 @@ Whatever came from a data set is escaped.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+from medclip_cli.rendering.web_page import foot, head, picture
 
 _BARS = {
     "modalities": "Modality",
@@ -52,11 +53,9 @@ def corpus_page(described: Mapping[str, Any], pictures: Sequence[bytes]) -> str:
     charts = _chart("Split", splits) + "".join(_chart(t, described[name]) for name, t in _BARS.items())
     items = "".join(map(_item, described["samples"], pictures))
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"{head(title, _STYLE)}<h1>{escape(title)}</h1>"
         f'<p class="note">{escape(facts)}</p><div class="charts">{charts}</div>'
-        f'<h2>Samples</h2><div class="items">{items}</div></body></html>\n'
+        f'<h2>Samples</h2><div class="items">{items}</div>{foot()}'
     )
 
 
@@ -72,8 +71,7 @@ def _chart(title: str, counts: Mapping[str, int]) -> str:
     return f"<section><h2>{escape(title)}</h2>{rows}</section>"
 
 
-def _item(sample: Mapping[str, Any], picture: bytes) -> str:
-    data = base64.b64encode(picture).decode()
-    image = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{data}">' if picture else ""
+def _item(sample: Mapping[str, Any], jpeg: bytes) -> str:
     about = f"{sample['id']}, {sample['modality']}, {sample['split']}"
-    return f'<div class="item">{image}<p>{escape(sample["caption"])}</p><small>{escape(about)}</small></div>'
+    shown = f"{picture(jpeg, '')}<p>{escape(sample['caption'])}</p><small>{escape(about)}</small>"
+    return f'<div class="item">{shown}</div>'

@@ -5,13 +5,13 @@ Whatever came from a data set or a model is escaped.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from medclip_cli.rendering.chart import COLOURS, Chart, Role
+from medclip_cli.rendering.web_page import foot, head, picture
 
 CAPTION_SCORES = {
     "bleu1": "BLEU-1",
@@ -101,11 +101,7 @@ def evaluation_page(
         _items(f"Worst {len(worst)}", worst),
         _variants(report),
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_style()}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return f"{head(title, _style())}{''.join(parts)}{foot()}"
 
 
 def _style() -> str:
@@ -191,13 +187,13 @@ def _confusions(report: Mapping[str, Any], method: str) -> Iterable[str]:
 
 
 def _confusion_table(values: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    head = "".join(f"<th>{escape(value)}</th>" for value in ("", *values))
+    headings = "".join(f"<th>{escape(value)}</th>" for value in ("", *values))
     body = "".join(
         f"<tr><td>{escape(value)}</td>{''.join(_shaded(count, sum(row)) for count in row)}</tr>"
         for value, row in zip(values, counts, strict=True)
         if any(row)
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="scroll"><table><tr>{headings}</tr>{body}</table></div>'
 
 
 def _shaded(count: int, whole: int) -> str:
@@ -220,18 +216,12 @@ def _figures(charts: Iterable[Chart]) -> str:
 
 def _items(title: str, items: Sequence[ShownItem]) -> str:
     cards = "".join(
-        f'<div class="item">{_picture(item.image, "the image")} {_picture(item.neighbour, "its look-alike")}'
+        f'<div class="item">{picture(item.image, "the image")} {picture(item.neighbour, "its look-alike")}'
         f"<p><b>{escape(item.caption) or 'no answer'}</b></p><p>true: {escape(item.reference)}</p>"
         f"<small>{escape(item.id)}, ROUGE-L {item.score:.3f}</small></div>"
         for item in items
     )
     return f'<h2>{escape(title)}</h2><div class="items">{cards}</div>' if items else ""
-
-
-def _picture(jpeg: bytes, what: str) -> str:
-    if not jpeg:
-        return ""
-    return f'<img alt="{what}" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
 
 
 def _variants(report: Mapping[str, Any]) -> str:
@@ -240,7 +230,7 @@ def _variants(report: Mapping[str, Any]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    headings = "".join(f"<th>{escape(name)}</th>" for name in columns)
     kind = ' class="text"' if text else ""
     body = "".join(
         "<tr>"
@@ -249,7 +239,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool 
         + "</tr>"
         for first, *rest in rows
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="scroll"><table><tr>{headings}</tr>{body}</table></div>'
 
 
 def _number(value: float | None) -> str:

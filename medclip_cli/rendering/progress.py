@@ -46,6 +46,16 @@ class Bar:
 
 
 @contextmanager
+def track_output(description: str, unit: str = "images") -> Iterator[Bar]:
+    """Show a bar while answers go into a file or a pipe; on a terminal the answers themselves are seen."""
+    if console.stdout().is_terminal:
+        yield Bar(unit)
+        return
+    with track(description, unit=unit) as bar:
+        yield bar
+
+
+@contextmanager
 def track(description: str, total: int | None = None, unit: str = "images") -> Iterator[Bar]:
     """Show a bar with rate, time left and failures so far while the block runs.
 

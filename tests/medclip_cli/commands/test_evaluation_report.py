@@ -14,7 +14,7 @@ from medclip_cli.commands import evaluation, evaluation_answers, evaluation_file
 from medclip_cli.commands.evaluation import Request, evaluate_split
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.engines import Embedded
-from medclip_cli.errors import CollectionError, CorpusError, ScoringError, UsageError
+from medclip_cli.errors import CollectionError, CorpusError, MedclipError, ScoringError, UsageError
 from medclip_cli.records import CaptionedImage, Neighbour
 
 CAPTIONS = ("axial CT of the chest", "sagittal MR of the knee", "coronal MR of the knee")
@@ -272,12 +272,5 @@ def test_the_page_and_the_plots_are_written_whole(corpus, tmp_path):
     page = (out / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 2 * (6 + 5), "each item twice; one has no look-alike"
     assert (out / "plots" / "recall.svg").is_file()
-    with pytest.raises(ScoringError, match="cannot write .*absent"):
+    with pytest.raises(MedclipError, match="cannot write .*absent"):
         evaluation_files.write_page_and_plots(result, report, corpus, out / "absent" / "page.html", None)
-
-
-def test_a_picture_that_cannot_be_read_is_left_out(tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
-    assert evaluation_files._jpeg(tmp_path / "notes.png") == b""
-    assert evaluation_files._jpeg(tmp_path / "absent.png") == b""
-    assert evaluation_files._jpeg(None) == b""

@@ -1,0 +1,106 @@
+"""Answers as pictures: in the terminal with ``--pictures``, on a page with ``--html``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medclip_cli.commands import asking, inputs, thumbnails
+from medclip_cli.rendering import pictures
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from medclip_cli.commands.answering import Answered
+    from medclip_cli.records import Neighbour
+    from medclip_cli.rendering.gallery_page import Hit, Question
+    from medclip_cli.vector_index.base import CollectionInfo
+
+_SCAN = "the scan"
+
+
+def draw(
+    hits: Sequence[Neighbour], info: CollectionInfo, mode: pictures.Mode, scan: Image | None = None
+) -> None:
+    """Draw the images of an answer in the terminal, where they are wanted there.
+
+    Args:
+        hits: best first.
+        info: of the collection they are in.
+        mode: what ``--pictures`` says.
+        scan: the image that was asked with, drawn before them.
+    """
+    if not pictures.wanted(mode):
+        return
+    asked = [] if scan is None else [(_SCAN, scan)]
+    most = pictures.how_many(mode)
+    shown = hits if most is None else hits[: most - len(asked)]
+    found = thumbnails.thumbnails([_path_of(hit, info) for hit in shown])
+    labels = (f"{hit.rank}  {hit.score:.3f}" for hit in shown)
+    pictures.show([*asked, *zip(labels, found, strict=True)])
+
+
+@contextmanager
+def open_gallery(page: Path | None, title: str, info: CollectionInfo) -> Iterator[Callable[[Question], None]]:
+    """Open a gallery that is put in place whole when the block ends; without a page, one that nobody sees.
+
+    Raises:
+        MedclipError: it cannot be written there.
+    """
+    if page is None:
+        yield lambda _: None
+        return
+    from medclip_cli.rendering.gallery_page import gallery_article, gallery_foot, gallery_head
+    from medclip_cli.rendering.web_page import open_page
+
+    with open_page(page) as file:
+        file.write(gallery_head(title, f"model {info.model_name}, collection {info.name}"))
+
+        def add(question: Question) -> None:
+            file.write(gallery_article(question))
+
+        yield add
+        file.write(gallery_foot(asking.DISCLAIMER))
+
+
+def captioned(one: Answered, info: CollectionInfo) -> Question:
+    """Return an answer of `caption` as the gallery shows it."""
+    from medclip_cli.rendering.gallery_page import Question
+
+    answer = one.answer
+    assert answer is not None
+    sure = "" if answer.confidence is None else f", confidence {answer.confidence:.2f}"
+    return Question(
+        asked=inputs.label_of(one.embedded.source),
+        pictures=[thumbnails.jpeg(scan_of(one))],
+        said=answer.caption if answer.caption is not None else f"No caption: {answer.reason}",
+        note=f"{answer.method}{sure}",
+        hits=hits_of(one.neighbours, info),
+    )
+
+
+def hits_of(neighbours: Sequence[Neighbour], info: CollectionInfo) -> list[Hit]:
+    """Return what was found as the gallery shows it."""
+    from medclip_cli.rendering.gallery_page import Hit
+
+    found = thumbnails.thumbnails([_path_of(one, info) for one in neighbours])
+    return [
+        Hit(one.rank, one.score, one.id, one.caption, one.fields, thumbnails.jpeg(picture))
+        for one, picture in zip(neighbours, found, strict=True)
+    ]
+
+
+def scan_of(one: Answered) -> Image | None:
+    """Return the scan as the model sees it."""
+    if one.embedded.square is None:
+        return None
+    from PIL import Image
+
+    return Image.fromarray(one.embedded.square)
+
+
+def _path_of(neighbour: Neighbour, info: CollectionInfo) -> str | None:
+    path: str | None = asking.neighbour_record(neighbour, info)["path"]
+    return path

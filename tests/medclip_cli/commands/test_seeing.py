@@ -1,0 +1,77 @@
+"""Answers as pictures: `--pictures` and `--html` of the commands that ask."""
+
+import os
+import shutil
+
+import pytest
+
+BLOCK = "▀"
+
+
+@pytest.fixture
+def ask(road):
+    def ask(command, *arguments, **more):
+        return road.medclip(command, *arguments, "--collection", "phantoms", **more)
+
+    return ask
+
+
+def test_search_writes_a_gallery(ask, tmp_path):
+    page = tmp_path / "page.html"
+    done = ask("search", "axial CT", "-k", 4, "--html", page, "--json")
+    assert done.code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg;base64,") == 4
+    assert all(hit["id"] in text and f"{hit['score']:.3f}" in text for hit in done.answer)
+    assert "<h2>axial CT</h2>" in text
+    assert page.stat().st_mode & 0o777 == 0o600
+
+
+def test_search_by_example_shows_the_examples_too(ask, road, tmp_path):
+    page = tmp_path / "page.html"
+    assert ask("search", "--image", road.scan, "-k", 2, "--html", page).code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg;base64,") == 3
+    assert str(road.scan) in text
+
+
+def test_caption_writes_a_gallery_of_what_could_be_read(ask, road, tmp_path):
+    page = tmp_path / "page.html"
+    odd = tmp_path / os.fsdecode(b"scan\xff<b>.png")
+    odd.write_bytes(road.scan.read_bytes())
+    done = ask("caption", road.scan, tmp_path / "gone.png", odd, "-k", 3, "--html", page, "--json")
+    assert done.code == 3
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<article>") == 2
+    assert text.count("data:image/jpeg;base64,") == 2 * (1 + 3)
+    assert "scan\\udcff&lt;b&gt;.png" in text
+    assert done.records[0]["caption"] in text
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_answers(ask, road, tmp_path):
+    done = ask("caption", road.scan, "--html", tmp_path / "no" / "page.html")
+    assert (done.code, done.out) == (1, "")
+    assert "cannot write" in done.err
+
+
+def test_pictures_are_drawn_when_asked_for_and_never_into_json(ask, road):
+    assert BLOCK not in ask("caption", road.scan).out
+    assert BLOCK not in ask("caption", road.scan, "--pictures", "never").out
+    drawn = ask("caption", road.scan, "-k", 2, "--pictures", "always").out
+    assert BLOCK in drawn
+    assert "the scan" in drawn
+    (record,) = ask("caption", road.scan, "-k", 2, "--pictures", "always", "--json").records
+    assert f"2  {record['neighbours'][1]['score']:.3f}" in drawn
+    assert BLOCK in ask("search", "axial CT", "-k", 1, "--pictures", "always").out
+    assert ask("search", "axial CT", "--pictures", "always", "--json").answer
+    assert ask("search", "axial CT", "--pictures", "sometimes").code == 2
+
+
+def test_a_neighbour_whose_image_is_gone_is_said_to_be(road, tmp_path):
+    moved = road.raw / "images.moved"
+    shutil.move(road.raw / "images", moved)
+    try:
+        done = road.medclip("search", "axial CT", "-c", "phantoms", "-k", 1, "--pictures", "always")
+        assert (done.code, "(cannot be read)" in done.out) == (0, True)
+    finally:
+        shutil.move(moved, road.raw / "images")
