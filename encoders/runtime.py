@@ -167,7 +167,10 @@ def open_session(graph: bytes | Path, *, threads: int | None = None, light: bool
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")
     source = graph if isinstance(graph, bytes) else str(graph)
-    return onnxruntime.InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
+    # No fallback: a second try on the same CPU cannot help, and is announced on stdout, where data goes.
+    return onnxruntime.InferenceSession(
+        source, sess_options=options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def _open_graph(

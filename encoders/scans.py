@@ -7,7 +7,10 @@ that says why not. Pillow and NumPy only.
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from encoders.errors import ScanError, first_line
 
 MAX_SCAN_PIXELS = 100_000_000
+MAX_SCAN_BYTES = 1 << 30
 MIN_SCAN_SIDE = 16
 # The share of darkest and brightest pixels a 16-bit window may cut off: a few hot pixels or a burnt-in
 # marker must not squeeze the tissue into a handful of grey levels.
@@ -48,12 +52,22 @@ def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -
     if not isinstance(source, (str, Path)):
         return _decode(source, least_side)
     try:
+        _check_file(os.stat(source))
         with Path(source).open("rb") as stream:
             return _decode(stream, least_side)
-    except FileNotFoundError:
+    # No name of a file holds a NUL.
+    except (FileNotFoundError, ValueError):
         raise ScanError("there is no such file", code="missing_image") from None
     except OSError as error:
         raise ScanError(f"the file cannot be read ({error.strerror or error})") from error
+
+
+def _check_file(status: os.stat_result) -> None:
+    # Opening a named pipe would wait for a writer for ever, and a device never ends.
+    if not stat.S_ISREG(status.st_mode):
+        raise ScanError("it is not a file with an end, but a folder, a pipe or a device")
+    if status.st_size > MAX_SCAN_BYTES:
+        raise ScanError(f"{status.st_size:,} bytes is over the limit of {MAX_SCAN_BYTES:,}", code="too_large")
 
 
 def is_dicom(stream: BinaryIO) -> bool:
@@ -105,11 +119,10 @@ def check_size(width: int, height: int) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # A damaged EXIF block says nothing about the pixels, which did decode.
-        return image
+    # A damaged EXIF block says nothing about the pixels, which did decode.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -118,9 +131,9 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray(window_to_8_bit(np.asarray(image)))
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return _flatten(image)
-    if image.mode in _GREY_MODES:
-        return image.convert("L")
-    return image.convert("RGB")
+    target = "L" if image.mode in _GREY_MODES else "RGB"
+    # Most scans are in it already, and a copy of a whole radiograph is not free.
+    return image if image.mode == target else image.convert(target)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -63,7 +63,7 @@ def read_table(path: Path) -> tuple[CaptionedImage, ...]:
         with pq.ParquetFile(path) as file:
             table = file.read()
         columns = {name: _column(table, path, name) for name in SCHEMA.names}
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise CorpusError(
             f"{path} cannot be read as a corpus table ({_first_line(error)}): clean again"
         ) from error

@@ -98,6 +98,9 @@ def dicom_files(root: Path) -> Iterator[Path]:
         for name in sorted(files):
             path = Path(folder, name)
             try:
+                # Opening a named pipe would wait for ever.
+                if not path.is_file():
+                    continue
                 with path.open("rb") as file:
                     is_dicom = file.read(132)[128:] == b"DICM"
             except OSError:

@@ -64,7 +64,9 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that must not be missed, even with ``--quiet``."""
-    print(printable(f"medclip: {message}"), file=sys.stderr)  # noqa: T201
+    # A file name may hold a line feed; what looks like a second message must be ours.
+    line = printable(f"medclip: {message}").replace("\n", "\\n")
+    print(line, file=sys.stderr)  # noqa: T201
 
 
 def printable(text: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from typing import Any
+
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def write(answer: object) -> None:
@@ -25,6 +28,8 @@ def write_line(record: object) -> None:
 
 def _dumps(value: object, indent: int | None) -> str:
     text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    # Legal in JSON as they are, but a terminal obeys them, and some readers of lines take them for ends.
+    text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # A file name that is not UTF-8 arrives as lone surrogates, which cannot be written as UTF-8.
     return text.encode("utf-8", "backslashreplace").decode("utf-8") if not text.isascii() else text
 

@@ -63,9 +63,26 @@ def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
             for corpus, source in values["corpora"].items()
         }
         dense, words = values.get("weights", (1.0, 1.0))
-        return CollectionInfo(**{**values, "corpora": corpora, "name": name, "weights": (dense, words)})
+        info = CollectionInfo(**{**values, "corpora": corpora, "name": name, "weights": (dense, words)})
+        _check_kinds(info)
+        return info
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CollectionError(f"collection {name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}") from error
+
+
+def _check_kinds(info: CollectionInfo) -> None:
+    """Raise TypeError where text stands for a number, a number for text, and so on."""
+    whole = (info.points, info.dim, info.generation, info.size_bytes)
+    counts = [count for values in info.fields.values() for count in values.values()]
+    sources = [text for source in info.corpora.values() for text in (source.path, source.image_root)]
+    words = (info.engine, info.fingerprint, info.model_name, info.model_path, info.created, info.updated)
+    for values, kind in (
+        ((*whole, *counts), int),
+        ((*words, *sources), str),
+        ((info.average_words, *info.weights), (int, float)),
+    ):
+        if not all(isinstance(value, kind) for value in values):
+            raise TypeError(f"a value is of another kind than {kind}")
 
 
 def read_manifest(folder: Path) -> CollectionInfo | None:

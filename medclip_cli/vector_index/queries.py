@@ -54,6 +54,17 @@ class Query:
     diversity: float | None = None
     examples: tuple[Vector, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what only looks like text: no engine and no tokenizer takes lone surrogates.
+
+        Raises:
+            UsageError: words, a filter or a group that came from bytes that are no UTF-8.
+        """
+        values = (value for condition in self.where for value in condition.values)
+        for text in (self.words or "", *self.exclude_groups, *values):
+            if not text.isascii() and text != text.encode("utf-8", "ignore").decode():
+                raise UsageError(f"{text!a} is not UTF-8 text: look at the encoding of the terminal")
+
     @property
     def asks_words(self) -> bool:
         """Whether captions are compared by BM25."""

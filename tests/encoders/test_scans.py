@@ -167,7 +167,7 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_folder_is_not_an_image(tmp_path):
-    with pytest.raises(ScanError, match="cannot be read") as caught:
+    with pytest.raises(ScanError, match="but a folder") as caught:
         read_scan(tmp_path)
     assert caught.value.code == "unreadable_image"
 
