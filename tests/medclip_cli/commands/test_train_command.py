@@ -84,6 +84,40 @@ def test_options_reach_the_trainers_and_the_rest_is_left_to_the_preset(corpus, t
     assert provenance == {"corpus": "drawn", "caption_style": "report"}
 
 
+@pytest.mark.parametrize(
+    ("said", "strength"),
+    [
+        ((), None),
+        (("--augmentation",), 1.0),
+        (("--no-augmentation",), 0.0),
+        (("--augment-strength", "1.5"), 1.5),
+        (("--augmentation", "--augment-strength", "2"), 2.0),
+    ],
+)
+def test_augmentation_is_a_strength(corpus, trained, said, strength):
+    assert invoke(corpus, *said).exit_code == 0
+    assert trained[0][0][2].augmentation == strength
+
+
+def test_the_sizes_of_the_stages_are_lists(corpus, trained):
+    assert invoke(corpus, "--image-widths", "8, 16", "--image-blocks", "1,2").exit_code == 0
+    shape = trained[0][0][2].shape
+    assert (shape["image_widths"], shape["image_blocks"]) == ((8, 16), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (("--image-widths", "8;16"), "--image-widths is '8;16': give whole numbers with commas"),
+        (("--no-augmentation", "--augment-strength", "2"), "contradict each other: leave one out"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(corpus, trained, said, message):
+    result = invoke(corpus, *said)
+    assert (result.exit_code, result.stdout, trained[0]) == (2, "", [])
+    assert message in " ".join(result.stderr.split())
+
+
 def test_the_table_is_data_and_the_rest_is_said_on_stderr(corpus, trained):
     result = invoke(corpus)
     header, first, second = result.stdout.splitlines()
