@@ -189,12 +189,13 @@ def _show_report(report: Mapping[str, Any]) -> None:
 
 
 def _show_datasets(as_json: bool) -> None:
-    from medclip_cli.corpora.registry import LAYOUTS
+    from medclip_cli.corpora.registry import known_layouts
 
+    layouts = known_layouts()
     if as_json:
         fields = ("name", "title", "licence", "download", "reads")
-        json_output.write([{name: getattr(layout, name) for name in fields} for layout in LAYOUTS.values()])
+        json_output.write([{name: getattr(layout, name) for name in fields} for layout in layouts])
         return
     columns = ("name", "data set", "licence", "download", "reads")
-    rows = [(one.name, one.title, one.licence, one.download, one.reads) for one in LAYOUTS.values()]
+    rows = [(one.name, one.title, one.licence, one.download, one.reads) for one in layouts]
     tables.show("Data sets", columns, rows)

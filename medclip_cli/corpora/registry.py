@@ -1,8 +1,15 @@
-"""The data sets medclip knows, by name."""
+"""The data sets medclip knows, by name, and those that other packages bring.
+
+A package offers a `DatasetLayout` under the entry point group ``medclip.datasets``::
+
+    [project.entry-points."medclip.datasets"]
+    my-lab = "my_package.scans:LAYOUT"
+"""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from medclip_cli.corpora import (
@@ -23,7 +30,7 @@ from medclip_cli.corpora import (
 )
 from medclip_cli.corpora.image_files import IMAGE_SUFFIXES, list_images
 from medclip_cli.corpora.layout import DatasetLayout
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import CorpusError, UsageError
 
 _ALL = (
     *(folder.LAYOUT, dicom.LAYOUT, medpix2.LAYOUT, medpix.LAYOUT, chexpert.LAYOUT, chestxray14.LAYOUT),
@@ -31,6 +38,7 @@ _ALL = (
     *(mimic_cxr.LAYOUT, padchest.LAYOUT, roco.LAYOUT, roco2.LAYOUT, imageclef.LAYOUT, peir.LAYOUT),
     bcidr.LAYOUT,
 )
+GROUP = "medclip.datasets"
 LAYOUTS: dict[str, DatasetLayout] = {layout.name: layout for layout in _ALL}
 
 
@@ -42,14 +50,42 @@ def layout_of_folder(root: Path) -> DatasetLayout:
     return dicom.LAYOUT if is_dicom else folder.LAYOUT
 
 
+def known_layouts() -> list[DatasetLayout]:
+    """Return the layouts of medclip, then those of installed packages.
+
+    Raises:
+        CorpusError: one of an installed package cannot be loaded.
+    """
+    return [*LAYOUTS.values(), *(_load(point) for point in _offered().values())]
+
+
 def layout_named(name: str) -> DatasetLayout:
     """Return the layout of a data set.
 
     Raises:
         UsageError: there is none of this name.
+        CorpusError: an installed package offers it, and it cannot be loaded.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]
-    near = get_close_matches(name.lower(), LAYOUTS, n=1)
+    offered = _offered()
+    if name in offered:
+        return _load(offered[name])
+    near = get_close_matches(name.lower(), [*LAYOUTS, *offered], n=1)
     hint = f"did you mean {near[0]}?" if near else "medclip clean --list names them"
     raise UsageError(f"no data set {name!r}: {hint}")
+
+
+def _offered() -> dict[str, EntryPoint]:
+    """The layouts of installed packages, by name; none takes the name of one of ours."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in LAYOUTS}
+
+
+def _load(point: EntryPoint) -> DatasetLayout:
+    try:
+        layout = point.load()
+    except Exception as error:  # noqa: BLE001 - whatever a foreign module does on import
+        raise CorpusError(f"data set {point.name!r} ({point.value}) cannot be loaded: {error}") from error
+    if not isinstance(layout, DatasetLayout):
+        raise CorpusError(f"data set {point.name!r}: {point.value} is no DatasetLayout")
+    return layout

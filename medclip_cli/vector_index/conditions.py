@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from medclip_cli.errors import UsageError
 
@@ -63,6 +63,19 @@ class Condition:
             "lte" if self.includes_high else "lt": self.high,
         }
         return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+
+    def holds(self, payload: Mapping[str, Any]) -> bool:
+        """Whether a point with this payload is kept; values are compared without regard to case."""
+        value = payload.get(self.field)
+        if value is None or self.kind == "exists":
+            found = value is not None
+        elif self.kind == "range":
+            above = value >= self.low if self.includes_low else value > self.low
+            found = above and (value <= self.high if self.includes_high else value < self.high)
+        else:
+            has = {_plain(str(one)) for one in (value if isinstance(value, list) else [value])}
+            found = bool(has & {_plain(wanted) for wanted in self.values})
+        return found != self.negated
 
     def with_known_values(self, known: Mapping[str, int]) -> Condition:
         """Return the condition with each value spelt as the collection spells it.

@@ -1,4 +1,4 @@
-"""One door for both engines: a collection lies under the home folder, or on the server at a URL."""
+"""One door for all engines: collections lie under the home folder, on a Qdrant server or in another store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medclip_cli.errors import UsageError
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
+from medclip_cli.vector_index.stores import store_at
 
 if TYPE_CHECKING:
     from medclip_cli.vector_index.server_connection import Server
@@ -23,7 +24,7 @@ class Place:
 
     Attributes:
         home: the folder of medclip's data, for the embedded engine.
-        url: of a Qdrant server; None for the embedded engine.
+        url: of a Qdrant server, or of a store that another package offers; None for the embedded engine.
         lock_timeout_seconds: how long to wait for a collection that another process holds.
     """
 
@@ -42,6 +43,8 @@ def open_collection(place: Place, name: str) -> VectorIndex:
         from medclip_cli.vector_index import edge
 
         return edge.open_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
+    if (store := store_at(place.url)) is not None:
+        return store.open_collection(name)
     from medclip_cli.vector_index import server
 
     return server.open_collection(_connect(place.url), name)
@@ -79,6 +82,8 @@ def create_writer(
         return edge_writer.create_writer(
             place.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout
         )
+    if (store := store_at(place.url)) is not None:
+        return store.create_writer(name, spec, rebuild=rebuild)
     from medclip_cli.vector_index import server_writer
 
     connection = _connect(place.url)
@@ -91,6 +96,8 @@ def list_collections(place: Place) -> list[CollectionInfo]:
         from medclip_cli.vector_index import edge
 
         return edge.list_collections(place.home)
+    if (store := store_at(place.url)) is not None:
+        return store.list_collections()
     from medclip_cli.vector_index import server
 
     connection = _connect(place.url)
@@ -124,6 +131,9 @@ def drop_collection(place: Place, name: str) -> None:
         from medclip_cli.vector_index import generations
 
         generations.drop_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
+        return
+    if (store := store_at(place.url)) is not None:
+        store.drop_collection(name)
         return
     from medclip_cli.vector_index import server_writer
 
@@ -161,6 +171,8 @@ def remember_weights(place: Place, name: str, weights: tuple[float, float]) -> N
             info = replace(generations.live_collection(place.home, name), weights=weights)
             manifest.write_json(folder / manifest.MANIFEST, manifest.info_to_json(info))
         return
+    if store_at(place.url) is not None:
+        raise UsageError(f"the store at {place.url} keeps no weights of hybrid search")
     from medclip_cli.vector_index import server
 
     info = replace(describe(place, name), weights=weights)

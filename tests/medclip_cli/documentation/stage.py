@@ -37,8 +37,8 @@ REDUCED = {
     "medclip train encoders": "--epochs 1 --batch-size 32 --image-size 48",
     "medclip demo": "--images 90 --epochs 1",
 }
-# Training still takes seconds, most of them for the export: only the README's own images are really trained on. Elsewhere
-# the trained model of the stage, which has a decoder and measured confidence, is put where `--out` says.
+# Training still takes seconds, most of them for the export: only the README's own images are really trained
+# on. Elsewhere the trained model of the stage, which has a decoder, is put where `--out` says.
 TRAINED_BEFORE = re.compile(r"medclip train (?!encoders work/mine )")
 IMAGES = 180
 SIDE = 48

@@ -1,0 +1,101 @@
+"""The example packages of docs/extending do what their pages say."""
+
+import json
+import shutil
+
+import pytest
+
+from .examples import PAGES, code_lines, files_of, install, use_here
+
+LONGEST = 40
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in PAGES.glob("*.md") if path.name != "README.md"))
+def test_an_example_is_short(page):
+    files = files_of(page)
+    assert "pyproject.toml" in files
+    sources = [source for name, source in files.items() if name.endswith(".py")]
+    assert sources
+    assert sum(map(code_lines, sources)) < LONGEST
+
+
+def test_a_data_set(road, tmp_path):
+    images = sorted((road.raw / "images").glob("*.png"))[:24]
+    for number, image in enumerate(images):
+        folder = tmp_path / "scans" / ("cyst", "tumour")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder / f"p{number // 4}_{number}.png")
+    env = install("dataset.md", tmp_path)
+    listed = road.medclip("clean", "--list", "--json", env=env).answer
+    assert "breast-us" in [layout["name"] for layout in listed]
+    done = road.medclip(
+        "clean", "breast-us", tmp_path / "scans", "--out", tmp_path / "corpus", "--json", env=env
+    )
+    assert done.code == 0, done.err
+    assert done.answer["kept"] == 24
+    shown = road.medclip("corpus", "show", tmp_path / "corpus", "--json").out
+    assert "breast-us" in shown
+
+
+def test_a_data_set_of_another_folder_is_refused(road, tmp_path):
+    env = install("dataset.md", tmp_path)
+    done = road.medclip("clean", "breast-us", road.raw, "--out", tmp_path / "corpus", env=env)
+    assert done.code == 1
+    assert "give the folder of the diagnoses" in done.err
+
+
+def test_a_score(road, tmp_path):
+    lines = [
+        {"id": "a", "prediction": "mass in the left lung", "references": ["left lung, mass"]},
+        {"id": "b", "prediction": "mass in the right lung", "references": ["left lung, mass"]},
+    ]
+    file = tmp_path / "predictions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    done = road.medclip(
+        "score", file, "--scorer", "side", "--no-meteor", "--json", env=install("score.md", tmp_path)
+    )
+    assert done.code == 0, done.err
+    assert done.answer["scores"]["side"] == 0.5
+    assert done.answer["variants"]["side"] == "sides named, exact match (example 1.0)"
+
+
+def test_a_store(road, tmp_path, monkeypatch):
+    env = {**install("store.md", tmp_path), "MEDCLIP_QDRANT_URL": f"numpy://{tmp_path}/kept"}
+    (tmp_path / "kept").mkdir()
+    index = ("index", road.corpus, "--model", road.model, "--collection", "phantoms")
+    done = road.medclip(*index, env=env)
+    assert done.code == 0, done.err
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["phantoms.npz"]
+    ask = ("search", "--image", road.scan, "--exact", "-k", "4", "--json")
+    ours, theirs = road.medclip(*ask).answer, road.medclip(*ask, env=env).answer
+    assert [hit["id"] for hit in theirs] == [hit["id"] for hit in ours]
+    filtered = road.medclip("search", "lesion", "--where", "modality=mr", "-k", "4", "--json", env=env).answer
+    assert [hit["fields"]["modality"] for hit in filtered] == ["MR"] * 4
+    assert road.medclip("caption", road.scan, "--json", env=env).records[0]["caption"]
+    assert road.medclip("search", "lesion", "--mode", "words", env=env).err.startswith(
+        "medclip: this store compares vectors, not words"
+    )
+    assert road.medclip(*index, "--dry-run", "--json", env=env).answer["added"] == 0
+    assert road.medclip("collections", "list", "--json", env=env).answer[0]["name"] == "phantoms"
+    assert road.medclip("collections", "drop", "phantoms", "--yes", env=env).code == 0
+    assert road.medclip("caption", road.scan, env=env).code == 1
+
+
+def test_an_example_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
+    from medclip_cli.corpora.registry import known_layouts, layout_named
+    from medclip_cli.errors import CollectionError, CorpusError
+    from medclip_cli.vector_index.stores import store_at
+
+    use_here("dataset.md", tmp_path, monkeypatch)
+    points = "[medclip.datasets]\nabsent = my_scans:ABSENT\nother = my_scans:read\n"
+    points += "[medclip.stores]\nabsent = my_scans:ABSENT\n"
+    (tmp_path / "example-1.0.dist-info" / "entry_points.txt").write_text(points)
+    with pytest.raises(CorpusError, match=r"data set 'absent' \(my_scans:ABSENT\) cannot be loaded"):
+        layout_named("absent")
+    with pytest.raises(CorpusError, match="data set 'other': my_scans:read is no DatasetLayout"):
+        layout_named("other")
+    with pytest.raises(CorpusError, match="cannot be loaded"):
+        known_layouts()
+    with pytest.raises(CollectionError, match=r"store 'absent' \(my_scans:ABSENT\) cannot be loaded"):
+        store_at("absent://here")
+    assert store_at("nobody://here") is None
