@@ -144,11 +144,26 @@ def writing_options(**given: Any) -> GenerationOptions:  # noqa: ANN401 - any op
 
 
 @dataclass(frozen=True, slots=True)
+class DecoderRequest:
+    """What a decoder's training is asked for.
+
+    Attributes:
+        recipe: fields of the trainers' options to override; None anywhere keeps the default.
+        score: captions and references to scores by name, ``cider`` among them.
+        outdated: files of the model folder that speak of the decoder before.
+    """
+
+    recipe: Mapping[str, Any]
+    score: Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, float]]
+    outdated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainedDecoder:
     """A decoder that training has just put into its model folder.
 
     Attributes:
-        best_epoch: the epoch it was taken from.
+        best_epoch: the epoch it was taken from; 0 when none was finished, and the model stayed as it was.
         epochs: finished epochs.
         interrupted: whether training was stopped before its end.
         skipped: images that could not be read.
@@ -169,8 +184,7 @@ def train_decoder(
     validation: Sequence[CaptionedImage],
     image_path: Callable[[CaptionedImage], Path],
     model: Path,
-    recipe: Mapping[str, Any],
-    score: Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, float]],
+    request: DecoderRequest,
     listener: CaptionListener,
     *,
     provenance: Mapping[str, Any],
@@ -182,8 +196,7 @@ def train_decoder(
         validation: records to judge by.
         image_path: where the image of a record lies.
         model: the folder of the encoders.
-        recipe: fields of the trainers' options to override; None anywhere keeps the default.
-        score: captions and references to scores by name.
+        request: recipe, judge, and what a new decoder makes untrue.
         listener: hears of the run.
         provenance: what `decoder.json` says of the corpus.
 
@@ -194,16 +207,20 @@ def train_decoder(
     with model_errors(), training_errors():
         from encoders.additions import add_files
         from encoders.bundle import ModelBundle
+        from trainers.captioning import forget_run
         from trainers.captioning import train_decoder as fit
         from trainers.captioning_options import CaptioningOptions
 
-        options = CaptioningOptions(**{name: value for name, value in recipe.items() if value is not None})
-        bundle = ModelBundle.open(model)
+        given = {name: value for name, value in request.recipe.items() if value is not None}
+        options, bundle = CaptioningOptions(**given), ModelBundle.open(model)
         pairs, judged = (
             [training_pair(record, image_path(record)) for record in part] for part in (train, validation)
         )
-        result = fit(pairs, judged, bundle, options, score, listener, provenance=provenance)
-        add_files(bundle, result.files)
+        result = fit(pairs, judged, bundle, options, request.score, listener, provenance=provenance)
+        if result.files:
+            add_files(bundle, result.files, remove=request.outdated)
+            if not result.interrupted:
+                forget_run(bundle)
     return TrainedDecoder(
         result.best_epoch,
         result.epochs,

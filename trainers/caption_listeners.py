@@ -1,10 +1,12 @@
-"""What a decoder run tells the one who watches it; a trainer itself never prints."""
+"""What a decoder run tells the one who watches it, besides what every run does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from trainers.listeners import RunStart, StepReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,31 +15,42 @@ class CaptionEpoch:
 
     Attributes:
         epoch: from 1.
-        epochs: of the whole run.
+        steps: steps taken so far.
         loss: mean over the epoch, nats a token, smoothing included.
+        learning_rate: of the last step.
         scores: of greedy captions of the validation images.
         is_best: no epoch before had a higher CIDEr.
         seconds: it took, validation included.
-        seconds_left: estimate for the rest.
+        images_per_second: of its training part.
+        waiting_share: share of its training time spent waiting for data.
     """
 
     epoch: int
-    epochs: int
+    steps: int
     loss: float
+    learning_rate: float
     scores: dict[str, float]
     is_best: bool
     seconds: float
-    seconds_left: float
+    images_per_second: float
+    waiting_share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the journal."""
+        return asdict(self)
 
 
 class CaptionListener(Protocol):
-    """Watches a decoder run; a trainer itself never prints."""
+    """Watches a decoder run. Raising KeyboardInterrupt from any method ends it gracefully."""
 
-    def on_start(self, parameters: int, captions: int, device: str) -> None:
-        """The decoder is about to take its first step."""
+    def on_seen(self, pictures: int, total: int) -> None:
+        """The frozen image tower looked at so many more pictures of all there are; before the run begins."""
 
-    def on_seen(self, images: int, total: int) -> None:
-        """The image tower looked at so many more pictures of all there are."""
+    def on_start(self, start: RunStart) -> None:
+        """The run begins."""
+
+    def on_step(self, report: StepReport) -> None:
+        """A step was taken."""
 
     def on_epoch(self, report: CaptionEpoch) -> None:
         """An epoch was finished and judged."""

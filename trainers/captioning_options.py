@@ -10,6 +10,7 @@ from trainers.errors import OptionsError
 from trainers.options import DeviceName, Precision
 
 DecoderName = Literal["lstm", "transformer"]
+ScheduleName = Literal["cosine", "plateau"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,14 @@ class CaptioningOptions:
         augmentation: how far the views are moved.
         seed: of weights, order, augmentation and dropout.
         device: ``auto`` takes a GPU when there is one.
-        precision: ``auto`` takes bf16 on a GPU that has it.
+        precision: ``auto`` takes bf16 where the hardware has it.
         time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
+        schedule: of the rate after its warm-up: ``cosine`` down to nothing, or ``plateau``, which halves it
+            when two epochs brought no better CIDEr.
+        patience: the run ends after so many epochs without a better CIDEr; None for no early stop.
+        checkpoint_steps: a checkpoint is written after so many steps, and after epochs.
+        resume: go on with an interrupted run of the same options.
+        force: start anew where an interrupted run stands.
     """
 
     decoder: DecoderName = "transformer"
@@ -62,6 +69,11 @@ class CaptioningOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     time_limit_minutes: float | None = None
+    schedule: ScheduleName = "cosine"
+    patience: int | None = None
+    checkpoint_steps: int = 1000
+    resume: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values no run can have, naming the flag to change.
@@ -69,10 +81,19 @@ class CaptioningOptions:
         Raises:
             OptionsError: a value is out of range.
         """
+        self._check_choices()
+        self._check_counts()
+        self._check_amounts()
+
+    def _check_choices(self) -> None:
         if self.decoder not in ("lstm", "transformer"):
             raise OptionsError(f"--decoder is '{self.decoder}': give lstm or transformer")
+        if self.schedule not in ("cosine", "plateau"):
+            raise OptionsError(f"--schedule is '{self.schedule}': give cosine or plateau")
         if self.decoder == "lstm" and self.retrieve:
             raise OptionsError("--retrieve needs --decoder transformer: an LSTM reads no captions")
+
+    def _check_counts(self) -> None:
         for flag, value, least in (
             ("--retrieve", self.retrieve, 0),
             ("--epochs", self.epochs, 1),
@@ -81,11 +102,17 @@ class CaptioningOptions:
             ("--layers", self.layers, 1),
             ("--max-tokens", self.max_tokens, 4),
             ("views", self.views, 1),
+            ("--patience", 1 if self.patience is None else self.patience, 1),
+            ("--checkpoint-steps", self.checkpoint_steps, 1),
         ):
             if value < least:
                 raise OptionsError(f"{flag} is {value}: give at least {least}")
+
+    def _check_amounts(self) -> None:
         if self.width < HEAD_WIDTH or self.width % HEAD_WIDTH:
             raise OptionsError(f"--width is {self.width}: give a multiple of {HEAD_WIDTH}")
+        if not 0 <= self.dropout < 1:
+            raise OptionsError(f"--dropout is {self.dropout}: give a share from 0 to below 1")
         if not 0 < self.learning_rate <= 1:
             raise OptionsError(f"--learning-rate is {self.learning_rate}: give more than 0 and at most 1")
         if self.time_limit_minutes is not None and self.time_limit_minutes <= 0:

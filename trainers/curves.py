@@ -27,16 +27,36 @@ def draw_curves(journal: bytes) -> bytes:
     Returns:
         A PNG: the mean training loss of each epoch, and recall at 1 and 10 in both directions.
     """
-    events = [json.loads(line) for line in journal.splitlines()]
-    epochs = [event for event in events if event["event"] == "epoch"]
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen = ImageDraw.Draw(picture)
-    _draw_panel(pen, 0, "training loss", [("loss", [epoch["loss"] for epoch in epochs])])
+    epochs = _epochs(journal)
     ways = (("image to text", "image_to_text"), ("text to image", "text_to_image"))
     recalls = [
         (f"R@{k} {name}", [_recall(epoch, way, k) for epoch in epochs]) for name, way in ways for k in (1, 10)
     ]
-    _draw_panel(pen, PANEL, "validation recall", recalls)
+    return _draw(epochs, "validation recall", recalls)
+
+
+def draw_caption_curves(journal: bytes) -> bytes:
+    """Draw the epochs of a decoder's journal: the loss, and the scores of its greedy captions."""
+    epochs = _epochs(journal)
+    names = (("BLEU-4", "bleu4"), ("ROUGE-L", "rouge_l"), ("CIDEr", "cider"))
+    scores = [
+        (shown, [epoch["scores"][name] for epoch in epochs if name in epoch["scores"]])
+        for shown, name in names
+    ]
+    return _draw(epochs, "validation captions", scores)
+
+
+def _epochs(journal: bytes) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in journal.splitlines()]
+    return [event for event in events if event["event"] == "epoch"]
+
+
+def _draw(epochs: Sequence[dict[str, Any]], title: str, lines: Sequence[Line]) -> bytes:
+    """A PNG: the mean training loss of each epoch above, validation below."""
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(picture)
+    _draw_panel(pen, 0, "training loss", [("loss", [epoch["loss"] for epoch in epochs])])
+    _draw_panel(pen, PANEL, title, lines)
     file = io.BytesIO()
     picture.save(file, format="PNG")
     return file.getvalue()

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainers.captioning_options import CaptioningOptions
 from trainers.options import ContrastiveOptions
 
 FILE_NAME = "training.jsonl"
@@ -39,7 +40,7 @@ class Journal:
         return self._path.read_bytes()
 
 
-def plain_options(options: ContrastiveOptions) -> dict[str, Any]:
+def plain_options(options: ContrastiveOptions | CaptioningOptions) -> dict[str, Any]:
     """Options as plain values that JSON can hold; those left at None are left out."""
     values = asdict(options)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -12,10 +12,13 @@ from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
 from medclip_cli.rendering import console, json_output
 
+if TYPE_CHECKING:
+    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.decoder_engines import TrainedDecoder
+
 EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
 SOME_FAILED = 3
 INTERRUPTED = 130
-VIEWS = 4
 _DECODER = "Decoder"
 _RECIPE = "Recipe"
 _MACHINE = "Machine"
@@ -67,12 +70,57 @@ def decoder(
         Optional[float],  # noqa: UP045
         typer.Option(help="Peak learning rate. [default: 0.002]", rich_help_panel=_RECIPE),
     ] = None,
+    schedule: Annotated[
+        Literal["cosine", "plateau"],
+        typer.Option(
+            help="cosine: the learning rate comes down over the run; plateau: it is halved when two epochs "
+            "brought no better CIDEr.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = "cosine",
+    patience: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Stop after so many epochs without a better CIDEr. [default: never]", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    dropout: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Share of the decoder's values left out at random in training. [default: 0.2]",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same decoder on a CPU.", rich_help_panel=_RECIPE)
     ] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the interrupted run of the same options.", rich_help_panel=_MACHINE
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Start anew where an interrupted run stands.", rich_help_panel=_MACHINE),
+    ] = False,
+    checkpoint_steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Write a checkpoint after so many steps, besides those after epochs. [default: 1000]",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
     ] = "auto",
+    precision: Annotated[
+        Optional[Literal["auto", "bf16", "fp32"]],  # noqa: UP045
+        typer.Option(
+            help="Number format of tower and decoder; auto is bf16 where the hardware has it.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -82,19 +130,24 @@ def decoder(
 
     The image tower stays as it is, and so do collections made with the model. The decoder is that of the
     epoch with the best CIDEr on the corpus's val split; then the model's confidence is measured anew.
-    Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best epoch so far.
+    Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best so far, and --resume
+    goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train decoder ...
     """
+    from medclip_cli import engines
+    from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION
     from medclip_cli.corpora.corpus_folder import open_corpus
-    from medclip_cli.decoder_engines import train_decoder
-    from medclip_cli.rendering.decoder_progress import show_decoder_training
+    from medclip_cli.decoder_engines import DecoderRequest, train_decoder
+    from medclip_cli.rendering.training_progress import show_decoder_training
     from medclip_cli.scoring.captions import score_captions
 
+    if not engines.is_first_process():
+        console.verbosity.quiet = True
     opened = open_corpus(corpus)
     train, judged = opened.split("train"), opened.split("val")
     if not train or not judged:
         raise UsageError(f"{corpus} needs images in its train and val splits to train a decoder")
     console.note(f"{opened.name}: {len(train):,} training pairs; loading torch ...")
-    recipe = {
+    recipe: dict[str, object] = {
         "decoder": kind,
         "retrieve": retrieve,
         "width": width,
@@ -104,25 +157,42 @@ def decoder(
         "time_limit_minutes": minutes,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "schedule": schedule,
+        "patience": patience,
+        "dropout": dropout,
         "seed": seed,
+        "resume": resume,
+        "force": force,
+        "checkpoint_steps": checkpoint_steps,
         "device": device,
-        "views": VIEWS,
+        "precision": precision,
     }
-    with show_decoder_training(VIEWS * len(train) + len(judged)) as listener:
+    request = DecoderRequest(
+        recipe, lambda captions, references: score_captions(captions, references).corpus, (CALIBRATION,)
+    )
+    with show_decoder_training() as listener:
         trained = train_decoder(
-            train, judged, opened.image_path, model, recipe,
-            lambda captions, references: score_captions(captions, references).corpus, listener,
+            train, judged, opened.image_path, model, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    measured = train_confidence.measure(opened, model)
-    if as_json:
-        from dataclasses import asdict
-
-        json_output.write({**asdict(trained), "captioning": train_confidence.as_json_object(measured)})
-    else:
-        train_confidence.show(measured)
-    console.note(f"Decoder of epoch {trained.best_epoch}. Next: medclip caption IMAGE --method generate")
+    if engines.is_first_process():
+        _measure_and_show(opened, model, trained, as_json=as_json)
     if trained.interrupted:
+        console.note("The same command with --resume goes on where it stopped.")
         raise typer.Exit(INTERRUPTED)
     if trained.skipped:
         raise typer.Exit(SOME_FAILED)
+
+
+def _measure_and_show(opened: Corpus, model: Path, trained: TrainedDecoder, *, as_json: bool) -> None:
+    """Measure the methods of a model with a new decoder, and show what came out."""
+    from dataclasses import asdict
+
+    measured = train_confidence.measure(opened, model) if trained.best_epoch else None
+    if as_json:
+        captioning = measured and train_confidence.as_json_object(measured)
+        json_output.write({**asdict(trained), "captioning": captioning})
+    elif measured:
+        train_confidence.show(measured)
+    if measured:
+        console.note(f"Decoder of epoch {trained.best_epoch}. Next: medclip caption IMAGE --method generate")

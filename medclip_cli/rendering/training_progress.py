@@ -1,11 +1,14 @@
-"""A training run on stderr: a bar while it steps, a line for each epoch."""
+"""A training run on stderr, of encoders or of a decoder: a bar while it steps, a line for each epoch.
+
+The two kinds of run differ in how an epoch is judged, and so in one function that tells what it was worth.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from medclip_cli.rendering import console
 
@@ -76,14 +79,12 @@ class Recall(Protocol):
 
 
 class Epoch(Protocol):
-    """What is shown of an epoch."""
+    """What is shown of an epoch, however it was judged."""
 
     @property
     def epoch(self) -> int: ...  # noqa: D102
     @property
     def loss(self) -> float: ...  # noqa: D102
-    @property
-    def validation(self) -> Recall: ...  # noqa: D102
     @property
     def is_best(self) -> bool: ...  # noqa: D102
     @property
@@ -92,14 +93,47 @@ class Epoch(Protocol):
     def waiting_share(self) -> float: ...  # noqa: D102
 
 
-class TrainingProgress:
+class RecallEpoch(Epoch, Protocol):
+    """An epoch of encoders."""
+
+    @property
+    def validation(self) -> Recall: ...  # noqa: D102
+
+
+class CaptionEpoch(Epoch, Protocol):
+    """An epoch of a decoder."""
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...  # noqa: D102
+
+
+AnyEpoch = TypeVar("AnyEpoch", bound=Epoch, contravariant=True)
+
+
+class TrainingProgress(Generic[AnyEpoch]):
     """Listens to a run and shows it."""
 
-    def __init__(self, progress: Progress | None = None) -> None:
-        """Show lines, and a bar when there is one to draw on."""
-        self._progress = progress
+    def __init__(self, worth: Callable[[AnyEpoch], str], progress: Progress | None = None) -> None:
+        """Show lines, and a bar when there is one to draw on.
+
+        Args:
+            worth: what an epoch was worth, in words.
+            progress: to draw bars on.
+        """
+        self._worth, self._progress = worth, progress
         self._task: TaskID | None = None
-        self._epochs = self._skipped = 0
+        self._epochs = self._skipped = self._seen = 0
+
+    def on_seen(self, pictures: int, total: int) -> None:
+        """Move the bar of what a frozen tower looks at before the run begins."""
+        self._seen += pictures
+        if self._progress is None:
+            return
+        if self._task is None:
+            self._task = self._progress.add_task("looking", total=total, loss="", rate="", left="")
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:.0f} pictures/s" if speed else ""
+        self._progress.update(self._task, completed=self._seen, rate=rate)
 
     def on_start(self, start: Start) -> None:
         """Say what will be trained on what."""
@@ -110,6 +144,8 @@ class TrainingProgress:
             f"each epoch is judged on {start.validation_pairs:,} validation pairs"
         )
         if self._progress is not None:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
             self._task = self._progress.add_task(
                 "", total=start.total_steps, completed=start.first_step, loss="", rate="", left=""
             )
@@ -127,13 +163,10 @@ class TrainingProgress:
             left=f"{_clock(report.seconds_left)} left",
         )
 
-    def on_epoch(self, report: Epoch) -> None:
+    def on_epoch(self, report: AnyEpoch) -> None:
         """Print the epoch's line."""
-        found = report.validation
         console.note(
-            f"epoch {report.epoch}/{self._epochs}: loss {report.loss:.3f}, "
-            f"R@1/5/10 of {found.pool} image to text {_recalls(found.image_to_text)}, "
-            f"text to image {_recalls(found.text_to_image)}, "
+            f"epoch {report.epoch}/{self._epochs}: loss {report.loss:.3f}, {self._worth(report)}, "
             f"{report.images_per_second:.0f} images/s, {report.waiting_share:.1%} waiting for data"
             f"{', best so far' if report.is_best else ''}"
         )
@@ -152,10 +185,23 @@ class TrainingProgress:
 
 
 @contextmanager
-def show_training() -> Iterator[TrainingProgress]:
-    """A listener that draws a bar on a terminal and prints lines everywhere."""
+def show_training() -> Iterator[TrainingProgress[RecallEpoch]]:
+    """A listener for encoders: it draws a bar on a terminal and prints lines everywhere."""
+    with _bars() as progress:
+        yield TrainingProgress(_recall, progress)
+
+
+@contextmanager
+def show_decoder_training() -> Iterator[TrainingProgress[CaptionEpoch]]:
+    """The same for a decoder."""
+    with _bars() as progress:
+        yield TrainingProgress(_captions, progress)
+
+
+@contextmanager
+def _bars() -> Iterator[Progress | None]:
     if console.verbosity.quiet or not console.stderr().is_terminal:
-        yield TrainingProgress()
+        yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -166,7 +212,20 @@ def show_training() -> Iterator[TrainingProgress]:
         TextColumn("{task.fields[loss]}  {task.fields[rate]}  {task.fields[left]}"),
     )
     with Progress(*columns, console=console.stderr(), transient=True) as progress:
-        yield TrainingProgress(progress)
+        yield progress
+
+
+def _recall(report: RecallEpoch) -> str:
+    found = report.validation
+    return (
+        f"R@1/5/10 of {found.pool} image to text {_recalls(found.image_to_text)}, "
+        f"text to image {_recalls(found.text_to_image)}"
+    )
+
+
+def _captions(report: CaptionEpoch) -> str:
+    shown = ", ".join(f"{name} {report.scores[name]:.3f}" for name in ("bleu4", "rouge_l", "cider"))
+    return f"val {shown}"
 
 
 def _recalls(way: Direction) -> str:

@@ -1,3 +1,5 @@
+import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,69 +12,19 @@ from encoders.bundle import ModelBundle
 from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
 from encoders.decoder_export import load_decoder
 from encoders.decoder_files import DECODER_WEIGHTS_FILE
-from encoders.export import describe_model, save_bundle
 from encoders.generation import GenerationOptions
-from tests.trainers.drawn import TINY, draw_pairs, small_model, small_tokenizer
-from trainers.augmentation import NO_AUGMENTATION
+from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.caption_examples import GridCache, Views, batches_by_length, nearest_rows
-from trainers.captioning import train_decoder
+from trainers.captioning import CURVES, JOURNAL, forget_run, train_decoder
 from trainers.captioning_options import CaptioningOptions
 from trainers.errors import DataError, DivergedError, OptionsError
 from trainers.placement import choose_placement
 from trainers.torch_captions import generate_with_torch
 
 
-class Watcher:
-    """A listener that remembers everything."""
-
-    def __init__(self):
-        self.started, self.seen, self.epochs, self.skips, self.notes = [], [], [], [], []
-
-    def on_start(self, parameters, captions, device):
-        self.started.append((parameters, captions, device))
-
-    def on_seen(self, images, total):
-        self.seen.append((images, total))
-
-    def on_epoch(self, report):
-        self.epochs.append(report)
-
-    def on_skip(self, pair_id, image, reason):
-        self.skips.append(pair_id)
-
-    def on_note(self, message):
-        self.notes.append(message)
-
-
-def share_right(captions, references):
-    """In place of CIDEr the share of captions that are word for word right; and of those that make sense."""
-    right = [caption in texts for caption, texts in zip(captions, references, strict=True)]
-    possible = {text for texts in references for text in texts}
-    return {
-        "cider": float(np.mean(right)),
-        "sense": float(np.mean([caption in possible for caption in captions])),
-    }
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
-    return draw_pairs(folder / "train", 32), draw_pairs(folder / "val", 12, seed=1)
-
-
-@pytest.fixture(scope="module")
-def bundle(drawn, tmp_path_factory):
-    tokenizer = small_tokenizer(drawn[0])
-    torch.manual_seed(0)
-    model = small_model(tokenizer.vocab_size)
-    config = describe_model(model, tokenizer, TINY)
-    return save_bundle(tmp_path_factory.mktemp("bundle") / "model", model, tokenizer, config)
-
-
-def small_options(**given):
-    defaults = {"epochs": 2, "batch_size": 8, "width": 32, "layers": 1, "max_tokens": 16, "views": 1}
-    defaults |= {"vocab_size": 320, "device": "cpu", "augmentation": NO_AUGMENTATION, "dropout": 0.0}
-    return CaptioningOptions(**(defaults | given))
+@pytest.fixture
+def drawn(drawn_splits):
+    return drawn_splits.train, drawn_splits.validation
 
 
 @pytest.fixture
@@ -86,7 +38,8 @@ def no_export(monkeypatch):
 
 
 @pytest.fixture(scope="module", params=["lstm", "transformer", "retrieving"])
-def trained(request, drawn, bundle):
+def trained(request, drawn_splits, drawn_model):
+    forget_run(drawn_model)
     name = "lstm" if request.param == "lstm" else "transformer"
     retrieve = 2 if request.param == "retrieving" else 0
     options = small_options(
@@ -98,7 +51,8 @@ def trained(request, drawn, bundle):
         label_smoothing=0.0,
     )
     watcher = Watcher()
-    return train_decoder(*drawn, bundle, options, share_right, watcher), watcher
+    splits = drawn_splits.train, drawn_splits.validation
+    return train_decoder(*splits, drawn_model, options, share_right, watcher), watcher
 
 
 def test_a_decoder_learns_what_the_captions_tell_apart(trained):
@@ -111,7 +65,17 @@ def test_a_decoder_learns_what_the_captions_tell_apart(trained):
     assert result.scores["cider"] == max(report.scores["cider"] for report in watcher.epochs)
     assert [report.epoch for report in watcher.epochs if report.is_best][-1] == result.best_epoch
     assert sum(images for images, _ in watcher.seen) == watcher.seen[0][1] == 44
-    assert watcher.started[0][1:] == (32, "cpu")
+    (start,) = watcher.starts
+    assert (start.train_pairs, start.validation_pairs, start.device) == (32, 12, "cpu")
+    assert [report.step for report in watcher.steps] == list(range(1, start.total_steps + 1))
+
+
+def test_the_run_is_told_beside_its_decoder(trained):
+    result, watcher = trained
+    lines = [json.loads(line) for line in result.files[JOURNAL].splitlines()]
+    assert [line["event"] for line in lines] == ["start", *["epoch"] * 50, "end"]
+    assert [line["scores"] for line in lines[1:-1]] == [report.scores for report in watcher.epochs]
+    assert result.files[CURVES].startswith(b"\x89PNG")
 
 
 def test_onnx_writes_the_same_tokens_as_torch(trained, drawn, bundle, tmp_path):
@@ -147,8 +111,6 @@ def test_the_same_seed_gives_the_same_decoder(no_export, drawn, bundle):
 
 
 def test_the_folder_says_what_it_was_trained_on(no_export, drawn, bundle):
-    import json
-
     given = {"corpus": "drawn"}
     result = train_decoder(*drawn, bundle, small_options(epochs=1), share_right, Watcher(), provenance=given)
     said = json.loads(result.files["decoder.json"])
@@ -157,30 +119,83 @@ def test_the_folder_says_what_it_was_trained_on(no_export, drawn, bundle):
     assert said["validation"]["pool"] == 12
 
 
-def test_an_interruption_keeps_the_best_epoch(no_export, drawn, bundle):
-    class Impatient(Watcher):
-        def on_epoch(self, report):
-            super().on_epoch(report)
-            import signal
+class Impatient(Watcher):
+    """Presses Ctrl-C after an epoch, or a step."""
 
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def on_epoch(self, report):
+        super().on_epoch(report)
+        if self.after == "epoch":
             signal.raise_signal(signal.SIGINT)
 
-    watcher = Impatient()
+    def on_step(self, report):
+        super().on_step(report)
+        if self.after == "step":
+            raise KeyboardInterrupt
+
+
+def test_an_interruption_keeps_the_best_epoch(no_export, drawn, bundle):
+    watcher = Impatient("epoch")
     result = train_decoder(*drawn, bundle, small_options(epochs=9), share_right, watcher)
     assert (result.interrupted, result.epochs, result.best_epoch) == (True, 1, 1)
-    assert "interrupted" in watcher.notes[0]
+    assert "interrupted in epoch 2: the best epoch so far, 1, is kept" in watcher.notes[0]
+    assert result.files
+
+
+def test_an_interruption_in_the_first_epoch_leaves_the_model_alone(no_export, drawn, bundle):
+    watcher = Impatient("step")
+    result = train_decoder(*drawn, bundle, small_options(), share_right, watcher)
+    assert (result.interrupted, result.epochs, result.best_epoch, result.files) == (True, 0, 0, {})
+    assert "the model stays as it was" in watcher.notes[0]
+
+
+def test_an_interrupted_run_is_not_overwritten_by_accident(no_export, drawn, bundle):
+    train_decoder(*drawn, bundle, small_options(), share_right, Impatient("step"))
+    with pytest.raises(OptionsError, match="holds an interrupted run: go on with --resume, or start anew"):
+        train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
+    forced = train_decoder(*drawn, bundle, small_options(force=True), share_right, Watcher())
+    assert (forced.interrupted, forced.epochs) == (False, 2)
 
 
 def test_a_time_limit_ends_the_run(no_export, drawn, bundle):
     options = small_options(epochs=500, time_limit_minutes=0.01)
-    result = train_decoder(*drawn, bundle, options, share_right, Watcher())
+    watcher = Watcher()
+    result = train_decoder(*drawn, bundle, options, share_right, watcher)
     assert 1 <= result.epochs < 500
     assert not result.interrupted
+    assert f"the time is over after {result.epochs} of 500 epochs" in watcher.notes
+
+
+def test_patience_ends_the_run(no_export, drawn, bundle):
+    watcher = Watcher()
+    scores = iter([0.3, 0.5, 0.5, 0.4])
+    result = train_decoder(
+        *drawn,
+        bundle,
+        small_options(epochs=9, patience=2),
+        lambda captions, references: {"cider": next(scores)},
+        watcher,
+    )
+    assert (result.epochs, result.best_epoch, result.scores) == (4, 2, {"cider": 0.5})
+    assert "no better CIDEr in 2 epochs: stopped after epoch 4" in watcher.notes
+
+
+def test_a_plateau_halves_the_rate(no_export, drawn, bundle):
+    watcher = Watcher()
+    scores = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.5])
+    options = small_options(epochs=7, schedule="plateau", warmup_fraction=0.0, learning_rate=1e-3)
+    train_decoder(*drawn, bundle, options, lambda *_: {"cider": next(scores)}, watcher)
+    rates = [report.learning_rate for report in watcher.epochs]
+    # Two epochs after the best, and two epochs after that cut, the rate is halved for what follows.
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4])
 
 
 def test_a_loss_that_is_no_number_is_told(no_export, drawn, bundle, monkeypatch):
     monkeypatch.setattr(
-        "trainers.captioning.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
+        "trainers.caption_stepping.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
     )
     with pytest.raises(DivergedError, match="no longer a number at step 1"):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
@@ -264,6 +279,10 @@ def test_views_differ_and_the_first_is_the_image_itself(drawn, bundle):
         ({"width": 0}, "--width is 0"),
         ({"learning_rate": 0.0}, "--learning-rate is 0"),
         ({"time_limit_minutes": 0.0}, "--minutes is 0"),
+        ({"dropout": 1.0}, "--dropout is 1"),
+        ({"schedule": "moon"}, "--schedule is 'moon'"),
+        ({"patience": 0}, "--patience is 0"),
+        ({"checkpoint_steps": 0}, "--checkpoint-steps is 0"),
     ],
 )
 def test_impossible_options_name_their_flag(given, message):

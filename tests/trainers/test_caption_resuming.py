@@ -1,0 +1,136 @@
+"""A decoder run that was stopped, by a signal or by SIGKILL, ends with the weights of one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainers.drawn_captions import Watcher, share_right, small_options
+from trainers.augmentation import Augmentation
+from trainers.batches import PairSplits
+from trainers.caption_preparing import prepare
+from trainers.captioning import train_decoder, work_folder
+from trainers.captioning_run import CaptioningRun
+from trainers.checkpoints import FILE_NAME, data_fingerprint
+from trainers.errors import CheckpointError
+from trainers.placement import choose_placement
+from trainers.processes import Processes
+
+RECIPE = {
+    "epochs": 4,
+    "learning_rate": 5e-3,
+    "checkpoint_steps": 2,
+    "augmentation": Augmentation(),
+    "views": 2,
+    "dropout": 0.3,
+    "retrieve": 2,
+    "retrieved_tokens": 8,
+    "schedule": "plateau",
+}
+
+
+class StopAt(Watcher):
+    """Stops a run after a step: politely, or as the kernel would."""
+
+    def __init__(self, step, how):
+        super().__init__()
+        self.step, self.how = step, how
+
+    def on_step(self, report):
+        super().on_step(report)
+        if report.step == self.step:
+            if self.how == "interrupt":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make_run(splits, bundle, work, listener=None, **given):
+    listener = listener or Watcher()
+    options = small_options(**(RECIPE | given))
+    placement = choose_placement("cpu", options.precision)
+    prepared = prepare(splits, bundle, options, share_right, placement, listener, Processes())
+    data = f"{data_fingerprint(splits.train, splits.validation)} {bundle.fingerprint}"
+    return CaptioningRun(prepared, options, placement, work, data, listener=listener)
+
+
+def finish(run):
+    assert run.fit() is False
+    weights = {name: value.clone() for name, value in run.decoder.state_dict().items()}
+    lines = [json.loads(line) for line in run.journal.content().splitlines()]
+    return weights, run.best, lines
+
+
+def assert_the_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture
+def splits(drawn_splits):
+    return PairSplits(drawn_splits.train[:24], drawn_splits.validation)
+
+
+@pytest.mark.parametrize("decoder", ["lstm", "transformer"])
+def test_interrupted_between_two_checkpoints(tmp_path, splits, bundle, decoder):
+    kind = {"decoder": decoder, "retrieve": 0 if decoder == "lstm" else 2}
+    weights, best, lines = finish(make_run(splits, bundle, tmp_path / "whole", **kind))
+    stopped = make_run(splits, bundle, tmp_path / "parts", StopAt(8, "interrupt"), **kind)
+    assert stopped.fit() is True  # step 8 of 3 an epoch: in the third epoch
+    listener = Watcher()
+    resumed = make_run(splits, bundle, tmp_path / "parts", listener, resume=True, **kind)
+    resumed_weights, resumed_best, resumed_lines = finish(resumed)
+    assert_the_same(resumed_weights, weights)
+    assert_the_same(resumed_best.weights, best.weights)
+    assert (listener.starts[0].first_step, listener.steps[0].step) == (8, 9)
+    assert [line["event"] for line in resumed_lines] == ["start", *["epoch"] * 2, "resume", *["epoch"] * 2]
+    losses = [[line["loss"] for line in part if line["event"] == "epoch"] for part in (lines, resumed_lines)]
+    assert losses[0] == losses[1]
+
+
+def test_killed_in_mid_epoch(tmp_path, splits, bundle):
+    weights, best, _ = finish(make_run(splits, bundle, tmp_path / "whole"))
+    script = (
+        "import sys; from pathlib import Path; import torch; torch.set_num_threads(int(sys.argv[4]))\n"
+        "from encoders.bundle import ModelBundle\n"
+        "from tests.trainers.drawn import draw_pairs\n"
+        "from tests.trainers.test_caption_resuming import *\n"
+        "folder, images, model = map(Path, sys.argv[1:4])\n"
+        "splits = PairSplits(draw_pairs(images / 'train', 32)[:24], draw_pairs(images / 'val', 12, seed=1))\n"
+        "make_run(splits, ModelBundle.open(model), folder / 'parts', StopAt(8, 'kill')).fit()\n"
+    )
+    root = Path(__file__).parents[2]
+    given = tmp_path, splits.train[0].image.parents[1], bundle.path, str(torch.get_num_threads())
+    killed = subprocess.run([sys.executable, "-c", script, *given], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    listener = Watcher()
+    resumed = make_run(splits, bundle, tmp_path / "parts", listener, resume=True)
+    resumed_weights, resumed_best, _ = finish(resumed)
+    assert listener.starts[0].first_step == 6  # the last checkpoint, before the step that killed it
+    assert_the_same(resumed_weights, weights)
+    assert_the_same(resumed_best.weights, best.weights)
+
+
+def test_nothing_to_resume_is_said_before_any_image_is_looked_at(splits, bundle):
+    watcher, options = Watcher(), small_options(resume=True)
+    with pytest.raises(CheckpointError, match="there is no run to resume in .*: start one without --resume"):
+        train_decoder(splits.train, splits.validation, bundle, options, share_right, watcher)
+    assert not watcher.seen
+
+
+def test_another_run_is_not_gone_on_with(splits, bundle):
+    def train(train, **given):
+        options = small_options(**given)
+        return train_decoder(train, splits.validation, bundle, options, share_right, StopAt(2, "interrupt"))
+
+    assert train(splits.train).interrupted
+    assert (work_folder(bundle) / FILE_NAME).exists()
+    with pytest.raises(CheckpointError, match="had dropout = 0.0, not 0.1: give the same options"):
+        train(splits.train, dropout=0.1, resume=True)
+    with pytest.raises(CheckpointError, match="the pairs changed since the run"):
+        train(splits.train[:-1], resume=True)
