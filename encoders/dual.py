@@ -19,7 +19,7 @@ from encoders.bundle import WEIGHTS_FILE, ModelBundle
 from encoders.errors import BundleError, PresetError, WeightsError
 from encoders.hub import pretrained_text_tower, pretrained_tokenizer, unpretrained_text_tower
 from encoders.preprocessing import CaptionTokenizer
-from encoders.presets import HEAD_WIDTH, SMALL_RESNET, SMALL_TRANSFORMER, EncoderPreset, Projection
+from encoders.presets import HEAD_WIDTH, SMALL_TRANSFORMER, EncoderPreset, Projection
 from encoders.projection import build_projection
 from encoders.text import SmallTransformer, rebuild_text_tower
 from encoders.vision import TorchvisionTower, build_image_tower, rebuild_image_tower
@@ -168,7 +168,7 @@ def _image_tower(
     target = tower.backbone if isinstance(tower, TorchvisionTower) else tower
     if weights is not None:
         load_state(target, read_weights(weights), source=str(weights))
-    elif not from_scratch and preset.image_encoder != SMALL_RESNET:
+    elif not from_scratch and isinstance(tower, TorchvisionTower):
         state = torchvision_state(preset.image_encoder, offline=offline)
         load_state(target, state, source=f"of torchvision's {preset.image_encoder}")
     return tower
@@ -222,7 +222,7 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
     """Build the torch model of a model folder, with its weights, in evaluation mode.
 
     Raises:
-        BundleError: the weights were altered or do not fit the configuration.
+        BundleError: the weights were altered or do not fit the configuration, or nobody here has its towers.
     """
     from safetensors.torch import load
 
@@ -233,7 +233,9 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
         text_tower = rebuild_text_tower(shape.pop("text_tower"))
         model = DualEncoder(image_tower, text_tower, **shape)
         model.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError, PresetError) as error:
+    except PresetError as error:
+        raise BundleError(f"model {bundle.path}: {error}") from error
+    except (KeyError, TypeError, RuntimeError) as error:
         raise BundleError(
             f"model {bundle.path}: {WEIGHTS_FILE} does not fit its config: "
             "copy the model again, or train it anew"

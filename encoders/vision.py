@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from encoders import clip_towers
+from encoders import clip_towers, tower_plugins
 from encoders.errors import PresetError
 from encoders.presets import SMALL_RESNET
 
@@ -211,11 +211,11 @@ def build_image_tower(
     image_size: int,
     widths: Sequence[int] = (48, 96, 192),
     blocks: Sequence[int] = (1, 2, 2),
-) -> SmallResNet | TorchvisionTower:
-    """Build an image tower with random weights.
+) -> nn.Module:
+    """Build an image tower, with random weights unless another package brings it.
 
     Args:
-        name: ``small-resnet``, or as torchvision lists it.
+        name: ``small-resnet``, as another package offers it, or as torchvision lists it.
         image_size: side of its input.
         widths: of ``small-resnet``.
         blocks: of ``small-resnet``.
@@ -225,6 +225,8 @@ def build_image_tower(
     """
     if name == SMALL_RESNET:
         return SmallResNet(widths=widths, blocks=blocks)
+    if name in tower_plugins.offered_towers():
+        return tower_plugins.build_offered_tower(name, image_size=image_size)
     return TorchvisionTower(name, image_size=image_size)
 
 
@@ -242,5 +244,7 @@ def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
             return TorchvisionTower(**arguments)
         case clip_towers.KIND:
             return clip_towers.PooledImageTower(**arguments)
+        case tower_plugins.KIND:
+            return tower_plugins.build_offered_tower(**arguments)
         case kind:
             raise PresetError(f"unknown kind of image tower '{kind}': upgrade medclip-cli")

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from .examples import PAGES, code_lines, files_of, install, use_here
 
@@ -79,6 +80,46 @@ def test_a_store(road, tmp_path, monkeypatch):
     assert road.medclip("collections", "list", "--json", env=env).answer[0]["name"] == "phantoms"
     assert road.medclip("collections", "drop", "phantoms", "--yes", env=env).code == 0
     assert road.medclip("caption", road.scan, env=env).code == 1
+
+
+def test_an_encoder(tmp_path, monkeypatch):
+    from encoders.bundle import ModelBundle
+    from encoders.dual import build_dual_encoder, build_tokenizer, load_dual_encoder
+    from encoders.errors import BundleError
+    from encoders.export import describe_model, save_bundle
+    from encoders.presets import preset_named
+    from encoders.runtime import OnnxEncoder
+
+    use_here("encoder.md", tmp_path, monkeypatch)
+    shape = {"image_size": 32, "embedding_dim": 8, "text_width": 32, "text_layers": 1}
+    preset = preset_named("tiny", image_encoder="patches", **shape)
+    tokenizer = build_tokenizer(preset, ["axial CT", "sagittal MR"])
+    model = build_dual_encoder(preset, vocab_size=tokenizer.vocab_size).eval()
+    save_bundle(tmp_path / "model", model, tokenizer, describe_model(model, tokenizer, preset))
+    bundle = ModelBundle.open(tmp_path / "model")
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model.embed_images(pixels)
+        again = load_dual_encoder(bundle).eval().embed_images(pixels)
+    assert torch.equal(again, expected)
+    onnx = OnnxEncoder.open(bundle).embed_pixels(pixels.numpy())
+    assert torch.allclose(torch.from_numpy(onnx), expected, atol=1e-3)
+    (tmp_path / "example-1.0.dist-info" / "entry_points.txt").write_text("")
+    with pytest.raises(BundleError, match="no installed package offers the image encoder 'patches'"):
+        load_dual_encoder(bundle)
+
+
+def test_a_tower_that_cannot_be_built_is_one_line(tmp_path, monkeypatch):
+    from encoders.errors import PresetError
+    from encoders.vision import build_image_tower
+
+    use_here("encoder.md", tmp_path, monkeypatch)
+    points = "[medclip.image_towers]\nabsent = my_tower:ABSENT\nother = builtins:dict\n"
+    (tmp_path / "example-1.0.dist-info" / "entry_points.txt").write_text(points)
+    with pytest.raises(PresetError, match=r"'absent' \(my_tower:ABSENT\) cannot be built"):
+        build_image_tower("absent", image_size=32)
+    with pytest.raises(PresetError, match=r"'other' \(builtins:dict\) is no torch module with a feature_dim"):
+        build_image_tower("other", image_size=32)
 
 
 def test_an_example_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
