@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import compare
-from medclip_cli.cleaning.images import usable_cores
+from medclip_cli.cleaning.in_order import usable_cores
 from medclip_cli.cleaning.journal import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images
 from medclip_cli.corpora.chexpert import LABELS

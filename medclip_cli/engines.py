@@ -69,8 +69,12 @@ class Embedded:
     square: NDArray[np.uint8] | None = None
 
 
-def read_scan(source: Source) -> Image:
+def read_scan(source: Source, *, least_side: int | None = None) -> Image:
     """Decode one image file into an 8-bit picture of mode ``L`` or ``RGB``.
+
+    Args:
+        source: a path or an open file.
+        least_side: a JPEG may be decoded as small as twice this; None decodes every pixel.
 
     Raises:
         UnreadableScanError: with the reason and its code.
@@ -79,7 +83,7 @@ def read_scan(source: Source) -> Image:
     from encoders.scans import read_scan as read
 
     try:
-        return read(source)
+        return read(source, least_side=least_side)
     except ScanError as error:
         raise UnreadableScanError(str(error), error.code) from error
 

@@ -17,7 +17,7 @@ from medclip_cli.cleaning.images import ImageFacts
 from medclip_cli.cleaning.rules import Reason
 from medclip_cli.errors import CorpusError
 
-VERSION = 2
+VERSION = 3
 # A kill loses at most this many findings; flushing each would cost more than it saves.
 FLUSH_EVERY = 100
 
@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(self, root: Path, earlier: dict[str, dict[str, Any]], file: IO[str] | None) -> None:
         """Wrap an open journal; use `open_journal`."""
-        self._root = root
+        self._folder = str(root)
         self._earlier = earlier
         self._file = file
         self._unflushed = 0
@@ -35,13 +35,13 @@ class Journal:
     def recall(self, image: str) -> ImageFacts | Reason | None:
         """Return what an earlier run found, if the file is still the same."""
         entry = self._earlier.get(image)
-        if entry is None or entry["stamp"] != _stamp(self._root / image):
+        if entry is None or entry["stamp"] != self._stamp(image):
             return None
         return Reason(*entry["reason"]) if "reason" in entry else ImageFacts(*entry["facts"])
 
     def remember(self, image: str, found: ImageFacts | Reason) -> None:
         """Note what was found."""
-        stamp = _stamp(self._root / image)
+        stamp = self._stamp(image)
         if self._file is None or stamp is None:
             return
         what = {"reason": list(found)} if isinstance(found, Reason) else {"facts": _listed(found)}
@@ -50,6 +50,13 @@ class Journal:
         if self._unflushed >= FLUSH_EVERY:
             self._file.flush()
             self._unflushed = 0
+
+    def _stamp(self, image: str) -> str | None:
+        try:
+            status = os.stat(f"{self._folder}/{image}")
+        except (OSError, ValueError):
+            return None
+        return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def journal_path(corpus: Path) -> Path:
@@ -98,8 +105,8 @@ def _read(path: Path, root: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _listed(facts: ImageFacts) -> list[str | int]:
-    return [facts.sha256, facts.dhash, facts.fine_hash, facts.width, facts.height]
+def _listed(facts: ImageFacts) -> list[str]:
+    return [facts.sha256, facts.dhash, facts.fine_hash]
 
 
 def _parsed(line: str) -> dict[str, Any]:
@@ -108,11 +115,3 @@ def _parsed(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) else {}
-
-
-def _stamp(path: Path) -> str | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from medclip_cli.cleaning.captions import CaptionStyle, Uncertain, template_words, with_uncertain
-from medclip_cli.cleaning.images import ImageFacts, ReadScan, examine_image, in_order
+from medclip_cli.cleaning.images import ImageFacts, ReadScan, examine_images
+from medclip_cli.cleaning.in_order import in_order
 from medclip_cli.cleaning.journal import Journal
 from medclip_cli.cleaning.rules import Reason, Rule, captioned, readable_row, safe_path, wanted_modality
 from medclip_cli.cleaning.splits import assign_splits, leaked_groups
@@ -125,9 +126,11 @@ def check_images(
     under_way: deque[CaptionedImage] = deque()
     contents = _Contents()
 
-    def examine(record: CaptionedImage) -> tuple[ImageFacts | Reason, bool]:
-        known = journal.recall(record.image)
-        return known or examine_image(read_scan, root / record.image, resolved), known is None
+    def examine(chunk: Sequence[CaptionedImage]) -> list[tuple[ImageFacts | Reason, bool]]:
+        known = [journal.recall(record.image) for record in chunk]
+        new = [root / record.image for record, found in zip(chunk, known, strict=True) if found is None]
+        examined = iter(examine_images(read_scan, new, resolved))
+        return [(found or next(examined), found is None) for found in known]
 
     def hand_out() -> Iterator[CaptionedImage]:
         while drafts:

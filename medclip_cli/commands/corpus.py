@@ -205,7 +205,7 @@ def _fine_hash(root: Path) -> Callable[[CaptionedImage], bytes | None]:
     """Return what looks at an image again when its coarse hash is like another's; most are never opened."""
     from functools import lru_cache
 
-    from medclip_cli.cleaning.images import difference_hashes
+    from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.engines import UnreadableScanError, read_scan
 
     @lru_cache(maxsize=65_536)

@@ -89,7 +89,7 @@ def _likenesses(
 
 def _closer_look(corpus: Corpus) -> Callable[[CaptionedImage, CaptionedImage], bool]:
     """Return what compares two pictures by their fine hashes; an unreadable image is like nothing."""
-    from medclip_cli.cleaning.images import difference_hashes
+    from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
     from medclip_cli.engines import UnreadableScanError, read_scan
 

@@ -29,12 +29,14 @@ class DrawnScanError(MedclipError):
         self.code = code
 
 
-def read_drawn_scan(stream: BinaryIO) -> Image.Image:
+def read_drawn_scan(source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
     """Decode with bare Pillow; a file that says ``tiny`` fails as the real reader does."""
-    if stream.read(4) == b"tiny":
+    if source.read(4) == b"tiny":
         raise DrawnScanError("tiny_image")
-    stream.seek(0)
-    picture = Image.open(stream)
+    source.seek(0)
+    picture = Image.open(source)
+    if least_side is not None:
+        picture.draft(None, (2 * least_side, 2 * least_side))
     picture.load()
     return picture
 

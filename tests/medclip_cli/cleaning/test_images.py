@@ -1,67 +1,78 @@
-"""Fingerprints, flat pictures, and threads that keep the order."""
+"""What one look at an image tells."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image
 
+from medclip_cli.cleaning import images
+from medclip_cli.cleaning.hashes import difference_hashes
 from medclip_cli.cleaning.images import (
-    CHUNK,
-    WAITING_PER_THREAD,
     ImageFacts,
-    difference_hashes,
     examine_image,
-    in_order,
+    examine_images,
     is_blank,
 )
 from medclip_cli.cleaning.rules import Reason
 from tests.medclip_cli.cleaning.drawn import draw, read_drawn_scan
 
 
-def bits_apart(one: str, other: str) -> int:
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
 def test_facts_of_a_good_image(tmp_path: Path) -> None:
     path = draw(tmp_path / "scan.png", size=(64, 48))
     facts = examine_image(read_drawn_scan, path)
     assert isinstance(facts, ImageFacts)
-    assert (facts.width, facts.height) == (64, 48)
     assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_coarse_hash_bit_by_bit() -> None:
-    grey = np.arange(72, dtype=np.uint8).reshape(8, 9)
-    grey[0] = [0, 9, 0, 9, 0, 9, 0, 9, 0]
-    coarse, fine = difference_hashes(Image.fromarray(grey))
-    assert coarse == "aa" + "ff" * 7
-    assert len(fine) == 128
+def test_images_examined_together_are_as_alone(tmp_path: Path) -> None:
+    paths = [draw(tmp_path / f"{seed}.png", seed) for seed in range(3)]
+    paths.insert(1, tmp_path / "gone.png")
+    together = examine_images(read_drawn_scan, paths)
+    assert together == [examine_image(read_drawn_scan, path) for path in paths]
+    assert together[1] == Reason("missing_image")
+    assert examine_images(read_drawn_scan, []) == []
 
 
-def test_the_fine_hash_looks_across_and_down() -> None:
-    ramp = np.tile(np.arange(272, dtype=np.uint16), (272, 1)).clip(0, 255).astype(np.uint8)
-    across, down = (difference_hashes(Image.fromarray(array))[1] for array in (ramp, ramp.T))
-    assert across == "ff" * 32 + "00" * 32
-    assert down == "00" * 32 + "ff" * 32
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    reason = Reason("unreadable_image", "a pipe or a device, not a file")
+    assert examine_image(read_drawn_scan, tmp_path / "pipe.png") == reason
+    assert examine_image(read_drawn_scan, tmp_path) == Reason("missing_image")
 
 
-def test_the_hashes_survive_scaling_recompression_and_brightness(tmp_path: Path) -> None:
-    picture = Image.open(draw(tmp_path / "scan.png", size=(640, 480)))
-    picture.resize((320, 240)).save(tmp_path / "small.jpg", quality=80)
-    small, brighter = Image.open(tmp_path / "small.jpg"), ImageEnhance.Brightness(picture).enhance(0.8)
-    other = Image.open(draw(tmp_path / "other.png", seed=1))
-    coarse, fine = difference_hashes(picture)
-    for same in (small, brighter):
-        assert bits_apart(coarse, difference_hashes(same)[0]) <= 3
-        assert bits_apart(fine, difference_hashes(same)[1]) <= 40
-    assert bits_apart(coarse, difference_hashes(other)[0]) > 10
-    assert bits_apart(fine, difference_hashes(other)[1]) > 100
+def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 10)
+    reason = Reason("too_large", "the file has more than 10 bytes")
+    assert examine_image(read_drawn_scan, draw(tmp_path / "scan.png")) == reason
+
+
+def test_a_jpeg_read_small_hashes_as_the_whole_does(tmp_path: Path) -> None:
+    path = tmp_path / "scan.jpg"
+    Image.open(draw(tmp_path / "scan.png", size=(640, 520))).save(path, quality=90)
+    facts = examine_image(read_drawn_scan, path)
+    coarse, fine = difference_hashes(Image.open(path))
+    assert isinstance(facts, ImageFacts)
+    assert (int(facts.dhash, 16) ^ int(coarse, 16)).bit_count() <= 3
+    assert (int(facts.fine_hash, 16) ^ int(fine, 16)).bit_count() <= 40
+
+
+def test_a_jpeg_cut_short_is_found_though_it_is_read_small(tmp_path: Path) -> None:
+    path = tmp_path / "scan.jpg"
+    Image.open(draw(tmp_path / "scan.png", size=(640, 520))).save(path, quality=90)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert examine_image(read_drawn_scan, path) == Reason("unreadable_image", "not readable")
+
+
+def test_one_bright_pixel_of_a_jpeg_is_no_blank_picture(tmp_path: Path) -> None:
+    mark = Image.new("L", (1024, 1024))
+    mark.putpixel((500, 500), 255)
+    mark.save(tmp_path / "mark.jpg", quality=95)
+    assert isinstance(examine_image(read_drawn_scan, tmp_path / "mark.jpg"), ImageFacts)
 
 
 def test_blank_pictures(tmp_path: Path) -> None:
@@ -72,44 +83,3 @@ def test_blank_pictures(tmp_path: Path) -> None:
     assert not is_blank(mark)
     Image.new("L", (32, 32), 7).save(tmp_path / "flat.png")
     assert examine_image(read_drawn_scan, tmp_path / "flat.png") == Reason("blank_image", "one flat grey")
-
-
-def test_results_come_in_order_and_few_wait() -> None:
-    second_chunk_begun = threading.Event()
-    asked: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(1000):
-            asked.append(number)
-            yield number
-
-    def work(item: int) -> int:
-        if item == 0:
-            second_chunk_begun.wait(10)  # the first chunk is the last to finish
-        elif item == CHUNK:
-            second_chunk_begun.set()
-        return item * item
-
-    results = in_order(work, items(), threads=2)
-    assert next(results) == 0
-    assert len(asked) <= CHUNK * WAITING_PER_THREAD * 2
-    assert list(results) == [n * n for n in range(1, 1000)]
-
-
-def test_an_exception_comes_after_the_results_before_it() -> None:
-    def work(item: int) -> int:
-        if item == CHUNK + 3:
-            raise KeyError(item)
-        return item
-
-    results = in_order(work, range(100), threads=2)
-    assert [next(results) for _ in range(CHUNK + 3)] == list(range(CHUNK + 3))
-    with pytest.raises(KeyError):
-        next(results)
-
-
-def test_stopping_early_leaves_no_thread() -> None:
-    results = in_order(lambda item: item, range(1000), threads=2)
-    next(results)
-    results.close()  # type: ignore[attr-defined]
-    assert not [t for t in threading.enumerate() if t.name.startswith("examine")]

@@ -10,10 +10,13 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
+from medclip_cli.cleaning.in_order import CHUNK
 from medclip_cli.cleaning.journal import journal_path, open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images, read_rows
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_scan, row
+
+IMAGES = CHUNK + 6
 
 
 class CountingReader:
@@ -23,15 +26,15 @@ class CountingReader:
         self.decoded = 0
         self._stop_after = stop_after
 
-    def __call__(self, stream: BinaryIO) -> Image.Image:
+    def __call__(self, source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
         if self.decoded == self._stop_after:
             raise KeyboardInterrupt
         self.decoded += 1
-        return read_drawn_scan(stream)
+        return read_drawn_scan(source, least_side=least_side)
 
 
 def clean(tmp_path: Path, reader: CountingReader) -> Cleaning:
-    cleaning = read_rows([row(n) for n in range(6)], options())
+    cleaning = read_rows([row(n) for n in range(IMAGES)], options())
     with open_journal(tmp_path / "journal", tmp_path) as journal:
         check_images(cleaning, tmp_path, reader, journal=journal, threads=1)
     return cleaning
@@ -39,7 +42,7 @@ def clean(tmp_path: Path, reader: CountingReader) -> Cleaning:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    for number in range(6):
+    for number in range(IMAGES):
         draw(tmp_path / f"{number}.png", seed=number)
     (tmp_path / "1.png").write_bytes(b"damaged")
     return tmp_path
@@ -47,10 +50,11 @@ def images(tmp_path: Path) -> Path:
 
 def test_an_interrupted_run_goes_on(images: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        clean(images, CountingReader(stop_after=4))
+        clean(images, CountingReader(stop_after=CHUNK + 4))
     again = CountingReader()
     resumed = clean(images, again)
-    assert again.decoded == 2
+    # What was done of the chunk under way is done again.
+    assert again.decoded == IMAGES - CHUNK
     fresh_journal = images / "journal"
     fresh_journal.unlink()
     fresh = clean(images, CountingReader())
@@ -73,7 +77,7 @@ def test_a_torn_last_line_is_looked_at_again(images: Path) -> None:
     journal = images / "journal"
     journal.write_bytes(journal.read_bytes()[:-20])
     again = CountingReader()
-    assert len(clean(images, again).records) == 5
+    assert len(clean(images, again).records) == IMAGES - 1
     assert again.decoded == 1
     third = CountingReader()
     clean(images, third)
@@ -81,13 +85,13 @@ def test_a_torn_last_line_is_looked_at_again(images: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\x00", b"[]\n", b'{"version": 0}\n', b'{"version": 2, "root": "/x"}\n']
+    "content", [b"", b"\xff\xfe\x00", b"[]\n", b'{"version": 0}\n', b'{"version": 3, "root": "/x"}\n']
 )
 def test_a_journal_of_something_else_is_begun_anew(images: Path, content: bytes) -> None:
     (images / "journal").write_bytes(content)
     reader = CountingReader()
     clean(images, reader)
-    assert reader.decoded == 6
+    assert reader.decoded == IMAGES
 
 
 def test_missing_images_are_not_remembered(images: Path) -> None:

@@ -147,7 +147,7 @@ def test_an_interruption_is_gone_on_from(
 ) -> None:
     from medclip_cli import engines
 
-    def interrupt(source: object) -> None:
+    def interrupt(source: object, *, least_side: int | None = None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medclip_cli.app import app
-from medclip_cli.cleaning.images import difference_hashes
+from medclip_cli.cleaning.hashes import difference_hashes
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index.duplicates import (

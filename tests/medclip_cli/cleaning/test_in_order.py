@@ -1,0 +1,51 @@
+"""Threads that keep the order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from medclip_cli.cleaning.in_order import CHUNK, WAITING_PER_THREAD, in_order
+
+
+def test_results_come_in_order_and_few_wait() -> None:
+    second_chunk_begun = threading.Event()
+    asked: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            asked.append(number)
+            yield number
+
+    def work(chunk: Sequence[int]) -> list[int]:
+        if chunk[0] == 0:
+            second_chunk_begun.wait(10)  # the first chunk is the last to finish
+        elif chunk[0] == CHUNK:
+            second_chunk_begun.set()
+        return [item * item for item in chunk]
+
+    results = in_order(work, items(), threads=2)
+    assert next(results) == 0
+    assert len(asked) <= CHUNK * WAITING_PER_THREAD * 2
+    assert list(results) == [n * n for n in range(1, 1000)]
+
+
+def test_an_exception_comes_after_the_results_before_it() -> None:
+    def work(chunk: Sequence[int]) -> Sequence[int]:
+        if chunk[0] == CHUNK:
+            raise KeyError(chunk[0])
+        return chunk
+
+    results = in_order(work, range(100), threads=2)
+    assert [next(results) for _ in range(CHUNK)] == list(range(CHUNK))
+    with pytest.raises(KeyError):
+        next(results)
+
+
+def test_stopping_early_leaves_no_thread() -> None:
+    results = in_order(lambda chunk: chunk, range(1000), threads=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("in-order")]
