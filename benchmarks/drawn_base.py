@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.bench_index import DrawnVectors, draw_points
+from benchmarks.drawn_points import DrawnVectors, draw_points
 from encoders.bundle import ModelBundle
 
 CLINICAL_BERT_WORDS = 28_996

@@ -14,7 +14,7 @@ from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
 
 INDEXED_FIELDS = ("modality", "view", "region", "category", "findings", "group", "corpus", "age")
-# Below these sizes the engine is faster without: a payload index costs 10 ms at every opening and a scan of
+# Below these sizes the engine is faster without: a payload index costs some time at every opening, a scan of
 # 10,000 payloads 10 ms a question; 64 MiB of vectors are compared in 2 ms, which no graph beats by much.
 PAYLOAD_INDEX_POINTS = 10_000
 HNSW_FROM_KILOBYTES = 65_536
@@ -41,9 +41,13 @@ def shard_config(dim: int) -> qe.EdgeConfig:
 
 
 def payload_index(field: str) -> qe.UpdateOperation:
-    """Return the order to index one payload field."""
-    kind = qe.PayloadSchemaType.Float if field in NUMBER_FIELDS else qe.PayloadSchemaType.Keyword
-    return qe.UpdateOperation.create_field_index(field, kind)
+    """Return the order to index one payload field.
+
+    Its index stays in the page cache: read into memory of the process' own, those of 220,000 points made each
+    opening take three times as long (0.40 against 0.13 s), and no question faster.
+    """
+    kind = qe.FloatIndexParams if field in NUMBER_FIELDS else qe.KeywordIndexParams
+    return qe.UpdateOperation.create_field_index(field, kind(memory=qe.Memory.Cached))
 
 
 def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
