@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medclip_cli.captioning.calibration import Calibration
     from medclip_cli.captioning.votes import Vote
     from medclip_cli.decoder_engines import Captioner, GenerationOptions, Looked, Written
-    from medclip_cli.engines import Embedded, Model, Source, Vectors
+    from medclip_cli.engines import Embedded, Model, Source
     from medclip_cli.records import Neighbour
     from medclip_cli.vector_index.base import Condition, VectorIndex
 
@@ -125,6 +125,7 @@ class Asked:
         top: how many neighbours are shown.
         min_score: neighbours with a lower score neither answer nor are shown.
         writing: how a decoder searches for captions.
+        own_group: patient, case or article of an image, where it is known: it must not answer for itself.
     """
 
     answerer: Answerer
@@ -132,6 +133,7 @@ class Asked:
     top: int = 5
     min_score: float | None = None
     writing: GenerationOptions | None = None
+    own_group: Callable[[Source], frozenset[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def answer_files(
             if embedded.vector is None:
                 yield Answered(embedded)
             else:
-                yield _answer(embedded, *_near(index, embedded.vector, asked), (), asked)
+                yield _answer(embedded, *_near(index, embedded, asked), (), asked)
         return
     from medclip_cli.decoder_engines import open_captioner
 
@@ -178,7 +180,7 @@ def _write_and_answer(
     import numpy as np
 
     near = {
-        seen.embedded.index: _near(index, seen.embedded.vector, asked)
+        seen.embedded.index: _near(index, seen.embedded, asked)
         for seen in batch
         if seen.embedded.vector is not None
     }
@@ -193,14 +195,23 @@ def _write_and_answer(
             yield _answer(seen.embedded, *near[seen.embedded.index], next(written), asked)
 
 
-def _near(index: VectorIndex, vector: Vectors, asked: Asked) -> tuple[list[Neighbour], list[float]]:
+def _near(index: VectorIndex, embedded: Embedded, asked: Asked) -> tuple[list[Neighbour], list[float]]:
     """The neighbours that may answer, and the scores of the nearest of all known images."""
     from medclip_cli.vector_index.base import Query
 
-    most = max(asked.top, asked.answerer.neighbours)
-    queries = [Query(image_vector=vector, top=most, where=asked.where, min_score=asked.min_score)]
+    vector, most = embedded.vector, max(asked.top, asked.answerer.neighbours)
+    own = asked.own_group(embedded.source) if asked.own_group else frozenset[str]()
+    queries = [
+        Query(
+            image_vector=vector,
+            top=most,
+            where=asked.where,
+            min_score=asked.min_score,
+            exclude_groups=own,
+        )
+    ]
     if asked.where or asked.min_score is not None:
-        queries.append(Query(image_vector=vector, top=asked.answerer.neighbours))
+        queries.append(Query(image_vector=vector, top=asked.answerer.neighbours, exclude_groups=own))
     neighbours, *unfiltered = index.query(queries)
     return neighbours, [neighbour.score for neighbour in (unfiltered[0] if unfiltered else neighbours)]
 

@@ -31,11 +31,37 @@ class Examples:
     Attributes:
         rows: the images.
         neighbours: of each, nearest first, none of its own patient, case or article.
-        appearance: how scans look, by the training images.
+        looks: how each looks.
+        known_looks: how the training images look.
     """
 
     rows: list[CaptionedImage]
     neighbours: list[list[Neighbour]]
+    looks: list[Floats]
+    known_looks: list[Floats]
+
+    def limits(self, places: Sequence[int] | None = None) -> Limits:
+        """Beyond what an image is no scan, by some of the validation images; None for all of them."""
+        from medclip_cli.captioning.appearance import learn_appearance
+        from medclip_cli.captioning.calibration import FOREIGN_SHARE, domain_floor
+
+        chosen = range(len(self.rows)) if places is None else places
+        return Limits(
+            domain_floor([self.neighbours[place][-1].score for place in chosen]),
+            learn_appearance(self.known_looks, [self.looks[place] for place in chosen], FOREIGN_SHARE),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Beyond what an image is no scan.
+
+    Attributes:
+        domain_floor: similarity of its k-th neighbour.
+        appearance: how the known images look.
+    """
+
+    domain_floor: float
     appearance: KnownAppearance
 
 
@@ -50,7 +76,7 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
     """
-    from medclip_cli.captioning.calibration import Calibration, domain_floor
+    from medclip_cli.captioning.calibration import Calibration
     from medclip_cli.captioning.consensus import NEIGHBOURS
     from medclip_cli.decoder_engines import has_decoder
 
@@ -58,11 +84,12 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
     methods = {method: judge(method, examples) for method in METHODS}
     if has_decoder(model.path):
         methods["generate"] = judge_written(examples, write_captions(corpus, model.path, examples))
+    limits = examples.limits()
     return Calibration(
         neighbours=NEIGHBOURS,
-        domain_floor=domain_floor([found[-1].score for found in examples.neighbours]),
+        domain_floor=limits.domain_floor,
         methods=methods,
-        appearance=examples.appearance,
+        appearance=limits.appearance,
         corpus=corpus.name,
     )
 
@@ -73,9 +100,6 @@ def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance)
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
     """
-    from medclip_cli.captioning.appearance import learn_appearance
-    from medclip_cli.captioning.calibration import FOREIGN_SHARE
-
     known = _see(corpus, corpus.split("train"), model, on_image)
     asked = _see(corpus, corpus.split("val"), model, on_image)
     groups = np.array([row.group for row in known.rows], dtype=object)
@@ -94,7 +118,7 @@ def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance)
                 if similarity[place] > -np.inf
             ]
         )
-    return Examples(asked.rows, found, learn_appearance(known.looks, asked.looks, FOREIGN_SHARE))
+    return Examples(asked.rows, found, asked.looks, known.looks)
 
 
 @dataclass(frozen=True, slots=True)

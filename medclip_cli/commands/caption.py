@@ -78,7 +78,16 @@ def caption(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="TEXT",
-            help="The true caption, to score the answer with. Repeatable.",
+            help="The true caption, to score the answer with: BLEU, ROUGE-L, METEOR, CIDEr. Repeatable.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None,
+    corpus: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="CORPUS",
+            help="Score the answers for images of this corpus with their own captions; their own patients "
+            "and cases then do not answer.",
             rich_help_panel=_ANSWER,
         ),
     ] = None,
@@ -150,6 +159,7 @@ def caption(
     from medclip_cli.commands.answering import Asked, answer_files, make_answerer
     from medclip_cli.commands.caption_output import CaptionOutput
     from medclip_cli.commands.explaining import Explainer
+    from medclip_cli.commands.references import open_references
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
@@ -175,10 +185,14 @@ def caption(
     with asking.open_collection(settings) as index:
         encoder = asking.open_matching_model(index.info, settings.model)
         answerer = make_answerer(encoder, method, min_confidence)
-        asked = Asked(answerer, conditions, top, min_score, _writing(answerer.method, writing))
-        output = CaptionOutput(index.info, as_json, show_fields, tuple(reference or ()), pictures)
         explainer = Explainer(explain, index.info) if explain else None
-        with seeing.open_gallery(html, "Captions", index.info) as add_to_gallery:
+        with (
+            seeing.open_gallery(html, "Captions", index.info) as add_to_gallery,
+            open_references(reference or (), corpus, index) as truth,
+        ):
+            written = _writing(answerer.method, writing)
+            asked = Asked(answerer, conditions, top, min_score, written, truth.own_group if truth else None)
+            output = CaptionOutput(index.info, as_json, show_fields, truth, pictures)
             pages: list[Callable[[Answered], None]] = [explainer.add] if explainer else []
             if html is not None:
                 pages.append(lambda one: add_to_gallery(seeing.captioned(one, index.info)))
@@ -209,7 +223,7 @@ def _show_all(
                     add(one)
         except KeyboardInterrupt:
             console.note(
-                f"{bar.done} images are answered, above; no page is written. Name the others to go on."
+                f"{bar.done} images are done, their answers given; no page is written. Go on with the others."
             )
             raise
     return bar.done - bar.failed, bar.failed

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medclip_cli.commands import asking, seeing
+from medclip_cli.commands import asking, inputs, seeing
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from medclip_cli.captioning.votes import Vote
-    from medclip_cli.commands.answering import Answer
+    from medclip_cli.commands.answering import Answer, Answered
+    from medclip_cli.commands.references import References
     from medclip_cli.records import Neighbour
     from medclip_cli.rendering.pictures import Mode
     from medclip_cli.vector_index.base import CollectionInfo
@@ -27,14 +28,14 @@ class CaptionOutput:
         info: of the collection that answers.
         as_json: a JSON line for each image.
         show_fields: with what the neighbours say of each field.
-        references: true captions, to score each answer with.
+        references: knows true captions, to score each answer with.
         pictures: what ``--pictures`` says.
     """
 
     info: CollectionInfo
     as_json: bool
     show_fields: bool = False
-    references: tuple[str, ...] = ()
+    references: References | None = None
     pictures: Mode = "auto"
 
     def failure(self, path: str, error: str) -> None:
@@ -43,11 +44,12 @@ class CaptionOutput:
             json_output.write_line({"image": path, "caption": None, "error": error})
         console.warn(f"{path}: {error}")
 
-    def answer(
-        self, path: str, answer: Answer, neighbours: Sequence[Neighbour], scan: Image | None = None
-    ) -> None:
+    def answer(self, one: Answered, scan: Image | None = None) -> None:
         """Show one answer with the neighbours it was made of."""
-        scores = reference_scores(answer.caption, self.references) if self.references else None
+        source, answer, neighbours = one.embedded.source, one.answer, one.neighbours
+        assert answer is not None  # those that cannot be read are failures
+        path = inputs.label_of(source)
+        scores = self.references.scores(source, answer.caption) if self.references else None
         if self.as_json:
             json_output.write_line(self._record(path, answer, neighbours, scores))
             return
@@ -67,7 +69,7 @@ class CaptionOutput:
         if self.show_fields:
             tables.show("What they say", ("field", "value", "share", "others"), _vote_rows(answer.votes))
         if scores is not None:
-            tables.show("Beside the reference", tuple(scores), [tuple(scores.values())])
+            tables.show("Beside the true captions", tuple(scores), [tuple(scores.values())])
 
     def _record(
         self,
@@ -98,17 +100,6 @@ class CaptionOutput:
         record["model"] = self.info.model_name
         record["collection"] = self.info.name
         return record
-
-
-def reference_scores(caption: str | None, references: Sequence[str]) -> dict[str, float]:
-    """Score one caption against its references; no caption scores 0.
-
-    CIDEr is left out: it weighs words by how rare they are among many references, and here is one image.
-    """
-    from medclip_cli.scoring.captions import score_captions
-
-    scores = score_captions([caption or ""], [list(references)]).corpus
-    return {name: value for name, value in scores.items() if name != "cider"}
 
 
 def _vote_rows(votes: dict[str, Vote]) -> list[tuple[tables.Cell, ...]]:

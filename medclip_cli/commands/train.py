@@ -65,6 +65,10 @@ def encoders(
     seed: asked.Seed = 0,
     accumulate: asked.Accumulate = 1,
     cache_chunk: asked.CacheChunk = None,
+    confidence: Annotated[
+        bool,
+        typer.Option(help="Then measure which caption method wins and how sure an answer may be."),
+    ] = True,
     resume: asked.Resume = False,
     checkpoint_steps: asked.CheckpointSteps = None,
     tensorboard: asked.TensorBoard = None,
@@ -79,8 +83,9 @@ def encoders(
 ) -> None:
     """Train an image and a text encoder together, so that a scan and its caption meet.
 
-    The model is the epoch with the best recall on the corpus's val split. Ctrl-C keeps the best so far, and
-    --resume goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train encoders ...
+    The model is the epoch with the best recall on the corpus's val split; what medclip train confidence
+    measures is measured then, too. Ctrl-C keeps the best so far, and --resume goes on. On several GPUs:
+    torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
     from medclip_cli import engines
     from medclip_cli.corpora.corpus_folder import open_corpus
@@ -147,6 +152,8 @@ def encoders(
         json_output.write(trained.to_dict())
     elif engines.is_first_process():
         _show(trained)
+    if confidence and engines.is_first_process() and not trained.interrupted:
+        train_confidence.measure_new_model(opened, out)
     if trained.interrupted:
         console.note("The same command with --resume goes on where it stopped.")
         raise typer.Exit(INTERRUPTED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.errors import CorpusError
 from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
@@ -41,13 +42,30 @@ def confidence(
     console.note(f"Model {model} answers with {measured.best_method} from now on, unless told otherwise.")
 
 
+def measure_new_model(corpus: Corpus, model: Path) -> None:
+    """Measure a model that training has just written; without val images of other cases there is nothing to.
+
+    The scores stand in the model's card; here one line says which method won.
+    """
+    try:
+        measured = measure(corpus, model)
+    except CorpusError as error:
+        console.note(f"Nothing is known of the model's confidence: {error}.")
+        return
+    best = measured.methods[measured.best_method].scores
+    console.note(
+        f"Confidence is measured. Of the caption methods {measured.best_method} had the best CIDEr on the "
+        f"val images, {best['cider']:.3f}: medclip caption answers by it."
+    )
+
+
 def measure(corpus: Corpus, model: Path) -> Calibration:
     """Measure a model's caption methods and keep the result in its folder."""
     from medclip_cli.captioning import calibration, model_card
     from medclip_cli.commands.calibrating import calibrate
     from medclip_cli.engines import open_model
 
-    asked = open_model(model)
+    asked = open_model(model, for_many=True)
     images = len(corpus.split("train")) + len(corpus.split("val"))
     with progress.track("Reading", total=images) as bar:
         measured = calibrate(corpus, asked, bar.advance)

@@ -168,6 +168,11 @@ def _tokenize(
     return TokenizedCaptions(candidates, [[next(tokens) for _ in captions] for captions in references])
 
 
+def words_of(captions: Sequence[str], tokenize: str = "ptb") -> list[Tokens]:
+    """The words of captions, as BLEU and CIDEr count them."""
+    return [_cut(tokens) for tokens in tokenize_once(captions, tokenizer_named(tokenize))]
+
+
 def _cut(tokens: Tokens) -> Tokens:
     return tuple(word for token in tokens for word in token.split(INNER_BLANK))
 

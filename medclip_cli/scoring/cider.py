@@ -11,7 +11,7 @@ import numpy as np
 from medclip_cli.scoring.ngrams import CaptionPairs, Floats, NgramCounts, ReferenceRows
 
 SIGMA = 6.0
-_SCALE = 10.0
+SCALE = 10.0
 
 
 def document_frequency(pairs: CaptionPairs, counts: NgramCounts, joined: ReferenceRows) -> Floats:
@@ -41,7 +41,7 @@ def cider_d(pairs: CaptionPairs, counts: NgramCounts, joined: ReferenceRows) -> 
     cosine = np.divide(product, norms, out=np.zeros(len(product)), where=norms > 0)
     references = np.maximum(1, np.bincount(pairs.item, minlength=pairs.items))
     total = np.bincount(pairs.item, cosine * _length_damping(pairs), minlength=pairs.items)
-    return np.asarray(_SCALE * total / references)
+    return np.asarray(SCALE * total / references)
 
 
 def _length_damping(pairs: CaptionPairs) -> Floats:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -115,6 +115,32 @@ def meteor(
         of_items = (statistics[line] for line in lines)
         *items, corpus = talk(f" {_SEPARATOR} ".join(["EVAL", *of_items]), len(lines) + 1)
     return MeteorScores(_number(corpus), np.array([_number(item) for item in items]))
+
+
+@contextmanager
+def meteor_at_hand(
+    program: MeteorProgram, *, time_limit_seconds: float = TIME_LIMIT_SECONDS
+) -> Iterator[Callable[[Tokens, Sequence[Tokens]], float]]:
+    """Start the program once, for scoring one caption after the other.
+
+    Args:
+        program: of `find_meteor`.
+        time_limit_seconds: after this the program is stopped.
+
+    Yields:
+        A function from the tokens of a caption and of its references to METEOR.
+
+    Raises:
+        ScoringError: the program cannot be run, breaks off or takes too long.
+    """
+    with _running(program, time_limit_seconds) as talk:
+
+        def score(candidate: Tokens, references: Sequence[Tokens]) -> float:
+            (statistics,) = talk(_score_line(candidate, references), 1)
+            *_, value = talk(f" {_SEPARATOR} ".join(["EVAL", statistics]), 2)
+            return _number(value)
+
+        yield score
 
 
 def _score_line(candidate: Tokens, references: Sequence[Tokens]) -> str:

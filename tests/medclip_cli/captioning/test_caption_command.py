@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medclip_cli.corpora.corpus_folder import open_corpus
 from medclip_cli.engines import open_model
+from medclip_cli.scoring.meteor import find_meteor
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +104,32 @@ def test_fields_are_voted_on_in_json_and_in_the_table(road, calibrated):
 
 def test_a_reference_scores_the_answer(road, calibrated):
     (plain,) = calibrated(road.scan, "--json").records
-    (record,) = calibrated(road.scan, "--reference", plain["caption"], "--json").records
-    assert record["reference_scores"]["bleu4"] == pytest.approx(1)
-    assert record["reference_scores"]["rouge_l"] == pytest.approx(1)
-    (other,) = calibrated(road.scan, "--reference", "zebra", "--json").records
-    assert other["reference_scores"]["bleu1"] == pytest.approx(0, abs=1e-6)
+    done = calibrated(road.scan, "--reference", plain["caption"], "--reference", "zebra", "--json")
+    scores = done.records[0]["reference_scores"]
+    assert scores["bleu4"] == pytest.approx(1)
+    assert scores["rouge_l"] == pytest.approx(1)
+    assert scores["cider"] == pytest.approx(5)  # 10 of a caption that some collections hold, 0 of the zebra
+    assert ("meteor" in scores) == (find_meteor() is not None)
+    assert ("METEOR is left out" in done.err) == (find_meteor() is None)
+    other = calibrated(road.scan, "--reference", "zebra")
+    assert {"bleu1", "rouge_l", "cider"} <= set(other.out.split())
+    assert calibrated(road.scan, "--reference", " ").code == 2
+
+
+def test_a_row_of_a_corpus_is_scored_with_its_own_captions_and_never_answers_itself(
+    road, calibrated, tmp_path
+):
+    opened = open_corpus(road.corpus)
+    row = opened.split("train")[0]
+    strange = tmp_path / "strange.png"
+    shutil.copy(road.scan, strange)
+    done = calibrated(opened.image_path(row), strange, "--corpus", road.corpus, "--json")
+    known, unknown = done.records
+    assert known["reference_scores"].keys() >= {"bleu1", "bleu4", "rouge_l", "cider"}
+    assert row.id not in [neighbour["id"] for neighbour in known["neighbours"]]
+    assert "reference_scores" not in unknown
+    (alone,) = calibrated(opened.image_path(row), "--json").records
+    assert row.id == alone["neighbours"][0]["id"]
 
 
 def test_filters_do_not_make_a_scan_a_stranger(road, calibrated):

@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from medclip_cli import engines
 from medclip_cli.app import app
-from medclip_cli.corpora.corpus_folder import write_corpus
-from medclip_cli.errors import ModelError, UsageError
+from medclip_cli.captioning.calibration import Calibration, MethodRecord
+from medclip_cli.commands import train_confidence
+from medclip_cli.corpora.corpus_folder import open_corpus, write_corpus
+from medclip_cli.errors import CorpusError, ModelError, UsageError
 from medclip_cli.records import CaptionedImage
 
 runner = CliRunner()
@@ -54,7 +56,13 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    calls = []
+    calls, measured = [], []
+
+    def measure(corpus, model):
+        measured.append((corpus.name, model))
+        if not corpus.split("val"):
+            raise CorpusError("confidence is measured on val images")
+        return Calibration(20, 0.5, {"consensus": MethodRecord({"cider": 0.5})})
 
     def train(train, validation, image_path, out, request, listener, *, provenance):
         calls.append((train, validation, request, provenance))
@@ -63,7 +71,8 @@ def trained(monkeypatch):
 
     train_outcome: dict[str, object] = {}
     monkeypatch.setattr(engines, "train_encoders", train)
-    return calls, train_outcome
+    monkeypatch.setattr(train_confidence, "measure", measure)
+    return calls, train_outcome, measured
 
 
 def invoke(corpus, *arguments):
@@ -145,6 +154,37 @@ def test_only_the_first_process_prints(corpus, trained, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     result = invoke(corpus, "--json")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert trained[2] == []
+
+
+def test_a_new_model_is_measured(corpus, trained):
+    result = invoke(corpus)
+    assert trained[2] == [("drawn", Path("model"))]
+    assert "consensus had the best CIDEr on the val images, 0.500" in " ".join(result.stderr.split())
+
+
+def test_a_new_model_without_val_images_is_left_as_it_is(corpus, trained):
+    opened = open_corpus(corpus)
+    write_corpus(
+        corpus,
+        name="drawn",
+        image_root=opened.image_root,
+        caption_style="report",
+        records=opened.split("train"),
+        rejected=(),
+        report={},
+        force=True,
+    )
+    result = invoke(corpus)
+    assert result.exit_code == 0
+    assert "Nothing is known of the model's confidence" in result.stderr
+
+
+@pytest.mark.parametrize("said", ["--no-confidence", "interrupted"])
+def test_a_model_is_not_measured_when_nobody_waits_for_it(corpus, trained, said):
+    trained[1].update({"interrupted": said == "interrupted"})
+    invoke(corpus, *([said] if said.startswith("--") else []))
+    assert trained[2] == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from medclip_cli.errors import ScoringError
 from medclip_cli.scoring import meteor as meteor_module
 from medclip_cli.scoring.captions import score_captions
-from medclip_cli.scoring.meteor import MeteorProgram, find_meteor, meteor
+from medclip_cli.scoring.meteor import MeteorProgram, find_meteor, meteor, meteor_at_hand
 
 # Answers a SCORE line by its length and an EVAL line by those lengths and their sum.
 STAND_IN = """
@@ -118,6 +118,13 @@ def test_the_score_stands_beside_the_others(stand_in):
     scores = score_captions(["a b"], [["a c"]], meteor_program=stand_in())
     assert list(scores.corpus)[-2:] == ["meteor", "cider"]
     assert scores.variant_of("meteor").startswith("METEOR 1.5")
+
+
+def test_one_caption_after_the_other_by_one_program(stand_in):
+    with meteor_at_hand(stand_in()) as score:
+        found = [score(("a", "word"), [("b",)]), score(("c",), [("d",), ("e",)])]
+    lines = ["SCORE ||| b ||| a word\n", "SCORE ||| d ||| e ||| c\n"]
+    assert found == [len(line) / 1000 for line in lines]
 
 
 @pytest.fixture
