@@ -196,6 +196,9 @@ def _show_datasets(as_json: bool) -> None:
         fields = ("name", "title", "licence", "download", "reads")
         json_output.write([{name: getattr(layout, name) for name in fields} for layout in layouts])
         return
-    columns = ("name", "data set", "licence", "download", "reads")
-    rows = [(one.name, one.title, one.licence, one.download, one.reads) for one in layouts]
-    tables.show("Data sets", columns, rows)
+    rows = [(one.name, one.title, one.licence) for one in layouts]
+    tables.show("Data sets", ("name", "data set", "licence"), rows)
+    for one in layouts:
+        console.detail(f"\n{one.name}\n  to get:  {one.download}\n  is read: {one.reads}")
+    if not console.verbosity.verbose:
+        console.note("--verbose says where to get each, and which of its files are read.")

@@ -321,5 +321,5 @@ def tune(
         found = [{"vectors": s.weights[0], "words": s.weights[1], "ndcg": s.ndcg} for s in scores]
         json_output.write({"collection": name, "best": list(best.weights), "scores": found})
         return
-    rows = [(s.weights[0], s.weights[1], s.ndcg, "best" if s == best else None) for s in scores]
+    rows = [(s.weights[0], s.weights[1], s.ndcg, "best" if s == best else "") for s in scores]
     tables.show(f"{name}: nDCG@{top} on {split}", ("vectors", "words", "nDCG", ""), rows)

@@ -40,9 +40,11 @@ def model_folders(incomplete: str) -> list[str]:
 
 def datasets(incomplete: str) -> list[tuple[str, str]]:
     """Complete the name of a data set; its title is shown beside it."""
-    from medclip_cli.corpora.registry import LAYOUTS
+    from medclip_cli.corpora.registry import known_layouts
 
-    return [(name, one.title) for name, one in LAYOUTS.items() if name.startswith(incomplete)]
+    with suppress(MedclipError):
+        return [(one.name, one.title) for one in known_layouts() if one.name.startswith(incomplete)]
+    return []
 
 
 def _starting(beginning: str, names: Iterable[str]) -> list[str]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: medclip doctor --json | jq '.findings[] | select(.ok | not)'"
 
 REQUIRED = (
-    "typer", "rich", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py", "qdrant-client",
-    "pandas", "pyarrow", "sacrebleu", "torch", "torchvision", "transformers", "safetensors", "onnx",
-    "onnxscript",
+    "typer", "rich", "textual-image", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py",
+    "qdrant-client", "pandas", "pyarrow", "pydicom", "sacrebleu", "torch", "torchvision", "transformers",
+    "safetensors", "onnx", "onnxscript",
 )  # fmt: skip
 OPTIONAL = {
     "pycocoevalcap": "METEOR scores: pip install 'medclip-cli[meteor]'",

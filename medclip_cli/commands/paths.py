@@ -26,10 +26,10 @@ def paths(
         json_output.write(found)
         return
     rows: list[tuple[tables.Cell, ...]] = [
-        (name.replace("_", " "), str(one["path"]), "yes" if one["exists"] else "no", one["holds"])
+        (name.replace("_", " "), "yes" if one["exists"] else "no", str(one["path"]))
         for name, one in found.items()
     ]
-    tables.show("Paths", ("what", "path", "exists", "holds"), rows)
+    tables.show("Paths", ("what", "exists", "path"), rows)
 
 
 def places(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from medclip_cli.rendering import console
 
@@ -20,8 +21,10 @@ class Bar:
     unit: str = "images"
     _progress: Progress | None = None
     _task: TaskID | None = None
+    total: int | None = None
     done: int = 0
     failed: int = 0
+    _began: float = field(default_factory=monotonic)
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
@@ -36,13 +39,26 @@ class Bar:
     def _refresh(self) -> None:
         if self._progress is None or self._task is None:
             return
-        speed = self._progress.tasks[0].speed
-        self._progress.update(
-            self._task,
-            completed=self.done,
-            rate=f"{speed:.0f} {self.unit}/s" if speed else "",
-            failures=f"{self.failed} failed" if self.failed else "",
-        )
+        self._progress.update(self._task, completed=self.done, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """Return what stands beside the bar: the count, the rate, the time left, the failures."""
+        # Whole batches end at once: only the mean over the run says anything of the speed.
+        seconds = max(monotonic() - self._began, 1e-3)
+        rate = self.done / seconds
+        remaining = max((self.total or 0) - self.done, 0)
+        return {
+            "count": f"{self.done}/{self.total}" if self.total is not None else str(self.done),
+            "rate": f"{rate:.{0 if rate >= 10 else 1}f} {self.unit}/s" if self.done else "",
+            "left": f"{_clock(remaining / rate)} left" if self.done and remaining else "",
+            "failures": f"{self.failed} failed" if self.failed else "",
+        }
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager
@@ -67,16 +83,16 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
     if console.verbosity.quiet or not console.stderr().is_terminal:
         yield Bar(unit)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "rate", "left")),
         TextColumn("[red]{task.fields[failures]}"),
     )
-    with Progress(*columns, console=console.stderr(), transient=True) as progress:
-        task = progress.add_task(description, total=total, rate="", failures="")
-        yield Bar(unit, progress, task)
+    # What goes to stdout is data: rich must not take it to its own console, which is stderr.
+    with Progress(*columns, console=console.stderr(), transient=True, redirect_stdout=False) as progress:
+        bar = Bar(unit, progress, total=total)
+        bar._task = progress.add_task(description, total=total, **bar.said())
+        yield bar

@@ -21,6 +21,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
     texts = [[_text(cell) for cell in row] for row in rows]
     right = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))]
     if console.stdout().is_terminal:
+        if not rows:
+            return  # a person is told in words that there is nothing; a program still gets the headings
         _show_ruled(title, columns, texts, right)
     else:
         _show_plain(columns, texts, right)

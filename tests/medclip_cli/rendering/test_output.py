@@ -105,3 +105,54 @@ def test_progress_on_a_terminal_shows_counts_and_failures(on_terminal):
     assert "Decoding" in text
     assert "3/3" in text
     assert "1 failed" in text
+
+
+def test_progress_tells_the_mean_rate_and_the_time_left(monkeypatch):
+    clock = iter((0.0, 4.0, 4.0))
+    monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
+    bar = progress.Bar("scans", total=7300, _began=progress.monotonic())
+    bar.done = 100
+    assert bar.said() == {"count": "100/7300", "rate": "25 scans/s", "left": "4:48 left", "failures": ""}
+    bar.done = bar.failed = 8
+    assert bar.said() == {
+        "count": "8/7300",
+        "rate": "2.0 scans/s",
+        "left": "1:00:46 left",
+        "failures": "8 failed",
+    }
+
+
+def test_progress_of_nobody_knows_how_many(on_terminal):
+    _, err = on_terminal()
+    with progress.track("Looking") as bar:
+        bar.advance(3)
+    assert "3" in err.getvalue()
+    assert "left" not in err.getvalue()
+
+
+def test_data_stays_on_stdout_while_a_bar_is_drawn_on_stderr(on_terminal, monkeypatch):
+    _, err = on_terminal()
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    console.forget_streams()
+    with progress.track_output("Captioning") as bar:
+        json_output.write_line({"caption": "axial CT"})
+        bar.advance()
+    assert json.loads(pipe.getvalue()) == {"caption": "axial CT"}
+    assert "Captioning" in err.getvalue()
+    assert "axial CT" not in err.getvalue()
+
+
+def test_no_bar_while_the_answers_themselves_are_seen(on_terminal):
+    _, err = on_terminal()
+    with progress.track_output("Captioning") as bar:
+        bar.advance()
+    assert (bar.done, err.getvalue()) == (1, "")
+
+
+def test_an_empty_table_keeps_its_headings_for_programs_alone(on_terminal, capsys):
+    tables.show("Title", ("name",), [])
+    assert capsys.readouterr().out == "name\n"
+    out, _ = on_terminal()
+    tables.show("Title", ("name",), [])
+    assert out.getvalue() == ""
