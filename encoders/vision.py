@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from encoders import clip_towers, tower_plugins
@@ -124,13 +123,15 @@ class TorchvisionTower(nn.Module):
         Raises:
             PresetError: torchvision has no such classification model, or it refuses this image size.
         """
+        from torchvision import (
+            models,
+        )  # as dear as torch itself to import, and our own tower needs none of it
+
         super().__init__()
         check_backbone(name)
         self.architecture: dict[str, Any] = {"kind": "torchvision", "name": name, "image_size": image_size}
         try:
-            self.backbone: nn.Module = torchvision.models.get_model(
-                name, weights=None, **_options(name, image_size)
-            )
+            self.backbone: nn.Module = models.get_model(name, weights=None, **_options(name, image_size))
         except ValueError as error:
             raise PresetError(f"image encoder '{name}' cannot see {image_size} pixels ({error})") from error
         self.head_name, self.feature_dim = _remove_classifier(self.backbone)
@@ -172,7 +173,9 @@ def check_backbone(name: str) -> None:
     Raises:
         PresetError: it has not; the message names the nearest ones.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models
+
+    known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(name, [*known, SMALL_RESNET], n=3) or ["resnet50", "densenet121"]
         raise PresetError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -40,16 +41,20 @@ class Stepper:
         options: ContrastiveOptions,
         processes: Processes,
     ) -> None:
-        """Build the optimiser and, with several processes, tie the copies of the encoder together.
+        """With several processes, tie the copies of the encoder together.
 
         ``criterion`` may be exchanged between two steps.
         """
         self._encoder, self._spec, self.criterion = encoder, spec, criterion
         self._options, self._processes = options, processes
-        self.optimiser = build_adamw(parameter_groups(encoder, options))
         self._tied: nn.Module = encoder
         if processes.world > 1:
             self._tied = DistributedDataParallel(encoder)
+
+    @cached_property
+    def optimiser(self) -> torch.optim.AdamW:
+        """Built when it is first needed: torch loads its compiler for it, as slowly as it loads itself."""
+        return build_adamw(parameter_groups(self._encoder, self._options))
 
     def take(self, batches: Sequence[Batch], step: int, rate_factor: float) -> float:
         """Take one step on the mean loss of some batches.
