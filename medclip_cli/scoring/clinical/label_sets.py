@@ -27,7 +27,10 @@ class LabelScores:
         f1: [l]
         micro: precision, recall and F1 of all decisions taken together.
         macro: means over the labels.
-        exact_match: share of items whose whole set is right.
+        exact_match: share of items whose whole set is right; where nothing is true and nothing predicted, it
+            is right.
+        labelled: items of which any label is true.
+        exact_match_labelled: share of those whose whole set is right; 0 where there are none.
     """
 
     labels: tuple[str, ...]
@@ -39,6 +42,8 @@ class LabelScores:
     micro: tuple[float, float, float]
     macro: tuple[float, float, float]
     exact_match: float
+    labelled: int
+    exact_match_labelled: float
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -48,6 +53,8 @@ class LabelScores:
             "micro": dict(zip(names, self.micro, strict=True)),
             "macro": dict(zip(names, self.macro, strict=True)),
             "exact_match": self.exact_match,
+            "labelled": self.labelled,
+            "exact_match_labelled": self.exact_match_labelled,
             "labels": {
                 label: dict(zip((*names, "true", "predicted"), map(float, values), strict=True))
                 for label, *values in rows
@@ -69,6 +76,7 @@ def label_scores(predicted: Sequence[Set[str]], true: Sequence[Set[str]]) -> Lab
     labels = sorted(set().union(*predicted, *true))
     guess, truth = _indicators(predicted, labels), _indicators(true, labels)
     hits, guessed, there = (guess & truth).sum(axis=0), guess.sum(axis=0), truth.sum(axis=0)
+    equal, labelled = (guess == truth).all(axis=1), truth.any(axis=1)
     precision, recall, f1 = _measures(hits, guessed, there)
     micro = [float(value[0]) for value in _measures(*(np.array([c.sum()]) for c in (hits, guessed, there)))]
     macro = [float(values.mean()) if labels else 0.0 for values in (precision, recall, f1)]
@@ -81,7 +89,9 @@ def label_scores(predicted: Sequence[Set[str]], true: Sequence[Set[str]]) -> Lab
         f1=f1,
         micro=(micro[0], micro[1], micro[2]),
         macro=(macro[0], macro[1], macro[2]),
-        exact_match=float(np.mean((guess == truth).all(axis=1))) if len(guess) else 0.0,
+        exact_match=float(equal.mean()) if len(equal) else 0.0,
+        labelled=int(labelled.sum()),
+        exact_match_labelled=float(equal[labelled].mean()) if labelled.any() else 0.0,
     )
 
 

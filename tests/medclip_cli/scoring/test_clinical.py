@@ -135,11 +135,22 @@ def test_label_scores_equal_counting(pairs):
         np.mean([prf(*c) for c in counts.values()], axis=0) if counts else (0, 0, 0)
     )
     assert scores.exact_match == pytest.approx(np.mean([p == t for p, t in pairs]))
+    labelled = [p == t for p, t in pairs if t]
+    assert (scores.labelled, scores.exact_match_labelled) == (
+        len(labelled),
+        pytest.approx(np.mean(labelled) if labelled else 0.0),
+    )
 
 
 def test_no_items_have_no_scores():
     scores = label_scores([], [])
     assert (scores.labels, scores.micro, scores.exact_match) == ((), (0.0, 0.0, 0.0), 0.0)
+
+
+def test_nothing_found_where_nothing_is_is_right_and_told_apart():
+    scores = label_scores([set(), set(), {"edema"}, set()], [set(), set(), {"edema"}, {"mass"}])
+    assert scores.exact_match == 0.75
+    assert (scores.labelled, scores.exact_match_labelled) == (2, 0.5)
 
 
 def test_structured_captions_are_compared_as_such():
