@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _run(name: str) -> bool:
-    """Run one script; its rows replace those kept of it when it ends well."""
+    """Run one script; its rows replace those kept of it when it ends well and has found any."""
     print(f"== {name}", flush=True)
     KEPT.mkdir(parents=True, exist_ok=True)
     fresh = KEPT / f"{name}.part"
@@ -56,7 +56,7 @@ def _run(name: str) -> bool:
     command = [sys.executable, "-m", f"benchmarks.bench_{name}"]
     env = {**os.environ, ROWS_VARIABLE: str(fresh.resolve())}
     done = subprocess.run(command, check=False, env=env)
-    if done.returncode == 0:
+    if done.returncode == 0 and fresh.stat().st_size:
         fresh.replace(KEPT / f"{name}.jsonl")
     return done.returncode == 0
 

@@ -3,7 +3,7 @@
 Local mode takes minutes to fill and half a minute to open with 220,000 points: without points that it has
 already, nothing is measured unless MEDCLIP_BENCH_LOCAL=1. They are kept under work/bench.
 
-    MEDCLIP_BENCH_LOCAL=1 python -m benchmarks.bench_index_local [--points 220000] [--runs 5] [--folder work/bench]
+    MEDCLIP_BENCH_LOCAL=1 python -m benchmarks.bench_index_local [--points 220000] [--runs 5] [--folder F]
 """
 
 from __future__ import annotations

@@ -22,10 +22,7 @@ COLLECTION = "base"
 
 def base_model(folder: Path) -> Path:
     """Return a model folder of the shape of ResNet-50 and BERT-base, with random weights."""
-    path = folder / "base-model"
-    if not path.exists():
-        _save_random_base(path)
-    return path
+    return save_random_model(folder / "base-model", "base")
 
 
 def base_collection(folder: Path) -> Path:
@@ -57,16 +54,20 @@ def draw_scans(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _save_random_base(path: Path) -> None:
+def save_random_model(path: Path, preset: str, **shape: object) -> Path:
+    """Save a model of a preset with random weights, unless there is one already."""
     import torch
 
     from encoders.dual import build_dual_encoder, build_tokenizer
     from encoders.export import describe_model, save_bundle
     from encoders.presets import preset_named
 
+    if path.exists():
+        return path
     torch.manual_seed(0)
-    preset = preset_named("base")
-    tokenizer = build_tokenizer(preset, ["sagittal MR of the spine"], from_scratch=True, offline=True)
-    model = build_dual_encoder(preset, vocab_size=CLINICAL_BERT_WORDS, from_scratch=True, offline=True)
+    chosen = preset_named(preset, **shape)
+    tokenizer = build_tokenizer(chosen, ["sagittal MR of the spine"], from_scratch=True, offline=True)
+    model = build_dual_encoder(chosen, vocab_size=CLINICAL_BERT_WORDS, from_scratch=True, offline=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_bundle(path, model, tokenizer, describe_model(model, tokenizer, preset))
+    save_bundle(path, model, tokenizer, describe_model(model, tokenizer, chosen))
+    return path

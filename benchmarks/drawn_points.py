@@ -37,7 +37,8 @@ class DrawnVectors:
         cluster = rng.integers(0, CLUSTERS, count)
         inner = rng.normal(size=(count, 1, INNER_DIMENSIONS)).astype(np.float32)
         vectors = self._centres[cluster] + 0.5 * (inner @ self._directions[cluster])[:, 0]
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / lengths)
 
 
 def draw_record(number: int) -> CaptionedImage:

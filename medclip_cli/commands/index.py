@@ -88,6 +88,15 @@ def index(
     on_disk: Annotated[
         bool, typer.Option("--on-disk", help="Keep its whole vectors on disk.", rich_help_panel=_SERVER)
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Put it in place only when the server has built its search graph; until then questions are "
+            "answered, but slowly.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = True,
     lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -110,14 +119,14 @@ def index(
         {"collection": collection, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
     )
     name, place = settings.collection, place_of(settings)
-    encoder = open_model(_model_path(settings, place, model), for_many=True)
+    encoder = open_model(_model_path(settings, place, model))
     corpus = indexing.corpus_of(source, settings.home)
     if split is None and not indexing.is_corpus_of(corpus, source):
         split = "all"
     splits = indexing.choose_splits(corpus, split)
     part = indexing.parse_part(shard)
     job = indexing.IndexJob(corpus, splits, encoder, batch_size, prune, dry_run, part)
-    layout = ServerLayout(shards, replicas, quantize, on_disk)
+    layout = ServerLayout(shards, replicas, quantize, on_disk, wait)
     with create_writer(place, name, job.spec, rebuild=rebuild, layout=layout, part=part) as writer:
         report = indexing.run_index(job, name, writer)
     _show(report, as_json)

@@ -30,7 +30,7 @@ class IndexJob:
     Attributes:
         corpus: whose records.
         splits: the splits of it that go into the collection.
-        model: that embeds them.
+        model: that embeds them; on a GPU, if there is one, once it is clear that there is something to embed.
         batch_size: images in one forward pass.
         prune: remove points that no record of these splits stands for any more.
         dry_run: only say what would be done.
@@ -106,6 +106,8 @@ def corpus_of(source: Path, home: Path) -> Corpus:
 
     if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
         return open_corpus(source)
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
+        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
     out = _corpus_folder(source.absolute(), home)
     console.note(f"{source} is no corpus: cleaning it into {out} first.")
     return open_corpus(_clean(source, out))
@@ -236,8 +238,10 @@ def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[li
 
 
 def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure]:
+    from medclip_cli.engines import open_model
     from medclip_cli.vector_index.changes import embed_into
 
+    model = open_model(job.model.path, for_many=True)
     writer.reserve(len(changes.tasks))
     with progress.track("Embedding", total=len(changes.tasks)) as bar:
         try:
@@ -245,7 +249,7 @@ def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure
                 writer,
                 job.corpus.name,
                 changes.tasks,
-                job.model,
+                model,
                 batch_size=job.batch_size,
                 on_done=lambda failure: bar.fail() if failure else bar.advance(),
             )

@@ -1,0 +1,150 @@
+"""An index run: beside the bare forward passes, once more with nothing changed, and its memory.
+
+Model and scans are drawn: a base-size model (ResNet-50 and BERT-base), JPEGs of 512 pixels and captions that
+all differ. Memory is measured with a small model and small scans, so that the rows are what grows.
+
+    python -m benchmarks.bench_index_run [--runs 5] [--scans 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.drawn_base import IMAGE_SIDE, base_model, draw_scans, save_random_model
+from benchmarks.drawn_points import draw_record
+from benchmarks.timing import Comparison, Row, compare, record
+from encoders.bundle import ModelBundle
+from encoders.preprocessing import load_pixels
+from encoders.runtime import OnnxEncoder
+from medclip_cli.corpora.corpus_folder import write_corpus
+from medclip_cli.engines import open_model
+from medclip_cli.vector_index.base import CollectionSpec
+from medclip_cli.vector_index.changes import Task, embed_into
+from medclip_cli.vector_index.edge_writer import create_writer
+
+FOLDER = Path("work/bench")
+BATCH = 32
+EMBEDDED = 96
+FEW, MANY = 2_000, 20_000
+SMALL_SIDE = 64
+
+
+def main() -> None:
+    """Record every claim."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--runs", type=int, default=5)
+    arguments.add_argument("--scans", type=int, default=1_000, help="of the run that is done once more")
+    given = arguments.parse_args()
+    scans = draw_scans(FOLDER / "index-scans", given.scans)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        record(embedding(Path(folder), scans[:EMBEDDED], given.runs))
+        record(once_more(Path(folder), scans, given.runs))
+        record(memory(Path(folder)))
+
+
+def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
+    """Compare embedding and storing scans and captions with the bare passes of both graphs.
+
+    The other side has its pixels and captions ready, in batches of the same size.
+    """
+    path = base_model(FOLDER)
+    model, bare = open_model(path, for_many=True), OnnxEncoder.open(ModelBundle.open(path))
+    tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
+    captions = sorted((task.record.caption for task in tasks), key=len)
+    pixels = np.stack([load_pixels(scan, bare.image_spec) for scan in scans])
+    spec = CollectionSpec(model.dim, model.fingerprint, model.name, str(path), 12.0)
+    number = iter(range(1_000))
+
+    def ours() -> None:
+        with create_writer(folder / "home", f"run{next(number)}", spec) as writer:
+            embed_into(writer, "drawn", tasks, model, batch_size=BATCH)
+
+    def theirs() -> None:
+        for start in range(0, len(scans), BATCH):
+            bare.embed_pixels(pixels[start : start + BATCH])
+            bare.embed_texts(captions[start : start + BATCH])
+
+    claim = (
+        f"index of {len(scans)} JPEGs of {IMAGE_SIDE} px with captions, base-size model, CPU / "
+        "bare ONNX Runtime passes of both, tensors ready"
+    )
+    return compare(claim, ours, theirs, aim=1 / 0.9, runs=runs)
+
+
+def once_more(folder: Path, scans: Sequence[Path], runs: int) -> Row:
+    """Compare `medclip index` with nothing changed with the first time, both from start to exit."""
+    corpus = _write(folder / "corpus", scans)
+    command = ["index", corpus, "--model", base_model(FOLDER), "--collection", "again"]
+    first, _ = _medclip(folder, *command)
+    again = [_medclip(folder, *command)[0] for _ in range(runs)]
+    return Row(
+        f"medclip index of {len(scans):,} scans again, nothing changed, start to exit",
+        statistics.median(again) / first,
+        aim=0.02,
+        against="the first time",
+        ours=f"{statistics.median(again):.2f} s",
+        theirs=f"{first:.1f} s",
+    )
+
+
+def memory(folder: Path) -> Row:
+    """Compare the peak memory of index runs over many and over few records."""
+    model = save_random_model(FOLDER / "small-model", "tiny", image_size=SMALL_SIDE)
+    peaks = []
+    for count in (FEW, MANY):
+        corpus = _write(folder / f"corpus{count}", _draw_small(folder / f"small{count}", count))
+        name = f"memory{count}"
+        peaks.append(_medclip(folder, "index", corpus, "--model", model, "--collection", name)[1])
+    few, many = (f"{peak / 1024:.0f} MiB" for peak in peaks)
+    what = f"peak memory of medclip index, {MANY:,} scans"
+    return Row(what, peaks[1] / peaks[0], aim=1.2, against=f"{FEW:,} scans", ours=many, theirs=few)
+
+
+def _write(path: Path, scans: Sequence[Path]) -> Path:
+    from dataclasses import replace
+
+    records = [
+        replace(draw_record(number), image=scan.name, sha256=f"{number:064x}")
+        for number, scan in enumerate(scans)
+    ]
+    root = scans[0].parent
+    options = {"caption_style": "report", "rejected": (), "report": {}}
+    write_corpus(path, name=path.name, image_root=root, records=records, **options)  # type: ignore[arg-type]
+    return path
+
+
+def _draw_small(folder: Path, count: int) -> list[Path]:
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (2 * SMALL_SIDE, 2 * SMALL_SIDE), dtype=np.uint8)
+    paths = [folder / f"{number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.roll(noise, number, (0, 1))[:SMALL_SIDE, :SMALL_SIDE]).save(path, compress_level=1)
+    return paths
+
+
+def _medclip(folder: Path, *arguments: object) -> tuple[float, int]:
+    """Run medclip and return its seconds and its peak memory in KiB."""
+    command = [sys.executable, "-m", "medclip_cli", *map(str, arguments), "--quiet"]
+    env = {**os.environ, "MEDCLIP_HOME": str(folder / "home")}
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{shutil.which('medclip') or 'medclip'} failed: {' '.join(command)}")
+    return time.perf_counter() - start, usage.ru_maxrss
+
+
+if __name__ == "__main__":
+    main()
