@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -167,7 +168,8 @@ def judge(method: str, examples: Examples) -> MethodRecord:
 def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
     """Score generated captions and fit their confidence.
 
-    A generated caption has no fields of its own: it counts as right where the neighbours' vote is.
+    A generated caption has no fields but those it spells out: a field that the true caption names must be
+    named by it, too; of the others the neighbours' vote is judged.
     """
     from medclip_cli.captioning.confidence import features_of
     from medclip_cli.commands.answering import support_of
@@ -176,7 +178,8 @@ def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
     for row, neighbours, caption in zip(examples.rows, examples.neighbours, captions, strict=True):
         support, votes = support_of(caption, neighbours)
         features.append(features_of([n.score for n in neighbours], votes, support))
-        right.append(is_right(row, {name: vote.value for name, vote in votes.items()}))
+        told = {name: vote.value for name, vote in votes.items()}
+        right.append(is_right(row, told | spelled_out(row, caption)))
     return _record(examples, captions, features, right)
 
 
@@ -203,6 +206,23 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
         texts = [[neighbour.caption for neighbour in next(retrieved)] for _ in batch]
         captions += [written[0].caption for written in captioner.write(grids, texts, options)]
     return captions
+
+
+def spelled_out(truth: CaptionedImage, caption: str) -> dict[str, object]:
+    """What a caption says of the fields that the true caption spells out: the true value, or None."""
+    from medclip_cli.captioning.votes import JUDGED_FIELDS
+
+    values = {name: getattr(truth, name) for name in JUDGED_FIELDS if getattr(truth, name)}
+    return {
+        name: value if _names(caption, value) else None
+        for name, value in values.items()
+        if _names(truth.caption, value)
+    }
+
+
+def _names(caption: str, value: str) -> bool:
+    """Whether a value stands in a caption, as whole words and letter for letter (US is a modality)."""
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", caption) is not None
 
 
 def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
