@@ -8,14 +8,16 @@ the header leaves here: not even in an error, since any of it may be a patient's
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from encoders.errors import ScanError
-from encoders.scans import check_size, window_to_8_bit
+from encoders.scans import PIXELS_IN_MEMORY, check_size, in_strips, window_to_8_bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,12 +64,14 @@ def _picture(header: Dataset, frame: int | None) -> Image.Image:
     index = frames // 2 if frame is None else frame
     if not 0 <= index < frames:
         raise ScanError(f"there is no frame {index}, the file has {frames}")
-    stored = pixel_array(header, index=index)
-    if stored.ndim == 3:
-        return Image.fromarray(_scale(stored, int(header.BitsStored)))
-    if header.PhotometricInterpretation == "PALETTE COLOR":
-        return Image.fromarray(_palette(stored, header))
-    return Image.fromarray(_grey(stored, header, index))
+    with PIXELS_IN_MEMORY.taken(int(header.Columns), int(header.Rows)):
+        stored = pixel_array(header, index=index)
+        if stored.ndim == 3:
+            bits = int(header.BitsStored)
+            return Image.fromarray(in_strips(lambda strip: _scale(strip, bits), stored))
+        if header.PhotometricInterpretation == "PALETTE COLOR":
+            return Image.fromarray(_palette(stored, header))
+        return Image.fromarray(_grey(stored, header, index))
 
 
 def _check_decoder(header: Dataset) -> None:
@@ -89,7 +93,13 @@ def _check_decoder(header: Dataset) -> None:
 
 def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8]:
     padding = _padding(stored, header)
-    grey = _value_of_interest(_rescale(stored, header, index), header, index, padding)
+    shown = _value_of_interest(header, index)
+    if shown is not None:
+        grey = in_strips(lambda strip: shown(_rescale(strip, header, index)), stored)
+    else:
+        # Values scaled up or down have the same percentiles.
+        scaled_up = _linear(header, index)[0] > 0
+        grey = _by_percentiles(stored if scaled_up else _rescale(stored, header, index), padding)
     if header.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     if padding is not None:
@@ -101,29 +111,35 @@ def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8
 def _rescale(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[Any]:
     from pydicom.pixels import apply_modality_lut
 
-    values = _functional_group(header, index, "PixelValueTransformationSequence") or header
-    if values.get("ModalityLUTSequence"):
+    slope, intercept = _linear(header, index)
+    if math.isnan(slope):
         # The table's own byte order is the file's, which only the whole header knows.
         return np.asarray(apply_modality_lut(stored, header))
+    return stored if (slope, intercept) == (1, 0) else stored.astype(np.float64) * slope + intercept
+
+
+def _linear(header: Dataset, index: int) -> tuple[float, float]:
+    """Slope and intercept of the modality transform; not-a-number where it is a table."""
+    values = _functional_group(header, index, "PixelValueTransformationSequence") or header
+    if values.get("ModalityLUTSequence"):
+        return math.nan, math.nan
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        return stored
-    return stored.astype(np.float64) * float(slope) + float(intercept)
+    return (1, 0) if slope is None or intercept is None else (float(slope), float(intercept))
 
 
-def _value_of_interest(
-    values: NDArray[Any], header: Dataset, index: int, padding: NDArray[np.bool_] | None
-) -> NDArray[np.uint8]:
+def _value_of_interest(header: Dataset, index: int) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
+    """Return what the file says of how values are to be shown, or None where it says nothing."""
     from pydicom.pixels import apply_voi
 
     if header.get("VOILUTSequence"):
         bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
-        return _scale(apply_voi(values.round().astype(np.int64), header), bits)
+        return lambda values: _scale(apply_voi(values.round().astype(np.int64), header), bits)
     window = _functional_group(header, index, "FrameVOILUTSequence") or header
     centre, width = _first(window.get("WindowCenter")), _first(window.get("WindowWidth"))
     if centre is None or width is None or width <= 0:
-        return _by_percentiles(values, padding)
-    return apply_window(values, centre, width, str(window.get("VOILUTFunction") or "LINEAR"))
+        return None
+    function = str(window.get("VOILUTFunction") or "LINEAR")
+    return lambda values: apply_window(values, centre, width, function)
 
 
 def apply_window(values: NDArray[Any], centre: float, width: float, function: str) -> NDArray[np.uint8]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +27,8 @@ MIN_SCAN_SIDE = 16
 # The share of darkest and brightest pixels a 16-bit window may cut off: a few hot pixels or a burnt-in
 # marker must not squeeze the tissue into a handful of grey levels.
 WINDOW_TAIL = 0.001
+STRIP_ROWS = 256
+SAMPLED_PIXELS = 32_000_000
 
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _GREY_MODES = frozenset({"1", "L"})
@@ -88,8 +92,9 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
             check_size(*image.size)
             if least_side is not None:
                 image.draft(None, (2 * least_side, 2 * least_side))
-            image.load()
-            return _to_8_bit(_upright(image))
+            with PIXELS_IN_MEMORY.taken(*image.size):
+                image.load()
+                return _to_8_bit(_upright(image))
     except ScanError:
         raise
     except UnidentifiedImageError:
@@ -99,6 +104,33 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
     # Pillow's plugins raise nearly anything on damaged files: SyntaxError, struct.error, EOFError ...
     except Exception as error:
         raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
+
+
+class PixelBudget:
+    """Lets threads decode side by side as long as their pictures together fit in memory."""
+
+    def __init__(self, pixels: int) -> None:
+        """Allow so many pixels at a time, or one larger picture alone."""
+        self._pixels, self._taken = pixels, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, width: int, height: int) -> Iterator[None]:
+        """Wait until there is room for a picture, and keep it while the block runs."""
+        pixels = width * height
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+# On the way to 8 bits a pixel takes up to a dozen bytes.
+PIXELS_IN_MEMORY = PixelBudget(MAX_SCAN_PIXELS)
 
 
 def check_size(width: int, height: int) -> None:
@@ -137,11 +169,15 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparency onto black, the background of scans."""
-    solid = image.convert("RGBA")
-    canvas = Image.new("RGBA", solid.size, (0, 0, 0, 255))
-    grey = image.mode in ("L", "1", "LA", "La")
-    return Image.alpha_composite(canvas, solid).convert("L" if grey else "RGB")
+    """Lay a picture with transparency onto black, the background of scans; strip by strip, to save memory."""
+    width, height = image.size
+    flat = Image.new("L" if image.mode in ("L", "1", "LA", "La") else "RGB", image.size)
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, height)
+        solid = image.crop((0, top, width, bottom)).convert("RGBA")
+        canvas = Image.new("RGBA", solid.size, (0, 0, 0, 255))
+        flat.paste(Image.alpha_composite(canvas, solid).convert(flat.mode), (0, top))
+    return flat
 
 
 def window_to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -156,13 +192,32 @@ def window_to_8_bit(values: np.ndarray) -> np.ndarray:
     low, high = _window(values)
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
-    scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
-    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.asarray(scaled.round().clip(0, 255), dtype=np.uint8)
+
+    def scale(strip: np.ndarray) -> np.ndarray:
+        scaled = (strip.astype(np.float32) - low) * (255.0 / (high - low))
+        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
+        return np.asarray(scaled.round().clip(0, 255), dtype=np.uint8)
+
+    return in_strips(scale, values)
+
+
+def in_strips(convert: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Convert an array to uint8 some rows at a time: what is made on the way takes several times its memory.
+
+    Args:
+        convert: gives uint8 of the same shape.
+        values: ``[h, ...]``.
+    """
+    made = np.empty(values.shape, dtype=np.uint8)
+    for start in range(0, len(values), STRIP_ROWS):
+        made[start : start + STRIP_ROWS] = convert(values[start : start + STRIP_ROWS])
+    return made
 
 
 def _window(values: np.ndarray) -> tuple[float, float]:
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.reshape(-1)
+    # Of a very large picture a part is as good as all: its percentiles need a sorted copy.
+    sample = values.reshape(-1)[:: 1 + values.size // SAMPLED_PIXELS]
+    finite = sample[np.isfinite(sample)] if values.dtype.kind == "f" else sample
     if finite.size == 0:
         return 0.0, 0.0
     if values.dtype.itemsize == 2 and values.dtype.kind == "u":

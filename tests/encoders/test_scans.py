@@ -1,7 +1,9 @@
 """Every kind of image file an archive holds, drawn here."""
 
 import io
+import os
 import struct
+import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from encoders import scans
 from encoders.errors import ScanError
 from encoders.scans import read_scan, window_to_8_bit
 
@@ -228,3 +231,62 @@ def test_threads_may_read_at_once_without_a_warning(tmp_path):
         sizes = {image.size for image in pool.map(read_scan, [path] * 64)}
     assert sizes == {(60, 40)}
     assert caught == []
+
+
+def test_strips_are_put_together_as_they_were():
+    values = np.arange(3 * scans.STRIP_ROWS * 5 + 10, dtype=np.int64).reshape(-1, 5) % 251
+    halved = scans.in_strips(lambda strip: (strip // 2).astype(np.uint8), values)
+    assert np.array_equal(halved, values // 2)
+
+
+def test_transparency_is_flattened_alike_in_every_strip(tmp_path):
+    side = scans.STRIP_ROWS + 20
+    image = Image.new("RGBA", (20, side), (200, 100, 50, 128))
+    flat = np.asarray(read_scan(saved(image, tmp_path / "clear.png")))
+    assert flat.shape == (side, 20, 3)
+    assert (flat == flat[0, 0]).all()
+    assert np.abs(flat[0, 0].astype(int) - [100, 50, 25]).max() <= 1
+
+
+def test_a_named_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ScanError, match="a pipe or a device"):
+        read_scan(tmp_path / "pipe.png")
+
+
+def test_a_name_with_a_nul_is_no_file():
+    with pytest.raises(ScanError, match="no such file") as caught:
+        read_scan("scan\0.png")
+    assert caught.value.code == "missing_image"
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "endless.png"
+    with path.open("wb") as file:
+        file.truncate(scans.MAX_SCAN_BYTES + 1)
+    with pytest.raises(ScanError, match="over the limit of 1,073,741,824") as caught:
+        read_scan(path)
+    assert caught.value.code == "too_large"
+
+
+def test_pictures_wait_for_room_in_memory():
+    budget, order, waits = scans.PixelBudget(100), [], threading.Event()
+
+    def second():
+        waits.set()
+        with budget.taken(10, 8):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with budget.taken(20, 10):
+            done = pool.submit(second)
+            waits.wait()
+            order.append("first")
+        done.result()
+    assert order == ["first", "second"]
+
+
+def test_small_pictures_do_not_wait_for_each_other():
+    budget = scans.PixelBudget(100)
+    with budget.taken(5, 10), budget.taken(5, 10):
+        pass
