@@ -1,6 +1,6 @@
 """How many pictures that are no scans get no caption, and how many held-out scans get none either.
 
-    python -m benchmarks.refusals CORPUS --collection NAME
+    python -m benchmarks.refusals CORPUS --collection NAME [--model MODEL]
 
 100 pictures are drawn: stripes, noise and pages of text. They, and the scans of the val split, are asked as
 `medclip caption` asks. Since a model's limits are set with these scans, the scans are judged once more, by
@@ -36,10 +36,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("corpus", type=Path)
     arguments.add_argument("--collection", required=True)
+    arguments.add_argument("--model", type=Path, help="the collection's model, where it lies elsewhere")
     given = arguments.parse_args()
     corpus = open_corpus(given.corpus)
     with asking.open_collection(load_settings({"collection": given.collection})) as index:
-        model = asking.open_matching_model(index.info, None)
+        model = asking.open_matching_model(index.info, given.model)
         answerer = make_answerer(model, "nearest", None)
         if answerer.calibration is None:
             raise SystemExit(
