@@ -29,7 +29,12 @@ def train() -> None:
 
 @app.command(epilog=EXAMPLE)
 def encoders(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORPUS", help="A corpus made by medclip clean, or a folder of images with captions."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make.")],
     preset: asked.Preset = "tiny",
     from_scratch: asked.FromScratch = False,
@@ -88,12 +93,13 @@ def encoders(
     torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
     from medclip_cli import engines
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.rendering.training_progress import show_training
+    from medclip_cli.settings import load_settings
 
     if not engines.is_first_process():
         console.verbosity.quiet = True
-    opened = open_corpus(corpus)
+    opened = corpus_of(corpus, load_settings({}).home)
     console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
     shape: dict[str, object] = {
         "image_encoder": image_encoder,

@@ -213,3 +213,9 @@ def test_a_record_becomes_a_pair_with_its_labels():
         ("another view",),
     )
     assert pair.labels == ("modality=CT", "view=Axial", "finding=edema")
+
+
+def test_several_processes_do_not_clean_one_folder(road, tmp_path):
+    done = road.medclip("train", "encoders", road.raw, "--out", tmp_path / "m", env={"WORLD_SIZE": "2"})
+    assert done.code == 1
+    assert "is no corpus: several processes need one made by medclip clean first" in done.err

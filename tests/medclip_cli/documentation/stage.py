@@ -8,7 +8,8 @@
     collections mine, medpix                      of these; medclip.toml says medpix where a page names none
     predictions.jsonl coco_results.json ...       what other systems said
 
-What a page makes with ``--out`` is not there when it starts. Long work is cut short, see `REDUCED`.
+What a command is about to make with ``--out`` or ``--collection`` is taken away before it, if it was there:
+the page makes its own. Long work is cut short, see `REDUCED`.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ REDUCED = {
 }
 # Training still takes seconds, most of them for the export: only the README's own images are really trained
 # on. Elsewhere the trained model of the stage, which has a decoder, is put where `--out` says.
-TRAINED_BEFORE = re.compile(r"medclip train (?!encoders work/mine )")
+TRAINED_BEFORE = re.compile(r"medclip train (?!encoders my-scans )")
 IMAGES = 180
 SIDE = 48
 _OUT = re.compile(r"(?:--out|-o) (\S+)")
+_COLLECTION = re.compile(r"--collection (\S+)")
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,23 @@ class Stage:
     folder: Path
     pristine: Path
 
-    def set_for(self, session: list[str]) -> None:
-        """Put everything back, but for what the session makes by itself."""
+    def reset(self) -> None:
+        """Put everything back."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self.pristine, self.folder, symlinks=True)
-        for command in session:
-            for made in _OUT.findall(command):
-                target = self.folder / made
-                if target.is_dir():
-                    shutil.rmtree(target)
+
+    def _make_room(self, command: str) -> None:
+        """Take away what the command makes."""
+        made = [self.folder / name for name in _OUT.findall(command)]
+        if command.startswith("medclip index"):
+            made += [self.folder / "home" / "collections" / name for name in _COLLECTION.findall(command)]
+        for target in made:
+            if target.is_dir():
+                shutil.rmtree(target)
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a line as a shell would; returns its exit code and what it said."""
+        self._make_room(command)
         if TRAINED_BEFORE.match(command):
             for made in _OUT.findall(command):
                 shutil.copytree(self.pristine / "work" / "model", self.folder / made)

@@ -43,12 +43,11 @@ def prepared(trained_decoder, tmp_path_factory):
 
 @pytest.mark.parametrize("page", WITH_SESSIONS, ids=name_of)
 def test_every_session_runs(prepared, page, monkeypatch):
-    commands = session(page)
-    prepared.set_for(commands)
+    prepared.reset()
     monkeypatch.chdir(prepared.folder)
     monkeypatch.setenv("MEDCLIP_HOME", str(prepared.folder / "home"))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    for command in commands:
+    for command in session(page):
         code, said = prepared.run(command)
         assert code == 0, f"{name_of(page)}: $ {command}\n{said}"
 
