@@ -1,11 +1,33 @@
 """`medclip` and `python -m medclip_cli`."""
 
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+
 
 def main() -> None:
     """Run the command line."""
     from medclip_cli.app import app
 
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal of another encoding shows what it lacks as \\u escapes, and fails at nothing.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    finally:
+        _flush_or_forget()
+
+
+def _flush_or_forget() -> None:
+    """Write out what is buffered; where the reader has gone (`| head -1`), nobody misses it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

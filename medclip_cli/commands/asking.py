@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.records import Neighbour
+from medclip_cli.rendering import console
 
 if TYPE_CHECKING:
     from medclip_cli.engines import Model
@@ -36,6 +37,8 @@ def open_collection(settings: Settings) -> Iterator[VectorIndex]:
         if len(existing) == 1:
             name = existing[0].name
     with doors.open_collection(place, name) as collection:
+        info = collection.info
+        console.detail(f"collection {info.name}: {info.points} images in {place.url or place.home}")
         yield collection
 
 
@@ -50,6 +53,7 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
 
     model = open_model(model_path or Path(info.model_path))
     info.check_model(model.fingerprint, model.name)
+    console.detail(f"model {model.name} ({model.fingerprint}) at {model.path}")
     return model
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from medclip_cli.commands import asking
-from medclip_cli.commands.judging_options import Meteor, Resamples, Seed
+from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -65,16 +65,23 @@ RETRIEVAL_SHOWN = {
 
 def evaluate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="The split to judge.")] = "val",
+    split: Annotated[
+        Literal["train", "val", "test"],
+        typer.Option(help="The split to judge.", rich_help_panel=JUDGING),
+    ] = "val",
     method: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option(help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]"),
+        typer.Option(
+            help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]",
+            rich_help_panel=JUDGING,
+        ),
     ] = None,
-    exclude_group: Annotated[
+    skip_overlap: Annotated[
         bool,
         typer.Option(
-            "--exclude-group/--no-exclude-group",
-            help="Leave cases of the split out of the answers; otherwise refuse a collection that holds any.",
+            "--skip-overlap/--refuse-overlap",
+            help="Where the collection holds cases of the split: leave them out, or refuse to judge.",
+            rich_help_panel=JUDGING,
         ),
     ] = True,
     by: Annotated[
@@ -82,18 +89,25 @@ def evaluate(
         typer.Option(
             metavar="FIELD",
             help="Break retrieval down by modality, view, region, category or sex. Repeatable.",
+            rich_help_panel=JUDGING,
         ),
     ] = None,
     against: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="RUN.json", help="An earlier run, saved with --json: test the difference."),
+        typer.Option(
+            metavar="FILE",
+            help="An earlier run, saved with --json: test the difference.",
+            rich_help_panel=JUDGING,
+        ),
     ] = None,
     html: Html = None,
     plots: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG."),
+        typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG.", rich_help_panel="Output"),
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel="Output")
+    ] = False,
     collection: CollectionName = None,
     model: ModelPath = None,
     meteor: Meteor = None,
@@ -121,9 +135,7 @@ def evaluate(
     )
     opened = open_corpus(corpus)
     fields = evaluation.fields_named(by)
-    request = evaluation.Request(
-        split, evaluation.methods_named(method), exclude_group, wanted_meteor(meteor)
-    )
+    request = evaluation.Request(split, evaluation.methods_named(method), skip_overlap, wanted_meteor(meteor))
     with asking.open_collection(settings) as index:
         encoder = asking.open_matching_model(index.info, settings.model)
         with progress.track(f"Judging {split}", total=len(opened.split(split))) as bar:
@@ -137,7 +149,8 @@ def evaluate(
     if as_json:
         json_output.write(report)
     elif as_csv:
-        console.out(evaluation_report.as_csv(report).rstrip("\n"))
+        for line in evaluation_report.as_csv(report).splitlines():
+            console.out(line)
     else:
         _show(result, report)
     if request.meteor is None and meteor is None:

@@ -168,7 +168,7 @@ def _overlap_message(index: VectorIndex, split: str, overlap: Sequence[str]) -> 
     more = f" and {len(overlap) - NAMED_AT_MOST} more" if len(overlap) > NAMED_AT_MOST else ""
     return (
         f"collection {index.info.name!r} holds {len(overlap)} cases of the {split} split ({named}{more}): "
-        "leave them out with --exclude-group, or index the train split alone"
+        "leave them out with --skip-overlap, or index the train split alone"
     )
 
 

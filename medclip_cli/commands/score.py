@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from medclip_cli.commands.judging_options import Meteor, Resamples, Seed
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet
+from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
+from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,38 +35,65 @@ def score(
     ],
     references: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option(metavar="FILE", help="References by id: COCO annotations, JSON Lines or CSV."),
+        typer.Option(
+            metavar="FILE",
+            help="References by id: COCO annotations, JSON Lines or CSV.",
+            rich_help_panel="Input",
+        ),
     ] = None,
     against: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            metavar="FILE", help="Another system's predictions of the same ids: test the difference."
+            metavar="FILE",
+            help="Another system's predictions of the same ids: test the difference.",
+            rich_help_panel="Input",
         ),
     ] = None,
     tokenize: Annotated[
         Literal["ptb", "none", "13a"],
-        typer.Option(help="ptb: as COCO does. none: tokens already, cut at blanks. 13a: sacrebleu's."),
+        typer.Option(
+            help="ptb: as COCO does. none: tokens already, cut at blanks. 13a: sacrebleu's.",
+            rich_help_panel=JUDGING,
+        ),
     ] = "ptb",
     meteor: Meteor = None,
     scorer: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Also run a scorer that an installed package offers. Repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="Also run a scorer that an installed package offers. Repeatable.",
+            rich_help_panel=JUDGING,
+        ),
     ] = None,
     clinical: Annotated[
-        bool, typer.Option("--clinical", help="Also score fields and findings that the captions name.")
+        bool,
+        typer.Option(
+            "--clinical",
+            help="Also score fields and findings that the captions name.",
+            rich_help_panel=JUDGING,
+        ),
     ] = False,
     findings: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Findings to look for, one 'name: synonym, synonym' a line."),
+        typer.Option(
+            metavar="FILE",
+            help="Findings to look for, one 'name: synonym, synonym' a line.",
+            rich_help_panel=JUDGING,
+        ),
     ] = None,
     per_item: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Write the id and the scores of each item here, as JSON Lines."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the id and the scores of each item here, as JSON Lines.",
+            rich_help_panel="Output",
+        ),
     ] = None,
     resamples: Resamples = 1_000,
     seed: Seed = 0,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Score captions of any system as COCO caption evaluation does: BLEU, ROUGE-L, METEOR, CIDEr.

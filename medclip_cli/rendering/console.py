@@ -46,8 +46,8 @@ def forget_streams() -> None:
 
 
 def out(line: str) -> None:
-    """Print one line of data, exactly as it is."""
-    sys.stdout.write(printable(line) + "\n")
+    """Print one line of data; a line feed in it, as of a file name, is made visible."""
+    sys.stdout.write(printable(line).replace("\n", "\\n") + "\n")
 
 
 def note(message: str) -> None:

@@ -27,7 +27,9 @@ def write_line(record: object) -> None:
 
 
 def _dumps(value: object, indent: int | None) -> str:
-    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    # Where stdout cannot hold every character, JSON has escapes for all of them.
+    is_utf8 = "utf" in (sys.stdout.encoding or "utf-8").lower()
+    text = json.dumps(_plain(value), ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
     # Legal in JSON as they are, but a terminal obeys them, and some readers of lines take them for ends.
     text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # A file name that is not UTF-8 arrives as lone surrogates, which cannot be written as UTF-8.

@@ -2,7 +2,7 @@
 
 import json
 import sys
-import typing
+from collections import defaultdict
 
 import pytest
 import typer
@@ -40,15 +40,75 @@ def test_help_of_every_command_is_printed_on_stdout(path, command):
     assert result.stderr == ""
 
 
-def test_the_same_flag_means_the_same_everywhere():
-    meanings: dict[str, set[str]] = {}
+# What a flag means in general, where each command says in its help what it is of.
+OF_THE_COMMAND = {
+    "--against": "another run: test the difference",
+    "--batch-size": "items that go through the model at once",
+    "--collection": "the collection that is asked",
+    "--dry-run": "say what would be done, write nothing",
+    "--epochs": "passes over what training sees",
+    "--force": "replace what stands in the way",
+    "--learning-rate": "peak learning rate",
+    "--max-tokens": "longest caption",
+    "--method": "how captions are made",
+    "--min-score": "leave out what is less alike",
+    "--model": "a model folder",
+    "--name": "what to call what is made",
+    "--out": "where to write what is made",
+    "--patience": "stop after so many epochs without a better score",
+    "--precision": "number format of what is trained",
+    "--schedule": "how the learning rate falls",
+    "--seed": "of what is drawn at random",
+    "--split": "which split",
+    "--url": "a Qdrant server",
+}
+
+
+def every_option():
     for case in every_command():
-        _, command = case.values
+        path, command = case.values
         for parameter in command.params:
-            for flag in parameter.opts:
-                if len(flag) == 2 and flag.startswith("-"):
-                    meanings.setdefault(flag, set()).add(typing.cast(str, parameter.name))
-    assert {flag: names for flag, names in meanings.items() if len(names) > 1} == {}
+            for flag in (*parameter.opts, *parameter.secondary_opts):
+                if flag.startswith("-"):
+                    yield flag, " ".join(path), parameter
+
+
+def test_the_same_flag_means_the_same_everywhere():
+    helps, names, valued = defaultdict(set), defaultdict(set), defaultdict(set)
+    for flag, _, parameter in every_option():
+        helps[flag].add(parameter.help.partition(" [default:")[0])
+        names[flag].add(frozenset(name for name in parameter.opts if name.startswith("--")))
+        valued[flag].add(parameter.metavar is not None or not isinstance(parameter.default, bool))
+    several = {flag: found for flag, found in helps.items() if len(found) > 1}
+    assert {flag for flag in several if flag.startswith("--")} <= set(OF_THE_COMMAND), several
+    assert {flag: found for flag, found in names.items() if len(found) > 1} == {}
+    assert {flag: found for flag, found in valued.items() if len(found) > 1} == {}
+
+
+def test_every_command_can_be_silent_talkative_and_debugged():
+    flags = defaultdict(set)
+    for flag, command, _ in every_option():
+        flags[command].add(flag)
+    assert [command for command, own in flags.items() if not {"--quiet", "--verbose", "--debug"} <= own] == []
+
+
+def test_options_of_a_command_with_many_are_grouped():
+    ungrouped = defaultdict(list)
+    for flag, command, parameter in every_option():
+        if getattr(parameter, "rich_help_panel", None) is None and flag != "--help":
+            ungrouped[command].append(flag)
+    assert {command: flags for command, flags in ungrouped.items() if len(flags) > 12} == {}
+
+
+def test_the_help_of_an_option_that_has_a_default_shows_it():
+    hidden = {
+        (flag, command)
+        for flag, command, parameter in every_option()
+        if parameter.default not in (None, False, True, ())
+        and not parameter.required
+        and not parameter.show_default
+    }
+    assert hidden == set()
 
 
 def test_version():

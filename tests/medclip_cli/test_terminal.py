@@ -1,0 +1,226 @@
+"""medclip among pipes, signals and terminals, as a process of its own."""
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+MEDCLIP = f"{shlex.quote(sys.executable)} -m medclip_cli"
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def environment(road):
+    home = {"MEDCLIP_HOME": str(road.folder / "home"), "OMP_NUM_THREADS": "2", "TERM": "xterm-256color"}
+    return {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | home
+
+
+@pytest.fixture
+def shell(road, environment):
+    """Run a line of bash in the folder of the road; `medclip` is ours."""
+
+    def shell(line):
+        script = f'medclip() {{ {MEDCLIP} "$@"; }}; {line}'
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=road.folder, env=environment, capture_output=True, timeout=120
+        )
+        return done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode()
+
+    return shell
+
+
+@pytest.fixture
+def on_terminal(road, environment):
+    """Run medclip with stdout and stderr on a terminal of its own; returns the exit code and what is seen."""
+
+    def run(*arguments, **variables):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medclip_cli", *map(str, arguments)],
+            cwd=road.folder,
+            env=environment | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+        os.close(ours)
+        return process.wait(timeout=60), seen.decode("utf-8").replace("\r\n", "\n")
+
+    return run
+
+
+def _read(descriptor):
+    try:
+        return os.read(descriptor, 65_536)
+    except OSError:  # the other end is closed: Linux says EIO
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("caption raw/images -c phantoms --json", '{"image": "raw/images/phantom0000.png"'),
+        ("caption raw/images -c phantoms", "raw/images/phantom0000.png: "),
+        ("search 'axial CT' -c phantoms -k 50", "rank "),
+        ("corpus export corpus", '{"id": '),
+    ],
+)
+def test_a_reader_that_has_seen_enough_is_no_failure(shell, command, first):
+    code, out, err = shell(f"medclip {command} 2>err.log | head -1; echo ${{PIPESTATUS[0]}}; cat err.log")
+    line, status, *rest = out.splitlines()
+    assert line.startswith(first)
+    assert (code, status, err) == (0, "0", "")
+    assert rest in ([], ["medclip is a research tool, not a medical device."])
+
+
+def test_a_reader_that_was_never_there_is_no_failure(shell):
+    assert shell("medclip collections list | true; exit ${PIPESTATUS[0]}") == (0, "", "")
+
+
+def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medclip_cli", "caption", "-", "-c", "phantoms", "--json"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    process.stdin.write(f"{road.scan}\n" * 30)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["image"] == str(road.scan)
+    process.send_signal(signal.SIGINT)  # while it waits for more paths
+    answers, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    done = len(answers.splitlines()) + 1
+    assert f"{done} images are done, their answers given" in said
+    assert "Go on with the others" in said
+    assert said.endswith("medclip: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "find raw/images -name '*000[0-2].png' -print0 | sort -z | medclip caption -0 - --json",
+        "find raw/images -name '*000[0-2].png' -print0 | sort -z | medclip caption -0 --json",
+        "ls raw/images/*000[0-2].png | medclip caption - --json",
+        "ls raw/images/*000[0-2].png > list; medclip caption --files-from list --json",
+        "ls raw/images/*000[0-2].png | medclip caption --files-from - --json",
+        "medclip caption 'raw/images/*000[0-2].png' --json",
+        "mkdir -p three; cp raw/images/*000[0-2].png three; cd three; medclip caption . --json",
+    ],
+)
+def test_every_way_to_name_images_gives_the_same_answers(shell, ask):
+    code, out, err = shell(ask)
+    assert (code, err) == (0, "")
+    names = [os.path.basename(json.loads(line)["image"]) for line in out.splitlines()]
+    assert names == [f"phantom000{n}.png" for n in range(3)]
+
+
+def test_an_image_on_stdin(shell, road):
+    code, out, _ = shell(f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image --json")
+    assert (code, json.loads(out)["image"]) == (0, "-")
+    assert json.loads(out)["neighbours"][0]["image"] == "images/phantom0000.png"
+
+
+def test_file_names_need_not_be_utf8_nor_hold_still(shell, road):
+    code, out, err = shell(
+        "mkdir -p odd; cp raw/images/phantom0000.png $'odd/a\\xff.png'; "
+        "cp raw/images/phantom0000.png $'odd/b\\n\\e[31m.png'; cp raw/images/phantom0000.png odd/é→.png; "
+        "medclip caption odd --json; medclip caption odd --quiet | grep -a ^odd"
+    )
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    names = [json.loads(line)["image"] for line in lines[:3]]
+    assert [os.fsencode(name) for name in names] == [
+        b"odd/a\xff.png",
+        b"odd/b\n\x1b[31m.png",
+        "odd/é→.png".encode(),
+    ]
+    assert [line.split(": ")[0] for line in lines[3:]] == [
+        "odd/a\\udcff.png",
+        "odd/b\\n\\x1b[31m.png",
+        "odd/é→.png",
+    ]
+
+
+def test_a_terminal_of_another_encoding_gets_escapes(shell):
+    code, out, err = shell(
+        "cp raw/images/phantom0000.png é→.png; export PYTHONIOENCODING=ascii; "
+        "medclip caption é→.png --quiet | head -1; medclip caption é→.png --json; "
+        "medclip caption gone→.png --json"
+    )
+    plain, record, failure = out.splitlines()
+    assert plain.startswith("\\xe9\\u2192.png: ")
+    assert json.loads(record)["image"] == "é→.png"
+    assert json.loads(failure)["image"] == "gone→.png"
+    assert (code, err) == (1, "medclip: gone\\u2192.png: there is no such file\n")
+
+
+def test_no_terminal_and_no_stdin_at_all(shell):
+    code, out, err = shell(
+        "medclip search 'axial CT' -k 1 --json <&-; medclip caption - <&- >/dev/null; echo $?"
+    )
+    found, status = out.splitlines()
+    assert len(json.loads(found)) == 1
+    assert (code, status) == (0, "2")
+    assert err == "medclip: stdin is read, but nothing is piped into it: name the images instead\n"
+
+
+def test_a_terminal_gets_colours_and_pictures_unless_told_otherwise(on_terminal):
+    ask = ("search", "axial CT", "-k", "2")
+    code, seen = on_terminal(*ask)
+    assert code == 0
+    assert "▀" in seen
+    assert "\x1b[" in seen
+    assert "▀" not in on_terminal(*ask, "--pictures", "never")[1]
+    code, seen = on_terminal(*ask, NO_COLOR="1")
+    assert (code, "▀" in seen) == (0, False)
+    assert not re.search(r"\x1b\[[0-9;]*[34]8", seen), "a colour"
+    code, seen = on_terminal(*ask, TERM="dumb")
+    assert (code, "▀" in seen, "\x1b" in seen) == (0, False, False)
+
+
+@pytest.mark.parametrize("columns", [30, 140])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("search", "axial CT", "-k", "3"),
+        ("caption", "raw/images/phantom0000.png", "--fields", "--reference", "axial CT"),
+        ("collections", "show", "phantoms"),
+        ("models", "show", "model"),
+        ("paths",),
+        ("corpus", "show", "corpus", "--samples", "2"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_drawn_is_wider_than_the_terminal(on_terminal, command, columns):
+    code, seen = on_terminal(*command, COLUMNS=str(columns))
+    assert code == 0, seen
+    drawn = [line for line in ESCAPE.sub("", seen).splitlines() if "▀" in line or "─" in line]
+    assert drawn
+    assert max(map(len, drawn)) <= columns
+    assert "Traceback" not in seen
+
+
+def test_json_on_a_terminal_is_json_and_nothing_else(on_terminal):
+    code, seen = on_terminal("search", "axial CT", "-k", "2", "--json", "--quiet")
+    assert (code, len(json.loads(seen))) == (0, 2)
+
+
+def test_quiet_says_nothing_and_verbose_says_whom_it_asks(shell):
+    assert shell("medclip search 'axial CT' --quiet")[2] == ""
+    said = shell("medclip search 'axial CT' --verbose")[2]
+    assert "collection phantoms: 144 images in " in said
+    assert re.search(r"model model \([0-9a-f]{16}\) at ", said)
