@@ -134,6 +134,10 @@ def clean(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Images decoded at once. [default: one a core]"),
     ] = None,
+    copy_images: Annotated[
+        bool,
+        typer.Option("--copy-images", help="Copy the images kept into the corpus, so that it stands alone."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, but write nothing.")] = False,
     list_datasets: Annotated[bool, typer.Option("--list", help="Name the data sets and exit.")] = False,
     force: Force = False,
@@ -169,6 +173,7 @@ def clean(
         check_images=not skip_image_check,
         strict=strict,
         threads=threads,
+        copy_images=copy_images,
         force=force,
     )
     report = making.make_corpus(job)

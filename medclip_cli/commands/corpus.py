@@ -12,6 +12,7 @@ import typer
 
 from medclip_cli.commands.options import Debug, Force, Html, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import CorpusError, UsageError
+from medclip_cli.private_files import open_private_text
 from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help="Corpora: show, merge, export, unpack.",
+    help="Corpora: show, merge, export.",
     epilog="Example: medclip corpus show work/medpix",
 )
 CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")]
@@ -129,23 +130,6 @@ def export(
     _export_table(records, kind, out)
 
 
-@app.command(
-    "unpack", epilog="Example: medclip corpus unpack shards --out scans && medclip clean folder scans"
-)
-def unpack(
-    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A folder of WebDataset shards (*.tar).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of images and captions to make.")],
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
-) -> None:
-    """Unpack WebDataset shards into a folder that medclip clean folder reads."""
-    from medclip_cli.corpora.exporting import unpack_shards
-
-    count = unpack_shards(shards, out)
-    console.note(f"wrote {out}: {count} images; next: medclip clean folder {out} --out CORPUS")
-
-
 def _show(described: dict[str, Any]) -> None:
     words = described["caption_words"]
     facts = [
@@ -237,7 +221,7 @@ def _export_table(records: tuple[CaptionedImage, ...], kind: ExportFormat, out: 
         return
     part = out.with_name(out.name + ".part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with open_private_text(part, newline="") as file:
             count = write(records, file)
         part.replace(out)
     except OSError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from medclip_cli.cleaning.captions import Uncertain
     from medclip_cli.cleaning.leaks import Leaks
     from medclip_cli.cleaning.pipeline import Cleaning, CleaningOptions, SplitPolicy
+    from medclip_cli.records import CaptionedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class CleaningJob:
         check_images: whether images are decoded.
         strict: fail on a leak.
         threads: images decoded at once; None for one a core.
+        copy_images: put copies of the images into the corpus.
         force: replace a corpus that is there.
     """
 
@@ -56,6 +61,7 @@ class CleaningJob:
     check_images: bool = True
     strict: bool = False
     threads: int | None = None
+    copy_images: bool = False
     force: bool = False
 
 
@@ -83,20 +89,29 @@ def make_corpus(job: CleaningJob) -> dict[str, Any]:
             ``strict`` found a leak.
         UsageError: the caption style means nothing here.
     """
-    from medclip_cli.cleaning import report as counts
-    from medclip_cli.cleaning.leaks import find_leaks
-    from medclip_cli.cleaning.pipeline import read_rows, settle_splits
-    from medclip_cli.corpora.corpus_folder import check_target, write_corpus
+    from medclip_cli.corpora.corpus_folder import check_target
 
+    if job.copy_images and not job.check_images:
+        raise UsageError("--copy-images copies what was looked at: leave out --skip-image-check")
     options = _cleaning_options(job)
     if job.out:
         check_target(job.out, force=job.force)
+    with _readable_root(job) as root:
+        return _make(replace(job, root=root), options, asked=job.root)
+
+
+def _make(job: CleaningJob, options: CleaningOptions, *, asked: Path) -> dict[str, Any]:
+    from medclip_cli.cleaning import report as counts
+    from medclip_cli.cleaning.leaks import find_leaks
+    from medclip_cli.cleaning.pipeline import read_rows, settle_splits
+    from medclip_cli.corpora.corpus_folder import write_corpus
+
     cleaning = read_rows(job.layout.read(job.root, _read_options(job)), options)
     _warn_of_unfilled_names(cleaning, options)
     if job.check_images:
         _check_images(cleaning, job)
     if not cleaning.records:
-        raise CorpusError(_why_nothing(cleaning, job.root))
+        raise CorpusError(_why_nothing(cleaning, asked))
     settle_splits(cleaning, options)
     leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
     _judge_leaks(leaks, strict=job.strict)
@@ -105,15 +120,54 @@ def make_corpus(job: CleaningJob) -> dict[str, Any]:
         write_corpus(
             job.out,
             name=job.name,
-            image_root=job.root,
+            image_root=_image_root(job, job.out, cleaning.records),
             caption_style=options.style.name,
             records=cleaning.records,
             rejected=cleaning.rejected,
             report=report,
             force=job.force,
         )
-        _journal_file(job.out).unlink(missing_ok=True)
+        _forget_unfinished(job.out)
     return {"corpus": job.out, "name": job.name, "caption_style": options.style.name, **report}
+
+
+@contextmanager
+def _readable_root(job: CleaningJob) -> Iterator[Path]:
+    """Give the folder to read; of shards, the one they are unpacked to, which becomes part of the corpus."""
+    from medclip_cli.corpora.image_copies import staging_folder
+
+    if job.layout.unpack is None:
+        yield job.root
+    elif job.out:
+        staging = staging_folder(job.out)
+        job.layout.unpack(job.root, staging)
+        yield staging
+    else:
+        with TemporaryDirectory(prefix="medclip-") as folder:
+            job.layout.unpack(job.root, Path(folder))
+            yield Path(folder)
+
+
+def _image_root(job: CleaningJob, out: Path, records: Sequence[CaptionedImage]) -> Path:
+    """Return the folder of the images; those that the corpus is to hold itself are gathered in one first."""
+    from medclip_cli.corpora.image_copies import copy_images, keep_only, staging_folder
+
+    unpacked = job.layout.unpack is not None
+    if not (job.copy_images or unpacked):
+        return job.root
+    staging = staging_folder(out)
+    if not unpacked:
+        with progress.track("Copying", len(records), "images") as bar:
+            copy_images(records, job.root, staging, on_image=lambda: bar.advance())
+    keep_only(records, staging)
+    return staging
+
+
+def _forget_unfinished(out: Path) -> None:
+    from medclip_cli.corpora.image_copies import staging_folder
+
+    _journal_file(out).unlink(missing_ok=True)
+    rmtree(staging_folder(out), ignore_errors=True)
 
 
 def _cleaning_options(job: CleaningJob) -> CleaningOptions:

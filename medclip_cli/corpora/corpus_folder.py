@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora.corpus_table import check_records, read_table, write_table
+from medclip_cli.corpora.image_copies import staging_folder
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import CaptionedImage, Rejection
 
@@ -92,7 +93,7 @@ def write_corpus(
     Args:
         path: the folder to make.
         name: of the corpus.
-        image_root: what the image paths are relative to.
+        image_root: what the image paths are relative to. The corpus's `staging_folder` is moved into it.
         caption_style: recorded, so that a reader knows what the captions are.
         records: the kept rows.
         rejected: the rows left out.
@@ -103,6 +104,9 @@ def write_corpus(
         CorpusError: the folder exists, cannot be written, or a record breaks the schema.
     """
     path, kept = Path(path), tuple(records)
+    staged = image_root if image_root == staging_folder(path) else None
+    if staged:
+        image_root = path / IMAGES_FOLDER
     check_target(path, force=force)
     check_records(path, kept)
     head = {
@@ -117,6 +121,8 @@ def write_corpus(
         _write_rejected(folder / REJECTED_FILE, rejected)
         text = json.dumps(whole, ensure_ascii=False, indent=2)
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        if staged:
+            staged.rename(folder / IMAGES_FOLDER)
     return Corpus(path, name, Path(os.path.abspath(image_root)), caption_style, kept, whole)
 
 

@@ -46,6 +46,7 @@ class DatasetLayout:
         has_labels: whether rows have findings.
         is_own: nobody's published set, so that the corpus's name stands in its ids.
         hashes_patients: patients stand in it by hashes under the secret of this installation.
+        unpack: makes a folder that `read` can read of what was downloaded, where that is none.
     """
 
     name: str
@@ -61,3 +62,4 @@ class DatasetLayout:
     has_labels: bool = False
     is_own: bool = False
     hashes_patients: bool = False
+    unpack: Callable[[Path, Path], None] | None = None

@@ -27,14 +27,15 @@ from medclip_cli.corpora import (
     peir,
     roco,
     roco2,
+    webdataset,
 )
 from medclip_cli.corpora.image_files import IMAGE_SUFFIXES, list_images
 from medclip_cli.corpora.layout import DatasetLayout
 from medclip_cli.errors import CorpusError, UsageError
 
 _ALL = (
-    *(folder.LAYOUT, dicom.LAYOUT, medpix2.LAYOUT, medpix.LAYOUT, chexpert.LAYOUT, chestxray14.LAYOUT),
-    iuxray.LAYOUT,
+    *(folder.LAYOUT, dicom.LAYOUT, webdataset.LAYOUT),
+    *(medpix2.LAYOUT, medpix.LAYOUT, chexpert.LAYOUT, chestxray14.LAYOUT, iuxray.LAYOUT),
     *(mimic_cxr.LAYOUT, padchest.LAYOUT, roco.LAYOUT, roco2.LAYOUT, imageclef.LAYOUT, peir.LAYOUT),
     bcidr.LAYOUT,
 )
