@@ -25,12 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import Comparison
+from benchmarks.timing import Comparison, Row, record
 
 Scorer = Callable[[list[dict[str, Any]]], dict[str, float]]
 SCORES = {"bleu1": "Bleu_1", "bleu4": "Bleu_4", "rouge_l": "ROUGE_L", "cider": "CIDEr"}
 GOLDEN_NAMES = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 AIM = 1 / 6
+THEIRS = "pycocoevalcap 1.2"
 START_AIM_SECONDS = 0.3
 TOLERANCE = 1e-6
 _WORDS = (
@@ -70,14 +71,13 @@ def _compare(pairs: int, runs: int) -> None:
         # In turn, so that a machine that slows down slows both sides.
         answers = [(_run("ours", file), _run("theirs", file)) for _ in range(runs)]
     seconds = [[answer["seconds"] for answer in side] for side in zip(*answers, strict=True)]
-    print(Comparison(f"score, {pairs} pairs / pycocoevalcap", *seconds, aim=AIM).report())
+    record(Comparison(f"BLEU, ROUGE-L and CIDEr of {pairs:,} captions / {THEIRS}", *seconds, aim=AIM))
     ours, theirs = answers[-1]
     differ = max(abs(ours[name] - theirs[name]) for name in SCORES)
-    verdict = "met" if differ <= TOLERANCE and ours["megabytes"] <= theirs["megabytes"] else "MISSED"
-    print(
-        f"  largest difference of a score {differ:.1e} (aim {TOLERANCE:g}), "
-        f"peak memory {ours['megabytes']:.0f} / {theirs['megabytes']:.0f} MB: {verdict}"
-    )
+    record(Row(f"largest difference of a score of {pairs:,}", differ, TOLERANCE, THEIRS))
+    sides = [f"{side['megabytes']:.0f} MB" for side in (ours, theirs)]
+    ratio = ours["megabytes"] / theirs["megabytes"]
+    record(Row(f"peak memory of scoring {pairs:,}", ratio, 1.0, THEIRS, *sides))
 
 
 def _hold_to_golden(folder: Path) -> None:
@@ -94,8 +94,7 @@ def _hold_to_golden(folder: Path) -> None:
             for side in sides:
                 found = _run(side, file)
                 differ = max(abs(found[name] - golden[label]) for name, label in GOLDEN_NAMES.items())
-                verdict = "met" if differ <= TOLERANCE else "MISSED"
-                print(f"{captions.stem}, {side} against golden: {differ:.1e} (aim {TOLERANCE:g}, {verdict})")
+                record(Row(f"{captions.stem}, {side}", differ, TOLERANCE, "golden scores"))
 
 
 def _on_one_line(records: str) -> str:
@@ -112,7 +111,7 @@ def _on_one_line(records: str) -> str:
 
 
 def _time_start(runs: int) -> None:
-    """How long `medclip score` takes on three captions, from start to exit."""
+    """How long `medclip score` takes on one caption, from start to exit."""
     records = json.dumps({"id": "a", "prediction": "a mass", "references": ["a mass"]})
     command = [sys.executable, "-m", "medclip_cli", "score", "-", "--json", "--no-meteor", "--quiet"]
     seconds = []
@@ -121,10 +120,7 @@ def _time_start(runs: int) -> None:
         subprocess.run(command, input=records, text=True, check=True, stdout=subprocess.DEVNULL)
         seconds.append(os.times().elapsed - before.elapsed)
     median = statistics.median(seconds)
-    verdict = "met" if median <= START_AIM_SECONDS else "MISSED"
-    print(
-        f"medclip score of one caption, start to exit: {median:.2f} s (aim {START_AIM_SECONDS} s, {verdict})"
-    )
+    record(Row("medclip score of one caption, start to exit", median, START_AIM_SECONDS, unit="s"))
 
 
 def _run(side: str, file: Path) -> dict[str, float]:
