@@ -16,6 +16,7 @@ from typing import IO, Any
 from medclip_cli.cleaning.images import ImageFacts
 from medclip_cli.cleaning.rules import Reason
 from medclip_cli.errors import CorpusError
+from medclip_cli.private_files import open_private_text
 
 VERSION = 3
 # A kill loses at most this many findings; flushing each would cost more than it saves.
@@ -81,7 +82,7 @@ def open_journal(path: Path | None, root: Path) -> Iterator[Journal]:
         return
     earlier = _read(path, root)
     try:
-        file = path.open("a" if earlier else "w", encoding="utf-8", errors="backslashreplace")
+        file = open_private_text(path, append=bool(earlier))
     except OSError as error:
         raise CorpusError(f"cannot write {path} ({error.strerror}): give another --out") from error
     with file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.errors import ScoringError
+from medclip_cli.private_files import open_private_text
 from medclip_cli.scoring import plugins
 from medclip_cli.scoring.bootstrap import confidence_intervals
 from medclip_cli.scoring.captions import CaptionScores, score_captions
@@ -189,7 +190,7 @@ def write_items(path: Path, run: ScoringRun) -> None:
     columns = [values.tolist() for values in run.scores.items.values()]
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with open_private_text(partial) as file:
             for item, *values in zip(run.given.items, *columns, strict=True):
                 file.write(
                     json.dumps({"id": item.id, **dict(zip(run.scores.items, values, strict=True))}) + "\n"

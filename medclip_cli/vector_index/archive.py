@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medclip_cli.errors import CollectionError
+from medclip_cli.private_files import open_private_bytes
 from medclip_cli.vector_index import generations, locks, manifest
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.edge import load_shard
@@ -116,7 +117,7 @@ def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> Non
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(fresh, "w") as tar:
+            with open_private_bytes(fresh) as whole, tarfile.open(fileobj=whole, mode="w") as tar:
                 _add(tar, _HEAD, len(text), io.BytesIO(text))
                 for key, path in files.items():
                     size = sum(end - start for start, end in ranges[key])

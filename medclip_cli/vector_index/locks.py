@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medclip_cli.errors import CollectionError
+from medclip_cli.private_files import make_private_folder
 
 try:
     import fcntl
@@ -117,7 +118,7 @@ def hold_writer_lock(folder: Path, timeout: float) -> int:
     path = folder / "writer.lock"
 
     def attempt() -> int:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _flock(descriptor, exclusive=True)

@@ -105,7 +105,7 @@ def test_a_place_that_cannot_be_written(images: Path, monkeypatch: pytest.Monkey
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("medclip_cli.private_files.os.open", refuse)
     with (
         pytest.raises(CorpusError, match=r"cannot write .*Read-only file system.*--out"),
         open_journal(images / "journal", images),
