@@ -6,6 +6,7 @@ python -m docs.tools.command_reference [--check]
 from __future__ import annotations
 
 import enum
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ import typer
 from medclip_cli.app import COMMANDS, app
 
 PAGE = Path(__file__).resolve().parents[1] / "commands.md"
+SCHEMAS = PAGE.parent / "schemas"
 HEADER = """# Commands
 
 Written by `make docs` from the commands themselves; do not edit. `medclip COMMAND --help` says the same in
@@ -88,10 +90,19 @@ def _section(path: tuple[str, ...], command: Any) -> str:  # noqa: ANN401
     parts = [f"## medclip {' '.join(path)}\n", f"{_paragraphs(command.help)}\n"]
     if command.epilog:
         parts.append(f"{_example(command.epilog)}\n")
+    if (schema := SCHEMAS / f"{'-'.join(path)}.schema.json").is_file():
+        described = json.loads(schema.read_text(encoding="utf-8"))["description"]
+        parts.append(f"With `--json`: {described} ([schema](schemas/{schema.name}))\n")
+    parts += _tables(command)
+    return "\n".join(parts)
+
+
+def _tables(command: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield a table of the arguments, and one of the options under each heading."""
     arguments = [one for one in command.params if one.param_type_name == "argument" and _is_shown(one)]
     if arguments:
         rows = [f"| `{_metavar(one)}` | {_plain(one.help)} |" for one in arguments]
-        parts.append("| argument | what |\n|---|---|\n" + "\n".join(rows) + "\n")
+        yield "| argument | what |\n|---|---|\n" + "\n".join(rows) + "\n"
     options = [one for one in command.params if one.param_type_name == "option" and _is_shown(one)]
     panels: dict[str, list[str]] = {}
     for option in options:
@@ -100,8 +111,7 @@ def _section(path: tuple[str, ...], command: Any) -> str:  # noqa: ANN401
             row = f"| {_flags(option)} | {_default(option)} | {said} |"
             panels.setdefault(option.rich_help_panel or "Options", []).append(row)
     for panel, rows in panels.items():
-        parts.append(f"| {panel} | default | what |\n|---|---|---|\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+        yield f"| {panel} | default | what |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
 def _is_shown(parameter: Any) -> bool:  # noqa: ANN401
