@@ -168,6 +168,8 @@ class ContrastiveRun:
                     "the image tower's batch norms see one chunk, or one process's share, at a time: "
                     "gradients are close to the whole batch's, not equal"
                 )
+        if self.options.label_weight and not self._criterion.fields:
+            self.listener.on_note("the training pairs have no labels to predict: --label-weight does nothing")
         start = RunStart(
             train_pairs=len(self.pairs),
             validation_pairs=self._judge.pool,

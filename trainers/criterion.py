@@ -12,7 +12,6 @@ from torch import Tensor
 from trainers import losses
 from trainers.agreement import Agreement
 from trainers.batches import Rows, TrainingPair
-from trainers.errors import DataError
 from trainers.labels import LabelFields
 from trainers.options import ContrastiveOptions, LossName
 
@@ -110,18 +109,12 @@ class Criterion:
 
 
 def criterion_for(pairs: Sequence[TrainingPair], options: ContrastiveOptions) -> Criterion:
-    """The criterion of a run on these pairs.
-
-    Raises:
-        DataError: labels are to be predicted, and no field of them tells pairs apart.
-    """
+    """The criterion of a run on these pairs; labels are predicted if some field of them tells pairs apart."""
     fields = LabelFields(pairs) if options.label_weight else None
-    if fields is not None and not fields.sizes:
-        raise DataError("the training pairs have no labels to predict: leave --label-weight out")
     return Criterion(
         options.loss,
         label_weight=options.label_weight,
         view_weight=options.view_weight,
         agreement=Agreement(pairs, options.label_agreement) if options.loss == "matched" else None,
-        fields=fields,
+        fields=fields if fields and fields.sizes else None,
     )

@@ -1,16 +1,14 @@
 """Which labels are worth predicting, and what predicting them does to a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-from tests.trainers.drawn import Recorder, draw_pairs, small_options
+from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
 from trainers.batches import TrainingPair
-from trainers.criterion import criterion_for
-from trainers.errors import DataError
 from trainers.labels import MISSING, LabelFields
 
 
@@ -33,11 +31,13 @@ def test_a_field_counts_when_it_tells_pairs_apart_and_no_pair_has_two_values():
     assert fields.classes(np.array([3, 2, 1])).tolist() == [[0, 1], [MISSING, 0], [1, 2]]
 
 
-def test_labels_to_predict_must_exist():
-    plain = [pair(0, "a remark"), pair(1)]
-    with pytest.raises(DataError, match="no labels to predict: leave --label-weight out"):
-        criterion_for(plain, small_options(label_weight=1.0))
-    assert criterion_for(plain, small_options()).label_sizes == ()
+def test_without_labels_there_is_nothing_to_predict(tmp_path):
+    plain = [replace(pair, labels=("a remark",)) for pair in draw_pairs(tmp_path / "train", 8)]
+    listener = Recorder()
+    with make_run((plain, plain), tmp_path, listener, epochs=1, label_weight=1.0) as run:
+        run.fit()
+        assert run._encoder.label_head is None
+    assert listener.notes == ["the training pairs have no labels to predict: --label-weight does nothing"]
 
 
 def test_label_heads_make_vectors_from_which_labels_can_be_read(tmp_path):
