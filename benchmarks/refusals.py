@@ -13,6 +13,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,9 +23,11 @@ from medclip_cli.commands import asking
 from medclip_cli.commands.answering import Answerer, Asked, answer_files, make_answerer
 from medclip_cli.commands.calibrating import Examples, find_neighbours
 from medclip_cli.corpora.corpus_folder import open_corpus
-from medclip_cli.engines import Model, Source
 from medclip_cli.settings import load_settings
-from medclip_cli.vector_index.base import VectorIndex
+
+if TYPE_CHECKING:
+    from medclip_cli.engines import Model, Source
+    from medclip_cli.vector_index.base import VectorIndex
 
 STRANGERS = 100
 SIDE = 256

@@ -1,0 +1,55 @@
+"""Attention is drawn over the very square that the image tower saw, however a scan was fitted into it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encoders.preprocessing import ImagePreprocessing, load_square, square_to_pixels
+from medclip_cli.commands.answering import Answer, Answered
+from medclip_cli.commands.explaining import Explainer
+from medclip_cli.decoder_engines import Captioner
+
+SIDE, CELLS = 32, 4
+
+
+class BrightestCell:
+    """Stands in for a decoder: its grid is how bright each cell of the pixels is."""
+
+    retrieve, config = 0, SimpleNamespace(max_tokens=10)
+
+    def look(self, pixels):
+        self.seen = pixels
+        parts = pixels.mean(axis=1).reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS)
+        grid = parts.mean(axis=(2, 4)).reshape(len(pixels), CELLS * CELLS, 1)
+        return np.zeros((len(pixels), 2), dtype=np.float32), grid.astype(np.float32)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A wide scan with a bright lesion right of its middle."""
+    grey = np.full((60, 120), 10, dtype=np.uint8)
+    grey[18:26, 66:74] = 250
+    Image.fromarray(grey).save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
+def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_path, fit):
+    spec = ImagePreprocessing(SIDE, (0.5,) * 3, (0.5,) * 3, fit=fit)
+    tower = BrightestCell()
+    (looked,) = Captioner(tower, spec).look_at_files([scan])
+    square = looked.embedded.square
+    np.testing.assert_array_equal(square, load_square(scan, spec))
+    np.testing.assert_array_equal(tower.seen[0], square_to_pixels(square, spec))
+    row, column = divmod(int(looked.grid[:, 0].argmax()), CELLS)
+    across, down = np.unravel_index(square[..., 0].argmax(), (SIDE, SIDE))
+    assert (across // (SIDE // CELLS), down // (SIDE // CELLS)) == (row, column)
+
+    info = SimpleNamespace(model_name="m", name="c", corpora={})
+    explainer = Explainer(tmp_path / "why.html", info)
+    explainer.add(Answered(looked.embedded, Answer("a lesion", "generate")))
+    explainer.write()
+    assert len(explainer._explanations) == 1
+    assert (tmp_path / "why.html").read_text(encoding="utf-8").count("data:image/jpeg") == 1
