@@ -124,9 +124,9 @@ def spoilt(draw: st.DrawFn, text: str) -> bytes:
     return spoil(text, draw).encode("utf-8", "surrogatepass")
 
 
-def rows_or_one_line(name: str, root: Path) -> None:
+def rows_or_one_line(name: str, root: Path, *options: object) -> None:
     """Clean and write; that must end in counts that add up, or in one line."""
-    result = run(name, root, "--out", root / ".corpus", "--force", "--skip-image-check", "--json")
+    result = run(name, root, "--out", root / ".corpus", "--force", "--skip-image-check", "--json", *options)
     if isinstance(result.exception, MedclipError):
         assert str(result.exception)
         assert "\n" not in str(result.exception)
