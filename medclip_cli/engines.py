@@ -172,12 +172,13 @@ def open_model(path: Path, *, for_many: bool = False) -> Model:
         return Model(bundle, OnnxEncoder.open(bundle))
 
 
-def hub_model(name: str, home: Path) -> Path:
+def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
     """Return the model folder of a whole transformers CLIP or SigLIP model, converted the first time.
 
     Args:
         name: ``hf:`` and a hub name or a folder.
         home: medclip's home; the model folder is kept in ``models`` there.
+        offline: never reach for the hub.
 
     Raises:
         ModelError: it is nowhere to be had, or neither CLIP nor SigLIP.
@@ -188,7 +189,7 @@ def hub_model(name: str, home: Path) -> Path:
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with model_errors():
-            convert_whole_model(name, folder)
+            convert_whole_model(name, folder, offline=offline)
     return folder
 
 

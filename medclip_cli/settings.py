@@ -22,9 +22,9 @@ else:
     import tomli as tomllib
 
 DEFAULT_COLLECTION = "default"
-OTHER_VARIABLES = frozenset(("MEDCLIP_QDRANT_API_KEY", "MEDCLIP_OFFLINE"))  # read where they are used
+OTHER_VARIABLES = frozenset(("MEDCLIP_QDRANT_API_KEY",))  # read where it is used, and never shown
 _PREFIX = "MEDCLIP_"
-_NEARLY = 0.85  # MEDCLIP_COLECTION and MEDCLIP_COLLECTION are alike by 0.97
+_NEARLY = 0.85  # COLECTION and COLLECTION are alike by 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Settings:
         model: model folder used when none is named.
         lock_timeout_seconds: how long a reader waits for a collection that another process holds.
         qdrant_url: the Qdrant server that has the collections; None keeps them under `home`.
+        offline: never reach the network, whatever it is for.
         origins: where each value came from, by setting name.
     """
 
@@ -45,6 +46,7 @@ class Settings:
     model: Path | None
     lock_timeout_seconds: float
     qdrant_url: str | None
+    offline: bool
     origins: Mapping[str, str]
 
 
@@ -72,12 +74,22 @@ def _seconds(value: object) -> float:
     return seconds
 
 
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _SWITCH:
+        return _SWITCH[value.strip().lower()]
+    raise ValueError("true or false")
+
+
+_SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _READERS: dict[str, Callable[[object], Any]] = {
     "home": _folder,
     "collection": _name,
     "model": _folder,
     "lock_timeout_seconds": _seconds,
     "qdrant_url": _name,
+    "offline": _switch,
 }
 
 
@@ -105,6 +117,7 @@ def load_settings(
         "model": None,
         "lock_timeout_seconds": 10.0,
         "qdrant_url": None,
+        "offline": False,
     }
     origins = dict.fromkeys(values, "default")
     for layer, origin in (
@@ -136,12 +149,12 @@ def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read the variables; one that is nearly a setting's is an error, since it was meant to be one."""
-    known = [f"{_PREFIX}{key.upper()}" for key in _READERS]
     for name in environ:
-        if not name.startswith(_PREFIX) or name in known or name in OTHER_VARIABLES:
+        key = name.removeprefix(_PREFIX).lower()
+        if not name.startswith(_PREFIX) or key in _READERS or name in OTHER_VARIABLES:
             continue
-        if near := get_close_matches(name, known, n=1, cutoff=_NEARLY):
-            raise SettingsError(f"unknown variable {name}: did you mean {near[0]}?")
+        if near := get_close_matches(key, _READERS, n=1, cutoff=_NEARLY):
+            raise SettingsError(f"unknown variable {name}: did you mean {_PREFIX}{near[0].upper()}?")
     found = {key: environ.get(f"{_PREFIX}{key.upper()}", "") for key in _READERS}
     return {key: value for key, value in found.items() if value}
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medclip_cli.errors import UsageError
 from medclip_cli.records import Neighbour
 from medclip_cli.rendering import console
 
@@ -20,9 +21,16 @@ DISCLAIMER = "medclip is a research tool, not a medical device."
 
 
 def place_of(settings: Settings) -> Place:
-    """Return where the settings say that collections lie."""
+    """Return where the settings say that collections lie.
+
+    Raises:
+        UsageError: they lie on a server, and the network must not be reached.
+    """
     from medclip_cli.vector_index.doors import Place
 
+    if settings.offline and settings.qdrant_url is not None:
+        server = f"{settings.qdrant_url} ({settings.origins['qdrant_url']})"
+        raise UsageError(f"offline, but the collections lie at {server}: leave out either")
     return Place(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
 

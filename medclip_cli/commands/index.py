@@ -14,6 +14,7 @@ from medclip_cli.commands.options import (
     Debug,
     JsonOutput,
     LockTimeout,
+    Offline,
     Quiet,
     ServerUrl,
     Verbose,
@@ -98,6 +99,7 @@ def index(
         ),
     ] = True,
     lock_timeout: LockTimeout = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -116,7 +118,12 @@ def index(
     from medclip_cli.vector_index.server_requests import ServerLayout
 
     settings = load_settings(
-        {"collection": collection, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+        {
+            "collection": collection,
+            "qdrant_url": url,
+            "lock_timeout_seconds": lock_timeout,
+            "offline": offline,
+        }
     )
     name, place = settings.collection, place_of(settings)
     encoder = open_model(_model_path(settings, place, model))
@@ -140,7 +147,7 @@ def _model_path(settings: Settings, place: Place, given: Path | None) -> Path:
     from medclip_cli.vector_index.doors import describe
 
     if given is not None and str(given).startswith(HUB_PREFIX):
-        return hub_model(str(given), settings.home)
+        return hub_model(str(given), settings.home, offline=settings.offline)
     if given is not None:
         return given
     try:

@@ -13,6 +13,7 @@ from medclip_cli.rendering import console
 _INPUT = "Input"
 _ASKING = "Asking"
 _OUTPUT = "Output"
+_MACHINE = "Machine"
 
 
 def _set_quiet(value: bool) -> bool:
@@ -117,6 +118,12 @@ ServerUrl = Annotated[
         help="A Qdrant server that has the collections; its key is read from MEDCLIP_QDRANT_API_KEY. "
         "[default: none, they lie under MEDCLIP_HOME]",
         rich_help_panel=_ASKING,
+    ),
+]
+Offline = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option(
+        "--offline", help="Never reach the network; fail before. [default: off]", rich_help_panel=_MACHINE
     ),
 ]
 LockTimeout = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from medclip_cli.commands import train_confidence, train_decoder
 from medclip_cli.commands import train_options as asked
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quiet, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def encoders(
     tensorboard: asked.TensorBoard = None,
     device: asked.Device = "auto",
     precision: asked.Precision = None,
-    offline: asked.Offline = False,
+    offline: Offline = None,
     force: Force = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -99,7 +99,8 @@ def encoders(
 
     if not engines.is_first_process():
         console.verbosity.quiet = True
-    opened = corpus_of(corpus, load_settings({}).home)
+    settings = load_settings({"offline": offline})
+    opened = corpus_of(corpus, settings.home)
     console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
     shape: dict[str, object] = {
         "image_encoder": image_encoder,
@@ -139,7 +140,7 @@ def encoders(
         "seed": seed,
         "device": device,
         "precision": precision,
-        "offline": offline,
+        "offline": settings.offline,
         "force": force,
     }
     request = engines.TrainingRequest(

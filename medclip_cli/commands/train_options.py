@@ -236,12 +236,6 @@ Precision = Annotated[
         help="Number format of the towers; auto is bf16 where the hardware has it.", rich_help_panel=_MACHINE
     ),
 ]
-Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Never fetch weights.", envvar="MEDCLIP_OFFLINE", rich_help_panel=_MACHINE
-    ),
-]
 
 
 def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
