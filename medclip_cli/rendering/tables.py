@@ -35,13 +35,18 @@ def _show_ruled(
     from rich.table import Table
     from rich.text import Text
 
+    # Names stand in titles, too: rich must not read them as its markup.
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=Text(_text(title)),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for heading, is_number in zip(columns, right, strict=True):
         # Numbers stay whole on a narrow terminal; words give way.
         justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=is_number)
+        table.add_column(Text(_text(heading)), justify=justify, overflow="fold", no_wrap=is_number)
     for row in texts:
         table.add_row(*(Text(cell) for cell in row))
     console.stdout().print(table)

@@ -1,0 +1,70 @@
+"""What only a process of its own can show: limits of memory and time, and signals."""
+
+import functools
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from tests.medclip_cli.robustness import images
+
+LIMIT = 2 << 30
+SECONDS = 60  # a process of its own also starts up, on a machine that may be busy
+
+
+def limited(road, *arguments, stdin=b""):
+    """Run medclip with an address space of 2 GiB; what does not end in time fails the test."""
+    return subprocess.run(
+        [sys.executable, "-m", "medclip_cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=SECONDS,
+        env=dict(os.environ, MEDCLIP_HOME=str(road.folder / "home"), OMP_NUM_THREADS="1"),
+        preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_AS, (LIMIT, LIMIT)),
+    )
+
+
+def ends_in_one_line(done, code):
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == code, lines
+    assert len(lines) == 1 and lines[0].startswith("medclip: "), lines
+
+
+@pytest.mark.parametrize("name", sorted(images.unreadable()))
+def test_an_image_that_is_none(road, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(images.unreadable()[name])
+    ends_in_one_line(limited(road, "caption", path, "--collection", "phantoms"), 1)
+
+
+def test_a_hundred_megapixels_with_transparency_fit(road, tmp_path):
+    side = 9_990
+    packer = zlib.compressobj(1)
+    row = bytes(1 + 4 * side)
+    pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    (tmp_path / "huge.png").write_bytes(images.png(side, side, colour=6, packed=pixels))
+    shutil.copy(tmp_path / "huge.png", tmp_path / "again.png")
+    both = (tmp_path / "huge.png", tmp_path / "again.png")
+    done = limited(road, "caption", *both, "--collection", "phantoms", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_named_pipe_that_nobody_writes_to(road, tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    ends_in_one_line(limited(road, "caption", pipe, "--collection", "phantoms"), 1)
+    ends_in_one_line(limited(road, "score", pipe), 2)
+    ends_in_one_line(limited(road, "clean", "folder", tmp_path, "--out", tmp_path / "corpus"), 1)
+    ends_in_one_line(limited(road, "clean", "folder", road.raw, "--captions", pipe, "--dry-run"), 1)
+
+
+@pytest.mark.parametrize("listed", [b"\0" * 10_000, b"\xff\xfe\n" * 50, b"x" * 1_000_000, b"\n" * 1000])
+def test_noise_instead_of_paths(road, listed):
+    done = limited(road, "caption", "-", "--collection", "phantoms", "--quiet", stdin=listed)
+    assert done.returncode in (0, 1)
+    assert b"Traceback" not in done.stderr and b"a fault of medclip" not in done.stderr
