@@ -234,7 +234,8 @@ def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[li
         )
     if job.prune:
         writer.delete(changes.gone)
-    return failed, writer.commit(console.detail)
+    with progress.stages("Finishing") as say:
+        return failed, writer.commit(say)
 
 
 def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -96,3 +96,22 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
         bar = Bar(unit, progress, total=total)
         bar._task = progress.add_task(description, total=total, **bar.said())
         yield bar
+
+
+@contextmanager
+def stages(description: str) -> Iterator[Callable[[str], None]]:
+    """Show which stage is under way, where nobody can know how long it takes; yields what is told of it.
+
+    Args:
+        description: of all stages together.
+    """
+    if console.verbosity.quiet or not console.stderr().is_terminal:
+        yield console.detail
+        return
+    with console.stderr().status(description) as status:
+
+        def say(stage: str) -> None:
+            console.detail(stage)
+            status.update(f"{description}: {stage}")
+
+        yield say

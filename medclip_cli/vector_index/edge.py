@@ -21,7 +21,7 @@ from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import generations, locks, words
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import HOW_TO_MEND
-from medclip_cli.vector_index.ranking import ranked
+from medclip_cli.vector_index.ranking import contenders, ranked
 from medclip_cli.vector_index.sparse_files import copy_folder
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class EdgeIndex:
         requests = [query_request(query, self._encoder, self._info) for query in queries]
         answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
         return [
-            ranked(query, ((hit.score, hit.payload or {}) for hit in hits))
+            ranked(query, ((hit.score, hit.payload or {}) for hit in contenders(query, hits)))
             for query, hits in zip(queries, answers, strict=True)
         ]
 

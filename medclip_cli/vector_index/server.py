@@ -19,7 +19,7 @@ from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import words
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import check_name, info_from_json, info_to_json
-from medclip_cli.vector_index.ranking import ranked
+from medclip_cli.vector_index.ranking import contenders, ranked
 from medclip_cli.vector_index.server_connection import NotThereError, Server
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class ServerIndex:
             return client.query_batch_points(name, requests)
 
         return [
-            ranked(query, ((hit.score, hit.payload or {}) for hit in answer.points))
+            ranked(query, ((hit.score, hit.payload or {}) for hit in contenders(query, answer.points)))
             for query, answer in zip(queries, self._ask(ask), strict=True)
         ]
 

@@ -1,6 +1,8 @@
 """`medclip index` over a drawn corpus and a model that needs no training."""
 
+import functools
 import hashlib
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from medclip_cli import engines
 from medclip_cli.app import app
 from medclip_cli.corpora.corpus_folder import write_corpus
+from medclip_cli.rendering import console
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index import doors
 from medclip_cli.vector_index.base import Query
@@ -259,6 +263,19 @@ def test_wrong_usage(corpus, model, arguments, code, message):
 def test_a_new_collection_needs_a_model(corpus, model):
     result = index(corpus.folder, "-c", "new", code=2)
     assert "which model? say it with --model MODEL (no collection 'new' in" in result.stderr
+
+
+def test_stages_of_the_end_are_told(corpus, model):
+    result = index(corpus.folder, "-m", model.path, "--verbose")
+    assert "optimising 8 points" in result.stderr
+    assert "counting and checksumming" in result.stderr
+
+
+def test_stages_are_shown_on_a_terminal(corpus, model, monkeypatch):
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "stderr", functools.cache(lambda: screen))
+    index(corpus.folder, "-m", model.path)
+    assert "Finishing: optimising 8 points" in screen.file.getvalue()
 
 
 def test_the_model_of_the_settings_is_used(corpus, model, monkeypatch):
