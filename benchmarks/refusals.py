@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.timing import Row, record
+from medclip_cli.captioning.consensus import NEIGHBOURS
 from medclip_cli.commands import asking
 from medclip_cli.commands.answering import Answerer, Asked, answer_files, make_answerer
 from medclip_cli.commands.calibrating import Examples, find_neighbours
@@ -52,6 +54,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             kinds = draw_strangers(Path(folder), np.random.default_rng(0))
             found = {kind: count_refused(index, model, answerer, paths) for kind, paths in kinds.items()}
+            unseen = replace(answerer, calibration=replace(answerer.calibration, appearance=None))
+            far = sum(count_refused(index, model, unseen, paths) for paths in kinds.values())
         shown = ", ".join(f"{refused} of {len(kinds[kind])} {kind}" for kind, refused in found.items())
         total = sum(len(paths) for paths in kinds.values())
         record(
@@ -64,6 +68,7 @@ def main() -> None:
                 unit=f"of {total}",
             )
         )
+        print(f"by the distance to their neighbours alone: {far} of {total}")
         scans = corpus.split("val")
         groups: dict[Source, frozenset[str]] = {
             corpus.image_path(row): frozenset({row.group}) for row in scans
@@ -71,7 +76,7 @@ def main() -> None:
         refused = count_refused(index, model, answerer, list(groups), groups.__getitem__)
         what = "val scans refused by the model's limits, which were set with them"
         record(Row(what, 100 * refused / len(scans), 5, ours=f"{refused} of {len(scans)}", unit="%"))
-    halves = count_refused_by_halves(find_neighbours(corpus, model, answerer.neighbours, lambda: None))
+    halves = count_refused_by_halves(find_neighbours(corpus, model, NEIGHBOURS, lambda: None))
     what = "val scans refused by limits set with the other half of their cases"
     record(Row(what, 100 * halves / len(scans), 5, ours=f"{halves} of {len(scans)}", unit="%"))
 
@@ -97,7 +102,7 @@ def count_refused_by_halves(examples: Examples) -> int:
     for side in (0, 1):
         limits = examples.limits([place for place, part in enumerate(half) if part != side])
         refused += sum(
-            examples.neighbours[place][-1].score < limits.domain_floor
+            examples.neighbours[place][:NEIGHBOURS][-1].score < limits.domain_floor
             or limits.appearance.is_foreign(examples.looks[place])
             for place, part in enumerate(half)
             if part == side

@@ -48,8 +48,9 @@ def main() -> None:
     looked = [captioner.look(pixels) for pixels in _pixels(bundle, corpus, rows)]
     vectors, grids = (np.concatenate(part) for part in zip(*looked, strict=True))
     groups = [row.group for row in rows]
-    near = nearest_rows(vectors, groups, vectors, groups, captioner.retrieve)
-    texts = [[rows[place].caption for place in places if place >= 0] for places in near]
+    captions = [row.caption for row in rows]
+    near = nearest_rows(vectors, groups, vectors, groups, captioner.retrieve, known_texts=captions)
+    texts = [[captions[place] for place in places if place >= 0] for places in near]
     for name, options in SEARCHES.items():
         ours = [one[0].pieces for one in captioner.write(grids, texts, options)]
         theirs = _torch_pieces(bundle, corpus, rows, texts, options)

@@ -26,6 +26,8 @@ BATCH_SIZE = 32
 IN_MEMORY_BYTES = 2 * 2**30
 # Captions of so many batches are sorted together: enough to save most padding, few enough to stay shuffled.
 SORTED_BATCHES = 8
+# Neighbours among which those with different captions are looked for, as when a question is asked.
+LOOKED_AT = 100
 Rows = np.ndarray
 
 
@@ -144,9 +146,17 @@ def grid_sides(encoder: DualEncoder, image_size: int) -> tuple[int, int]:
 
 
 def nearest_rows(
-    vectors: np.ndarray, groups: Sequence[str], known: np.ndarray, known_groups: Sequence[str], count: int
+    vectors: np.ndarray,
+    groups: Sequence[str],
+    known: np.ndarray,
+    known_groups: Sequence[str],
+    count: int,
+    *,
+    known_texts: Sequence[str],
 ) -> np.ndarray:
     """Which known images are nearest to each image, its own patient, case or article left out.
+
+    Of the images with one caption only the nearest is taken: the slices of a case would say the same again.
 
     Args:
         vectors: of the images, unit length ``[n, d]``.
@@ -154,6 +164,7 @@ def nearest_rows(
         known: vectors of the images that may answer ``[m, d]``.
         known_groups: of those.
         count: how many.
+        known_texts: their captions.
 
     Returns:
         int64 ``[n, count]``, nearest first; -1 where there are no more.
@@ -161,16 +172,24 @@ def nearest_rows(
     numbers = {name: place for place, name in enumerate(dict.fromkeys([*groups, *known_groups]))}
     own = np.array([numbers[name] if name else -1 for name in groups])
     theirs = np.array([numbers[name] if name else -2 for name in known_groups])
+    wordings = np.unique(np.asarray(known_texts, dtype=object).astype(str), return_inverse=True)[1]
     found = np.full((len(vectors), count), -1, dtype=np.int64)
-    kept = min(count, len(known))
-    for first in range(0, len(vectors), 1024):
-        part = slice(first, first + 1024)
-        similarity = vectors[part] @ known.T
-        similarity[own[part, None] == theirs[None, :]] = -np.inf
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :kept]
-        allowed = np.take_along_axis(similarity, order, axis=1) > -np.inf
-        found[part, :kept] = np.where(allowed, order, -1)
+    for row, similarity in enumerate(_similarities(vectors, known) if count else ()):
+        allowed = np.flatnonzero(theirs != own[row])
+        distance = -similarity[allowed]
+        if len(allowed) > LOOKED_AT:  # sorting all of a large corpus for each of its images would take hours
+            near = np.sort(np.argpartition(distance, LOOKED_AT)[:LOOKED_AT])
+            allowed, distance = allowed[near], distance[near]
+        order = allowed[np.argsort(distance, kind="stable")]
+        firsts = np.sort(np.unique(wordings[order], return_index=True)[1])[:count]
+        found[row, : len(firsts)] = order[firsts]
     return found
+
+
+def _similarities(vectors: np.ndarray, known: np.ndarray) -> Iterator[np.ndarray]:
+    """The similarities ``[m]`` of each vector to all known ones, multiplied some at a time."""
+    for first in range(0, len(vectors), 256):
+        yield from vectors[first : first + 256] @ known.T
 
 
 def _decoded(

@@ -56,11 +56,14 @@ class Library:
     def nearest(self, pairs: Sequence[TrainingPair], seen: GridCache, factor: int = 1) -> Rows:
         """Places of the nearest known images of each readable image, ``factor`` times as many as are read.
 
-        Images of the own patient, case or article are left out; see `nearest_rows`.
+        No two of them have the same caption, and images of the own patient, case or article are left out; see
+        `nearest_rows`.
         """
         groups = [pairs[row].group for row in seen.rows]
         count = factor * self._options.retrieve
-        return nearest_rows(seen.vectors[seen.rows], groups, self._vectors, self._groups, count)
+        return nearest_rows(
+            seen.vectors[seen.rows], groups, self._vectors, self._groups, count, known_texts=self._texts
+        )
 
     def read(self, near: Rows) -> Tensor | None:
         """Tokens ``[b, k, r]`` of the captions at these places; None where no captions are read."""

@@ -217,7 +217,8 @@ def test_images_that_cannot_be_read_are_left_out(no_export, drawn, bundle, tmp_p
 
 def test_neighbours_are_never_of_the_same_group():
     vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
-    near = nearest_rows(vectors, ["a", "a", "b", ""], vectors, ["a", "a", "b", ""], 4)
+    groups = ["a", "a", "b", ""]
+    near = nearest_rows(vectors, groups, vectors, groups, 4, known_texts=["1", "2", "3", "4"])
     assert sorted(near[0].tolist()) == [-1, -1, 2, 3]
     assert near[2].tolist()[-1] == -1
     # Nobody's group is not one group: an image without one may answer others without one, and itself.
@@ -227,7 +228,15 @@ def test_neighbours_are_never_of_the_same_group():
 def test_neighbours_come_nearest_first():
     known = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=np.float32)
     asked = np.array([[0.9, np.sqrt(1 - 0.81)]], dtype=np.float32)
-    assert nearest_rows(asked, ["q"], known, ["x", "y", "z"], 3).tolist() == [[1, 0, 2]]
+    assert nearest_rows(asked, ["q"], known, ["x", "y", "z"], 3, known_texts=["1", "2", "3"]).tolist() == [
+        [1, 0, 2]
+    ]
+
+
+def test_neighbours_repeat_no_caption():
+    known = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=np.float32)
+    found = nearest_rows(known[:1], ["q"], known, ["x", "x", "y"], 3, known_texts=["slice", "slice", "other"])
+    assert found.tolist() == [[0, 2, -1]]
 
 
 def test_batches_hold_every_caption_once_and_like_lengths_together():
