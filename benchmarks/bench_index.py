@@ -43,6 +43,7 @@ def main() -> None:
     questions = vectors.draw(QUESTIONS, 10**9)
     record(opening(home, questions, given.runs))
     record(recall(home, questions))
+    print(sizes(home, given.points))
 
 
 def upserting(home: Path, vectors: DrawnVectors, runs: int) -> Comparison:
@@ -117,6 +118,14 @@ def recall(home: Path, questions: np.ndarray) -> Row:
     share = hits / (10 * len(questions))
     what = f"recall@10 of the default search over {len(questions)} questions among {points:,} points"
     return Row(what, share, aim=0.98, against="exact search", at_least=True)
+
+
+def sizes(home: Path, points: int) -> str:
+    """Say how much of the disk a point takes, and how much of that its place in the search graphs."""
+    files = [path for path in (home / "collections" / COLLECTION).rglob("*") if path.is_file()]
+    graphs = [path for path in files if path.parent.name.startswith("vector_index-") and "links" in path.name]
+    whole, linked = (sum(path.stat().st_blocks * 512 for path in some) for some in (files, graphs))
+    return f"on disk: {whole / points:,.0f} bytes a point, of which {linked / points:,.0f} are search graphs"
 
 
 if __name__ == "__main__":
