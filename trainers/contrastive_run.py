@@ -28,6 +28,7 @@ from trainers.placement import Placement
 from trainers.processes import Processes
 from trainers.reporting import (
     epoch_report,
+    notes_on,
     step_report,
     where_it_diverged,
     why_interrupted,
@@ -35,7 +36,8 @@ from trainers.reporting import (
 )
 from trainers.run_state import BestEpoch, RunState
 from trainers.schedules import run_progress, warmup_cosine
-from trainers.stepping import Stepper, mixes_images
+from trainers.skips import Skips
+from trainers.stepping import Stepper
 from trainers.stopping import StopSignals
 from trainers.validation import RetrievalRecall
 
@@ -67,7 +69,7 @@ class ContrastiveRun:
         self.processes = processes or Processes()
         self.listener = listener if listener and self.processes.is_first else SilentListener()
         self._work_folder, self._data = work_folder, data_fingerprint(splits.train, splits.validation)
-        self._unreadable: dict[int, str] = {}
+        self._skips = Skips(splits.train, self.listener, self.processes)
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._criterion = criterion_for(splits.train, options)
         classes = sum(self._criterion.label_sizes)
@@ -76,7 +78,7 @@ class ContrastiveRun:
         spec = options.preset.image_preprocessing
         self._stepper = Stepper(self._encoder, spec, self._criterion, options, self.processes)
         self._judge = self._build_judge(splits.validation, tokenizer) if self.processes.is_first else None
-        self._batches = feed(splits.train, tokenizer, self._encoder, options, self.processes, self._skip)
+        self._batches = feed(splits.train, tokenizer, self._encoder, options, self.processes, self._skips.add)
         self.state, elapsed, journal_bytes = self._restored() if options.resume else (RunState(), 0.0, 0)
         limit = options.time_limit_minutes
         self.pace = Pace(60 * limit if limit else None, before=elapsed)
@@ -125,7 +127,7 @@ class ContrastiveRun:
     @property
     def skipped(self) -> int:
         """Training images that could not be read so far, by any process up to the last epoch."""
-        return len(self._unreadable)
+        return len(self._skips)
 
     def fit(self) -> bool:
         """Train until the epochs, the time or the patience are over.
@@ -160,16 +162,9 @@ class ContrastiveRun:
     def _announce(self) -> None:
         if self._judge is None:
             return
-        chunk = self.options.cache_chunk or self.options.batch_size
-        if min(chunk, self.options.batch_size // self.processes.world) < self.options.batch_size:
-            self._encoder.train()
-            if mixes_images(self._encoder):
-                self.listener.on_note(
-                    "the image tower's batch norms see one chunk, or one process's share, at a time: "
-                    "gradients are close to the whole batch's, not equal"
-                )
-        if self.options.label_weight and not self._criterion.fields:
-            self.listener.on_note("the training pairs have no labels to predict: --label-weight does nothing")
+        self._encoder.train()
+        for note in notes_on(self.options, self._encoder, world=self.processes.world):
+            self.listener.on_note(note)
         start = RunStart(
             train_pairs=len(self.pairs),
             validation_pairs=self._judge.pool,
@@ -245,7 +240,7 @@ class ContrastiveRun:
     def _judge_epoch(self, began: float, stop: StopSignals) -> None:
         state, judging = self.state, time.monotonic()
         judgement = self._judgement()
-        self._share_skips()
+        self._skips.share()
         self.pace.count_judging(time.monotonic() - judging)
         state.best.offer(state.epochs + 1, judgement.recall, self._judged.model)
         report = epoch_report(
@@ -306,13 +301,3 @@ class ContrastiveRun:
             self._average.encoder.load_state_dict(kept["average"])
         self._stepper.optimiser.load_state_dict(kept["optimiser"])
         return RunState.from_dict(kept["state"]), kept["elapsed"], kept["journal_bytes"]
-
-    def _skip(self, row: int, reason: str) -> None:
-        if row not in self._unreadable:
-            self._unreadable[row] = reason
-            self.listener.on_skip(self.pairs[row].id, self.pairs[row].image, reason)
-
-    def _share_skips(self) -> None:
-        for found in self.processes.collect(dict(self._unreadable)):
-            for row, reason in found.items():
-                self._skip(row, reason)

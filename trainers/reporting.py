@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trainers.batches import Batch, TrainingPair
 from trainers.judging import Judgement
@@ -11,8 +11,27 @@ from trainers.objective import PairEncoder
 from trainers.options import ContrastiveOptions
 from trainers.pace import Pace
 from trainers.run_state import RunState
+from trainers.stepping import mixes_images
 
 SHOWN_IDS = 4
+
+
+def notes_on(options: ContrastiveOptions, encoder: PairEncoder, *, world: int) -> Iterator[str]:
+    """Yield what someone should know of a run before it starts.
+
+    Args:
+        options: of the run.
+        encoder: in training mode.
+        world: processes of the run.
+    """
+    at_once = min(options.cache_chunk or options.batch_size, options.batch_size // world)
+    if at_once < options.batch_size and mixes_images(encoder):
+        yield (
+            "the image tower's batch norms see one chunk, or one process's share, at a time: "
+            "gradients are close to the whole batch's, not equal"
+        )
+    if options.label_weight and encoder.label_head is None:
+        yield "the training pairs have no labels to predict: --label-weight does nothing"
 
 
 def why_over(state: RunState, options: ContrastiveOptions, *, time_is_over: bool) -> str | None:

@@ -43,7 +43,7 @@ ImageSize = Annotated[
 ImageWidths = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Channels of each stage of the small image tower. [default: 48,96,192]",
+        help="Channels of each stage of the small image tower. [default: the preset's]",
         metavar="N,N,...",
         rich_help_panel=_MODEL,
     ),
@@ -51,18 +51,21 @@ ImageWidths = Annotated[
 ImageBlocks = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Residual blocks of each stage of the small image tower. [default: 1,2,2]",
+        help="Residual blocks of each stage of the small image tower. [default: the preset's]",
         metavar="N,N,...",
         rich_help_panel=_MODEL,
     ),
 ]
 TextWidth = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Width of the small text tower, by 32. [default: 192]", rich_help_panel=_MODEL),
+    typer.Option(
+        help="Width of the small text tower, a multiple of 32. [default: the preset's]",
+        rich_help_panel=_MODEL,
+    ),
 ]
 TextLayers = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Layers of the small text tower. [default: 4]", rich_help_panel=_MODEL),
+    typer.Option(help="Layers of the small text tower. [default: the preset's]", rich_help_panel=_MODEL),
 ]
 EmbeddingDim = Annotated[
     Optional[int],  # noqa: UP045
