@@ -173,6 +173,22 @@ def test_machines_share_the_work_and_the_last_puts_it_in_place(memory):
     assert server.aliases(memory.server) == {"scans": "scans--000002"}
 
 
+def test_a_machine_that_was_cut_off_goes_on_with_its_part(memory):
+    first = memory.writer(part=(1, 2))
+    first.upsert(draw_points(4))
+    first._building.land()
+    again, other = memory.writer(part=(1, 2)), memory.writer(part=(2, 2))
+    assert again.resumed
+    assert len(again.digests("drawn")) == 4
+    again.upsert(draw_points(2, start=4))
+    other.upsert(draw_points(4, start=20))
+    again.commit()
+    assert server.aliases(memory.server) == {}
+    assert other.commit().points == 10
+    with memory.open() as index:
+        assert index.info.points == 10
+
+
 def test_a_machine_waits_for_the_one_that_was_first(memory, monkeypatch):
     monkeypatch.setattr(server_writer, "_OTHERS_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(server_writer, "_OTHERS_TRIES", 3)
