@@ -175,7 +175,10 @@ def _show_clinical(clinical: dict[str, Any]) -> None:
     means = [(kind, *(findings[kind][name] for name in names), None, None) for kind in ("micro", "macro")]
     columns = ("finding", *names, "true", "predicted")
     tables.show(f"Findings: {findings['vocabulary']}", columns, [*labels, *means])
-    console.out(f"exact match: {findings['exact_match']:.3f}")
+    console.out(
+        f"exact match: {findings['exact_match']:.3f}; {findings['exact_match_labelled']:.3f} of the "
+        f"{findings['labelled']} items with any label"
+    )
 
 
 def _tell(run: ScoringRun) -> None:
