@@ -68,10 +68,10 @@ class EncoderPreset:
     temperature: float = 0.07
     learn_temperature: bool = True
     vocab_size: int = 4096
-    image_widths: tuple[int, ...] = (48, 96, 192)
-    image_blocks: tuple[int, ...] = (1, 2, 2)
-    text_width: int = 192
-    text_layers: int = 4
+    image_widths: tuple[int, ...] = (32, 64, 128, 256)
+    image_blocks: tuple[int, ...] = (1, 1, 1, 1)
+    text_width: int = 128
+    text_layers: int = 2
 
     def __post_init__(self) -> None:
         """Refuse shapes no model can have."""
@@ -116,7 +116,7 @@ PRESETS: dict[str, EncoderPreset] = {
             name="tiny",
             image_encoder=SMALL_RESNET,
             text_encoder=SMALL_TRANSFORMER,
-            image_size=112,
+            image_size=96,
             max_tokens=96,
             embedding_dim=128,
         ),

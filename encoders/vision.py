@@ -47,14 +47,16 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network of 1.6 M parameters for small scans on a CPU.
+    """A residual network of 1.2 M parameters for small scans on a CPU.
 
-    Notable choices: the stem divides by four at once, since a scan of 112 pixels has little to say at full
-    resolution; the last map is averaged over four overlapping quadrants instead of the whole, so that the
-    side of a finding survives pooling.
+    Notable choices: the stem divides by four at once, since a scan of a hundred pixels has little to say at
+    full resolution; the last map is averaged over four overlapping quadrants instead of the whole, so that
+    the side of a finding survives pooling.
     """
 
-    def __init__(self, *, widths: Sequence[int] = (48, 96, 192), blocks: Sequence[int] = (1, 2, 2)) -> None:
+    def __init__(
+        self, *, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (1, 1, 1, 1)
+    ) -> None:
         """Make the tower.
 
         Args:

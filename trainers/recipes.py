@@ -11,10 +11,11 @@ from trainers.options import ContrastiveOptions
 RECIPES: dict[str, dict[str, Any]] = {
     # Found on MedPix 2.0, see docs/quality.md.
     "tiny": {
-        "epochs": 40,
+        "epochs": 200,
         "batch_size": 128,
         "loss": "matched",
         "label_agreement": 1.0,
+        "label_weight": 1.0,
         "learning_rate": 1e-3,
         "weight_decay": 0.05,
     },

@@ -1,7 +1,8 @@
 """Consensus captioning: among the captions of the neighbours, the one closest to all the others.
 
 Devlin et al., "Exploring nearest neighbor approaches for image captioning", https://arxiv.org/abs/1505.04467,
-section 3, with a weight for each neighbour: near ones say more about the image than far ones.
+section 3, with a weight for each neighbour: near ones say more about the image than far ones. A caption
+speaks once, however many neighbours have it: the slices of one case are no independent witnesses.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from medclip_cli.captioning.kernels import Floats, Kernel, bleu_kernel
+from medclip_cli.records import Neighbour
 
 # Found on the MedPix 2.0 validation split, see docs/quality.md.
-NEIGHBOURS = 20
-TEMPERATURE = 0.05
+POOL = 100  # neighbours that are looked at
+NEIGHBOURS = 20  # of them, those that speak: the nearest with each caption
+TEMPERATURE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,22 @@ class Consensus:
 
     index: int
     support: Floats
+
+
+def distinct(neighbours: Sequence[Neighbour], most: int = NEIGHBOURS) -> list[Neighbour]:
+    """The nearest neighbour with each caption.
+
+    Args:
+        neighbours: nearest first.
+        most: captions.
+
+    Returns:
+        At most that many neighbours, nearest first, no two with the same caption.
+    """
+    nearest: dict[str, Neighbour] = {}
+    for neighbour in neighbours:
+        nearest.setdefault(neighbour.caption, neighbour)
+    return list(nearest.values())[:most]
 
 
 def similarity_weights(scores: Sequence[float], temperature: float = TEMPERATURE) -> Floats:

@@ -61,13 +61,6 @@ class Answerer:
     calibration: Calibration | None
     min_confidence: float = 0.0
 
-    @property
-    def neighbours(self) -> int:
-        """How many neighbours an answer is made of."""
-        from medclip_cli.captioning.consensus import NEIGHBOURS
-
-        return self.calibration.neighbours if self.calibration else NEIGHBOURS
-
     def answer(
         self,
         neighbours: Sequence[Neighbour],
@@ -85,8 +78,9 @@ class Answerer:
             square: the picture, to tell a scan from what is none.
         """
         from medclip_cli.captioning.confidence import features_of
+        from medclip_cli.captioning.consensus import distinct
 
-        near = neighbours[: self.neighbours]
+        near = distinct(neighbours)
         if written:
             caption, best = written[0].caption, neighbours[0]
             support, votes = support_of(caption, near)
@@ -179,13 +173,15 @@ def _write_and_answer(
 ) -> Iterator[Answered]:
     import numpy as np
 
+    from medclip_cli.captioning.consensus import distinct
+
     near = {
         seen.embedded.index: _near(index, seen.embedded, asked)
         for seen in batch
         if seen.embedded.vector is not None
     }
     grids = [seen.grid for seen in batch if seen.grid is not None]
-    texts = [[neighbour.caption for neighbour in neighbours] for neighbours, _ in near.values()]
+    texts = [[neighbour.caption for neighbour in distinct(found)] for found, _ in near.values()]
     assert asked.writing is not None
     written = iter(captioner.write(np.stack(grids), texts, asked.writing) if grids else ())
     for seen in batch:
@@ -197,9 +193,10 @@ def _write_and_answer(
 
 def _near(index: VectorIndex, embedded: Embedded, asked: Asked) -> tuple[list[Neighbour], list[float]]:
     """The neighbours that may answer, and the scores of the nearest of all known images."""
+    from medclip_cli.captioning.consensus import POOL
     from medclip_cli.vector_index.base import Query
 
-    vector, most = embedded.vector, max(asked.top, asked.answerer.neighbours)
+    vector, most = embedded.vector, max(asked.top, POOL)
     own = asked.own_group(embedded.source) if asked.own_group else frozenset[str]()
     queries = [
         Query(
@@ -211,7 +208,7 @@ def _near(index: VectorIndex, embedded: Embedded, asked: Asked) -> tuple[list[Ne
         )
     ]
     if asked.where or asked.min_score is not None:
-        queries.append(Query(image_vector=vector, top=asked.answerer.neighbours, exclude_groups=own))
+        queries.append(Query(image_vector=vector, top=POOL, exclude_groups=own))
     neighbours, *unfiltered = index.query(queries)
     return neighbours, [neighbour.score for neighbour in (unfiltered[0] if unfiltered else neighbours)]
 

@@ -45,10 +45,11 @@ class Examples:
         """Beyond what an image is no scan, by some of the validation images; None for all of them."""
         from medclip_cli.captioning.appearance import learn_appearance
         from medclip_cli.captioning.calibration import FOREIGN_SHARE, domain_floor
+        from medclip_cli.captioning.consensus import NEIGHBOURS
 
         chosen = range(len(self.rows)) if places is None else places
         return Limits(
-            domain_floor([self.neighbours[place][-1].score for place in chosen]),
+            domain_floor([self.neighbours[place][:NEIGHBOURS][-1].score for place in chosen]),
             learn_appearance(self.known_looks, [self.looks[place] for place in chosen], FOREIGN_SHARE),
         )
 
@@ -78,10 +79,10 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
         CorpusError: the corpus lacks readable training or validation images.
     """
     from medclip_cli.captioning.calibration import Calibration
-    from medclip_cli.captioning.consensus import NEIGHBOURS
+    from medclip_cli.captioning.consensus import NEIGHBOURS, POOL
     from medclip_cli.decoder_engines import has_decoder
 
-    examples = find_neighbours(corpus, model, NEIGHBOURS, on_image)
+    examples = find_neighbours(corpus, model, POOL, on_image)
     methods = {method: judge(method, examples) for method in METHODS}
     if has_decoder(model.path):
         methods["generate"] = judge_written(examples, write_captions(corpus, model.path, examples))
@@ -154,14 +155,16 @@ def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Nei
 def judge(method: str, examples: Examples) -> MethodRecord:
     """Answer by one method, score the captions, and fit its confidence."""
     from medclip_cli.captioning.confidence import features_of
+    from medclip_cli.captioning.consensus import distinct
     from medclip_cli.commands.answering import choose
 
     captions, features, right = [], [], []
     for row, neighbours in zip(examples.rows, examples.neighbours, strict=True):
-        chosen, support, votes = choose(method, neighbours)
-        captions.append(neighbours[chosen].caption)
-        features.append(features_of([n.score for n in neighbours], votes, support))
-        right.append(is_right(row, neighbours[chosen].fields))
+        near = distinct(neighbours)
+        chosen, support, votes = choose(method, near)
+        captions.append(near[chosen].caption)
+        features.append(features_of([n.score for n in near], votes, support))
+        right.append(is_right(row, near[chosen].fields))
     return _record(examples, captions, features, right)
 
 
@@ -172,12 +175,14 @@ def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
     named by it, too; of the others the neighbours' vote is judged.
     """
     from medclip_cli.captioning.confidence import features_of
+    from medclip_cli.captioning.consensus import distinct
     from medclip_cli.commands.answering import support_of
 
     features, right = [], []
     for row, neighbours, caption in zip(examples.rows, examples.neighbours, captions, strict=True):
-        support, votes = support_of(caption, neighbours)
-        features.append(features_of([n.score for n in neighbours], votes, support))
+        near = distinct(neighbours)
+        support, votes = support_of(caption, near)
+        features.append(features_of([n.score for n in near], votes, support))
         told = {name: vote.value for name, vote in votes.items()}
         right.append(is_right(row, told | spelled_out(row, caption)))
     return _record(examples, captions, features, right)
@@ -195,6 +200,7 @@ def _record(
 
 def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]:
     """Write a caption of each image with the model's decoder, as `medclip caption` does by default."""
+    from medclip_cli.captioning.consensus import distinct
     from medclip_cli.decoder_engines import open_captioner, writing_options
 
     captioner, options = open_captioner(model), writing_options()
@@ -203,7 +209,7 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
     captions: list[str] = []
     while batch := list(islice(looked, WRITTEN_AT_ONCE)):
         grids = np.stack([seen.grid for seen in batch if seen.grid is not None])
-        texts = [[neighbour.caption for neighbour in next(retrieved)] for _ in batch]
+        texts = [[neighbour.caption for neighbour in distinct(next(retrieved))] for _ in batch]
         captions += [written[0].caption for written in captioner.write(grids, texts, options)]
     return captions
 

@@ -18,6 +18,7 @@ from medclip_cli.commands.options import (
     MinScore,
     ModelPath,
     NulSeparated,
+    Offline,
     Pictures,
     Quiet,
     ServerUrl,
@@ -54,9 +55,9 @@ def caption(
     method: Annotated[
         Literal["auto", "nearest", "consensus", "generate"],
         typer.Option(
-            help="nearest: the caption of the nearest known image; consensus: of the 20 nearest, the one "
-            "closest to all of them; generate: written by the model's decoder; auto: what won on this "
-            "model's validation images.",
+            help="nearest: the caption of the nearest known image; consensus: of the 20 nearest captions, "
+            "the one closest to all of them; generate: written by the model's decoder; auto: what won on "
+            "this model's validation images.",
             rich_help_panel=_ANSWER,
         ),
     ] = "auto",
@@ -144,6 +145,7 @@ def caption(
     collection: CollectionName = None,
     model: ModelPath = None,
     url: ServerUrl = None,
+    offline: Offline = None,
     lock_timeout: LockTimeout = None,
     files_from: FilesFrom = None,
     nul_separated: NulSeparated = False,
@@ -164,7 +166,13 @@ def caption(
     from medclip_cli.vector_index.base import parse_condition
 
     settings = load_settings(
-        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+        {
+            "collection": collection,
+            "model": model,
+            "qdrant_url": url,
+            "lock_timeout_seconds": lock_timeout,
+            "offline": offline,
+        }
     )
     conditions = tuple(parse_condition(text) for text in where or ())
     sources: Iterable[Path | BinaryIO] = (

@@ -209,12 +209,10 @@ def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: frozenset[st
 
 
 def _ask(index: VectorIndex, vectors: Vectors, excluded: frozenset[str]) -> list[list[Neighbour]]:
-    from medclip_cli.captioning.consensus import NEIGHBOURS
+    from medclip_cli.captioning.consensus import POOL
     from medclip_cli.vector_index.base import Query
 
-    return index.query(
-        [Query(image_vector=vector, top=NEIGHBOURS, exclude_groups=excluded) for vector in vectors]
-    )
+    return index.query([Query(image_vector=vector, top=POOL, exclude_groups=excluded) for vector in vectors])
 
 
 def _answers(

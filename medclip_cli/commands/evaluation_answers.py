@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medclip_cli.captioning.consensus import distinct
 from medclip_cli.commands.answering import BATCH_SIZE, choose
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -57,7 +58,8 @@ def looked_up(method: str, neighbours: Sequence[Sequence[Neighbour]], info: Coll
 def _looked_up(method: str, neighbours: Sequence[Neighbour], info: CollectionInfo) -> Answer:
     if not neighbours:
         return Answer("", {})
-    chosen = neighbours[choose(method, neighbours)[0]]
+    near = distinct(neighbours)
+    chosen = near[choose(method, near)[0]]
     source = info.corpora.get(chosen.corpus)
     image = Path(source.image_root) / chosen.image if source else None
     return Answer(chosen.caption, chosen.fields, neighbours[0].score, image)
@@ -83,7 +85,7 @@ def written(
     while batch := list(islice(looked, BATCH_SIZE)):
         found = list(islice(near, len(batch)))
         grids = np.stack([seen.grid for seen in batch if seen.grid is not None])
-        texts = [[neighbour.caption for neighbour in known] for known in found]
+        texts = [[neighbour.caption for neighbour in distinct(known)] for known in found]
         for captions, known in zip(captioner.write(grids, texts, options), found, strict=True):
             best = known[0] if known else None
             yield Answer(captions[0].caption, best.fields if best else {}, best.score if best else None)

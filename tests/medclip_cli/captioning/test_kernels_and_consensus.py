@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from medclip_cli.captioning import consensus as consensus_module
 from medclip_cli.captioning import kernels, votes
-from medclip_cli.captioning.consensus import consensus, similarity_weights
+from medclip_cli.captioning.consensus import consensus, distinct, similarity_weights
 from medclip_cli.captioning.kernels import KERNELS
+from medclip_cli.records import Neighbour
 
 CAPTIONS = st.lists(st.text(alphabet="abc ", max_size=12), min_size=1, max_size=6)
 
@@ -87,3 +88,23 @@ def test_findings_are_voted_on_one_by_one_and_unknown_fields_weigh_nothing():
     assert dict(found["findings"].shares) == pytest.approx({"edema": 0.8, "mass": 0.5})
     assert found["view"].share == pytest.approx(0.3)
     assert "modality" not in found
+
+
+def neighbours_with(*captions):
+    return [
+        Neighbour(rank, 1 - rank / 1000, str(rank), caption, "i.png", "c", "g", {})
+        for rank, caption in enumerate(captions, start=1)
+    ]
+
+
+def test_each_caption_speaks_once_by_its_nearest_image():
+    found = distinct(neighbours_with("a", "a", "b", "a", "c"))
+    assert [(neighbour.rank, neighbour.caption) for neighbour in found] == [(1, "a"), (3, "b"), (5, "c")]
+    assert [neighbour.caption for neighbour in distinct(neighbours_with("a", "a", "b", "c"), 2)] == ["a", "b"]
+
+
+def test_the_slices_of_one_case_do_not_outvote_the_others():
+    captions = ["an axial CT of a cyst"] * 9 + ["a sagittal MR of a tear", "a sagittal MR of a sprain"]
+    near = distinct(neighbours_with(*captions))
+    agreed = consensus([one.caption for one in near], similarity_weights([one.score for one in near]))
+    assert "sagittal MR" in near[agreed.index].caption
