@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 FILE_NAME = "captioning.json"
 FORMAT_VERSION = 1
 # Shares of real held-out scans that may be refused, for lying far from their neighbours or looking foreign.
-REFUSED_SHARE = 0.02
+REFUSED_SHARE = 0.01
 FOREIGN_SHARE = 0.01
 # What a method is judged by when one must win: it tells captions of one template apart best.
 DECIDING_SCORE = "cider"
