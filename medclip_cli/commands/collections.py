@@ -16,6 +16,7 @@ from medclip_cli.commands.options import (
     Force,
     JsonOutput,
     ModelPath,
+    Offline,
     Quiet,
     ServerUrl,
     Top,
@@ -47,13 +48,14 @@ _SHOWN_VALUES = 12
 @app.command("list", epilog="Example: medclip collections list --json | jq -r '.[].name'")
 def list_(
     url: ServerUrl = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
-    place = _place(url)
+    place = _place(url, offline)
     found = _describe_all(place)
     if as_json:
         json_output.write(found)
@@ -75,11 +77,11 @@ def list_(
         console.note(f"No collections in {place.url or place.home}: make one with medclip index.")
 
 
-def _place(url: str | None) -> Place:
+def _place(url: str | None, offline: bool | None) -> Place:
     from medclip_cli.commands.asking import place_of
     from medclip_cli.settings import load_settings
 
-    return place_of(load_settings({"qdrant_url": url}))
+    return place_of(load_settings({"qdrant_url": url, "offline": offline}))
 
 
 def _describe_all(place: Place) -> list[dict[str, Any]]:
@@ -118,6 +120,7 @@ def _size(size: int) -> str:
 def show(
     name: Name,
     url: ServerUrl = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -127,7 +130,7 @@ def show(
     from medclip_cli.vector_index.doors import describe
     from medclip_cli.vector_index.manifest import info_to_json
 
-    info = describe(_place(url), name)
+    info = describe(_place(url, offline), name)
     if as_json:
         json_output.write(info_to_json(info))
         return
@@ -161,6 +164,7 @@ def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: ServerUrl = None,
+    offline: Offline = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
@@ -172,7 +176,7 @@ def drop(
         if not sys.stdin.isatty():
             raise UsageError(f"dropping {name!r} cannot be undone: say --yes")
         typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
-    drop_collection(_place(url), name)
+    drop_collection(_place(url, offline), name)
     console.note(f"Dropped {name!r}.")
 
 
@@ -241,6 +245,7 @@ def import_(
 def verify(
     name: Name,
     url: ServerUrl = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -253,7 +258,7 @@ def verify(
     from medclip_cli.vector_index.doors import open_collection
     from medclip_cli.vector_index.verification import verify_collection
 
-    with open_collection(_place(url), name) as index:
+    with open_collection(_place(url, offline), name) as index:
         found = verify_collection(index, _records_of)
     if as_json:
         json_output.write(asdict(found) | {"sound": found.sound})
@@ -299,6 +304,7 @@ def tune(
     model: ModelPath = None,
     top: Top = 10,
     url: ServerUrl = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -313,7 +319,7 @@ def tune(
     from medclip_cli.vector_index.doors import remember_weights
     from medclip_cli.vector_index.tuning import best_weights
 
-    place = _place(url)
+    place = _place(url, offline)
     scores = learn_weights(place, name, source, split, model, top)
     best = best_weights(scores)
     remember_weights(place, name, best.weights)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from medclip_cli.commands import completing
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, ServerUrl, Verbose
+from medclip_cli.commands.options import Debug, JsonOutput, Offline, Quiet, ServerUrl, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.records import CaptionedImage
+    from medclip_cli.vector_index.doors import Place
     from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
 
 EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-score 0.99"
@@ -37,6 +38,7 @@ def duplicates(
         typer.Option("--min-score", min=0, max=1, help="From which cosine on vectors count as the same."),
     ] = 0.99,
     url: ServerUrl = None,
+    offline: Offline = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -47,13 +49,16 @@ def duplicates(
     Copies in different splits flatter every score; copies in different groups are one patient under two
     names, or a picture from a book.
     """
+    from medclip_cli.commands.asking import place_of
     from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.duplicates import group_alike
 
+    place = place_of(load_settings({"qdrant_url": url, "offline": offline}))
     corpus = open_corpus(source)
     by_id = {record.id: record for record in corpus.records}
     groups = [
-        _described(group, by_id) for group in group_alike(_likenesses(corpus, collection, url, min_score))
+        _described(group, by_id) for group in group_alike(_likenesses(corpus, place, collection, min_score))
     ]
     if as_json:
         for group in groups:
@@ -69,11 +74,7 @@ def duplicates(
     console.note(f"{len(groups)} groups, {copies} copies too many; {across} groups stand in several splits.")
 
 
-def _likenesses(
-    corpus: Corpus, collection: str | None, url: str | None, min_score: float
-) -> Iterator[Likeness]:
-    from medclip_cli.commands.asking import place_of
-    from medclip_cli.settings import load_settings
+def _likenesses(corpus: Corpus, place: Place, collection: str | None, min_score: float) -> Iterator[Likeness]:
     from medclip_cli.vector_index import duplicates as finding
     from medclip_cli.vector_index.doors import open_collection
 
@@ -81,7 +82,7 @@ def _likenesses(
     yield from finding.same_picture(corpus.records, _closer_look(corpus))
     if collection is not None:
         known = {record.id for record in corpus.records}
-        with open_collection(place_of(load_settings({"qdrant_url": url})), collection) as index:
+        with open_collection(place, collection) as index:
             for likeness in finding.same_vector(index, corpus.name, min_score):
                 if likeness.one in known and likeness.other in known:
                     yield likeness

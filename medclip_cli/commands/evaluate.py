@@ -16,6 +16,7 @@ from medclip_cli.commands.options import (
     JsonOutput,
     LockTimeout,
     ModelPath,
+    Offline,
     Quiet,
     ServerUrl,
     Verbose,
@@ -114,6 +115,7 @@ def evaluate(
     resamples: Resamples = 1_000,
     seed: Seed = 0,
     url: ServerUrl = None,
+    offline: Offline = None,
     lock_timeout: LockTimeout = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -126,14 +128,20 @@ def evaluate(
     intervals over the images; differences are tested in pairs.
     """
     from medclip_cli.commands import evaluation, evaluation_files, evaluation_report
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
 
     settings = load_settings(
-        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+        {
+            "collection": collection,
+            "model": model,
+            "qdrant_url": url,
+            "lock_timeout_seconds": lock_timeout,
+            "offline": offline,
+        }
     )
-    opened = open_corpus(corpus)
+    opened = corpus_of(corpus, settings.home)
     fields = evaluation.fields_named(by)
     request = evaluation.Request(split, evaluation.methods_named(method), skip_overlap, wanted_meteor(meteor))
     with asking.open_collection(settings) as index:

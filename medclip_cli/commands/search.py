@@ -16,6 +16,7 @@ from medclip_cli.commands.options import (
     LockTimeout,
     MinScore,
     ModelPath,
+    Offline,
     Pictures,
     Quiet,
     ServerUrl,
@@ -100,6 +101,7 @@ def search(
     collection: CollectionName = None,
     model: ModelPath = None,
     url: ServerUrl = None,
+    offline: Offline = None,
     lock_timeout: LockTimeout = None,
     html: Html = None,
     pictures: Pictures = "auto",
@@ -114,7 +116,13 @@ def search(
     from medclip_cli.vector_index.base import Query, parse_condition
 
     settings = load_settings(
-        {"collection": collection, "model": model, "qdrant_url": url, "lock_timeout_seconds": lock_timeout}
+        {
+            "collection": collection,
+            "model": model,
+            "qdrant_url": url,
+            "lock_timeout_seconds": lock_timeout,
+            "offline": offline,
+        }
     )
     query = Query(
         mode=mode,
