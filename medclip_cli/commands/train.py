@@ -13,7 +13,7 @@ from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quie
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.engines import TrainedModel
+    from medclip_cli.training_engines import TrainedModel
 
 EXAMPLE = "Example: medclip train encoders work/medpix --preset tiny --from-scratch --out work/model"
 SOME_FAILED = 3
@@ -92,7 +92,7 @@ def encoders(
     measures is measured then, too. Ctrl-C keeps the best so far, and --resume goes on. On several GPUs:
     torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
-    from medclip_cli import engines
+    from medclip_cli import engines, training_engines
     from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.rendering.training_progress import show_training
     from medclip_cli.settings import load_settings
@@ -143,7 +143,7 @@ def encoders(
         "offline": settings.offline,
         "force": force,
     }
-    request = engines.TrainingRequest(
+    request = training_engines.TrainingRequest(
         preset,
         shape,
         recipe,
@@ -151,7 +151,7 @@ def encoders(
         tensorboard=tensorboard,
     )
     with show_training() as listener:
-        trained = engines.train_encoders(
+        trained = training_engines.train_encoders(
             opened.split("train"), opened.split("val"), opened.image_path, out, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medclip_cli import engines
+from medclip_cli import engines, training_engines
 from medclip_cli.app import app
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.commands import train_confidence
@@ -67,10 +67,12 @@ def trained(monkeypatch):
     def train(train, validation, image_path, out, request, listener, *, provenance):
         calls.append((train, validation, request, provenance))
         outcome = {"interrupted": False, "skipped": 0} | train_outcome
-        return engines.TrainedModel(out, "0123456789abcdef", 3, 5, seconds=1.5, validation=SCORES, **outcome)
+        return training_engines.TrainedModel(
+            out, "0123456789abcdef", 3, 5, seconds=1.5, validation=SCORES, **outcome
+        )
 
     train_outcome: dict[str, object] = {}
-    monkeypatch.setattr(engines, "train_encoders", train)
+    monkeypatch.setattr(training_engines, "train_encoders", train)
     monkeypatch.setattr(train_confidence, "measure", measure)
     return calls, train_outcome, measured
 
@@ -196,9 +198,9 @@ def test_a_model_is_not_measured_when_nobody_waits_for_it(corpus, trained, said)
     ],
 )
 def test_errors_of_the_trainers_become_one_line(tmp_path, recipe, preset, error, message):
-    request = engines.TrainingRequest(preset, {}, recipe)
+    request = training_engines.TrainingRequest(preset, {}, recipe)
     with pytest.raises(error, match=message):
-        engines.train_encoders(
+        training_engines.train_encoders(
             [record(0, "train")], [record(1, "val")] * 2, lambda row: tmp_path / row.image,
             tmp_path / "model", request, listener=None, provenance={},
         )  # fmt: skip
