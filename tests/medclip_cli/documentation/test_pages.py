@@ -16,7 +16,7 @@ from .stage import Stage, build
 ROOT = typer.main.get_command(app)
 WITH_SESSIONS = [page for page in PAGES if session(page)]
 # Options of other programs that the pages name.
-FOREIGN = {"--nproc-per-node", "--install-completion"}
+FOREIGN = {"--nproc-per-node", "--install-completion", "--folder"}
 
 
 def name_of(page):
