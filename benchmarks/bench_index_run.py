@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +114,6 @@ def memory(folder: Path) -> Row:
 
 
 def _write(path: Path, scans: Sequence[Path]) -> Path:
-    from dataclasses import replace
-
     records = [
         replace(draw_record(number), image=scan.name, sha256=f"{number:064x}")
         for number, scan in enumerate(scans)
@@ -138,12 +137,22 @@ def _medclip(folder: Path, *arguments: object) -> tuple[float, int]:
     """Run medclip and return its seconds and its peak memory in KiB."""
     command = [sys.executable, "-m", "medclip_cli", *map(str, arguments), "--quiet"]
     env = {**os.environ, "MEDCLIP_HOME": str(folder / "home")}
-    start = time.perf_counter()
+    start, peak = time.perf_counter(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{shutil.which('medclip') or 'medclip'} failed: {' '.join(command)}")
-    return time.perf_counter() - start, usage.ru_maxrss
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    while process.poll() is None:
+        peak = max(peak, _high_water(process.pid))
+        time.sleep(0.02)
+    if process.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return time.perf_counter() - start, peak
+
+
+def _high_water(pid: int) -> int:
+    """Return the peak memory of a process so far, in KiB; 0 once it is gone."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
+    return 0
 
 
 if __name__ == "__main__":
