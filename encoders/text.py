@@ -52,7 +52,7 @@ class TransformerBlock(nn.Module):
 
 
 class SmallTransformer(nn.Module):
-    """A four-layer transformer encoder for the captions of one corpus."""
+    """A transformer encoder of a few layers, for the captions of one corpus."""
 
     def __init__(
         self,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from encoders.bundle import check_replaceable
 from encoders.dual import DualEncoder, build_dual_encoder, build_tokenizer
@@ -17,7 +20,7 @@ from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.contrastive_run import ContrastiveRun
 from trainers.curves import FILE_NAME as CURVES
 from trainers.curves import draw_curves
-from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from trainers.journal import FILE_NAME as JOURNAL
 from trainers.journal import plain_options
 from trainers.listeners import TrainingListener
@@ -80,6 +83,7 @@ def train_encoders(
         provenance: what is known of the corpus (name, caption style ...), for ``config.json``.
 
     Raises:
+        DeviceMemoryError: the GPU's memory is too small.
         DataError: there are too few pairs, or too few of their images can be read.
         DivergedError: the loss is no longer a number; the best epoch before, if any, was written all the
             same.
@@ -90,7 +94,7 @@ def train_encoders(
     _check_work_folder(out, options)
     check_replaceable(out, force=options.force or options.resume)
     placement = choose_placement(options.device, options.precision)
-    with joined_processes(placement.device) as processes:
+    with _memory_errors(), joined_processes(placement.device) as processes:
         _check_shares(options, processes)
         tokenizer, model = _build_model(train, options)
         run = ContrastiveRun(
@@ -169,6 +173,18 @@ def _summary(run: ContrastiveRun) -> dict[str, Any]:
         "precision": run.placement.precision,
         "seconds": round(run.pace.elapsed, 1),
     }
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Put the memory that is short outside of a step, where no chunk helps, into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            "the GPU's memory is too small for the model: use a smaller --image-size or --batch-size, free "
+            "the memory that other programs hold, or use --device cpu"
+        ) from error
 
 
 def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> None:

@@ -46,7 +46,8 @@ class TensorBoardListener:
         self._listener.on_step(report)
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Write recall and median rank both ways."""
+        """Write the validation loss, and recall and median rank both ways."""
+        self._write("validation/loss", report.validation_loss, report.steps)
         for name in ("image_to_text", "text_to_image"):
             way = getattr(report.validation, name)
             for score in ("r1", "r5", "r10", "median_rank"):

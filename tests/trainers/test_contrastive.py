@@ -14,7 +14,7 @@ from encoders.runtime import OnnxEncoder
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options
 from trainers import contrastive
 from trainers.contrastive import train_encoders
-from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from trainers.processes import Processes
 
 
@@ -130,6 +130,15 @@ def test_divergence_in_the_first_epoch_leaves_nothing(pairs, tmp_path, monkeypat
     with pytest.raises(DivergedError, match="try a lower --learning-rate$"):
         train_encoders(*pairs, tmp_path / "model", small_options())
     assert not (tmp_path / "model").exists()
+
+
+def test_a_gpu_too_small_for_the_model_itself_is_one_line(pairs, tmp_path, monkeypatch):
+    def build(preset, **_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(contrastive, "build_dual_encoder", build)
+    with pytest.raises(DeviceMemoryError, match="too small for the model: use a smaller --image-size"):
+        train_encoders(*pairs, tmp_path / "model", small_options())
 
 
 def test_too_few_pairs(pairs, tmp_path):

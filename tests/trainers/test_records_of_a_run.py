@@ -72,6 +72,8 @@ def test_tensorboard_gets_every_step_and_epoch(tmp_path, monkeypatch):
     writer = listener._writer
     losses = [(value, step) for name, value, step in writer.values if name == "train/loss"]
     assert losses == [(report.loss, report.step) for report in inner.steps]
+    validated = [(value, step) for name, value, step in writer.values if name == "validation/loss"]
+    assert validated == [(report.validation_loss, report.steps) for report in inner.epochs]
     recalls = [(value, step) for name, value, step in writer.values if name == "image_to_text/r5"]
     assert recalls == [(report.validation.image_to_text.r5, report.steps) for report in inner.epochs]
     assert writer.flushed == 2
