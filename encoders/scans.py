@@ -106,6 +106,10 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
 
 
+# So many threads may decode pictures of this share of the memory, or smaller ones, without asking for it.
+SMALL_SHARE = 64
+
+
 class PixelBudget:
     """Lets threads decode side by side as long as their pictures together fit in memory."""
 
@@ -118,6 +122,9 @@ class PixelBudget:
     def taken(self, width: int, height: int) -> Iterator[None]:
         """Wait until there is room for a picture, and keep it while the block runs."""
         pixels = width * height
+        if pixels * SMALL_SHARE <= self._pixels:
+            yield
+            return
         with self._changed:
             self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
             self._taken += pixels

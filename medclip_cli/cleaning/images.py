@@ -86,9 +86,11 @@ class _Look(NamedTuple):
 
 def _look(read_scan: ReadScan, path: Path, root: Path | None) -> _Look | Reason:
     try:
-        if root is not None and not _lies_in(path, root):
+        status = os.lstat(path)
+        is_link = stat.S_ISLNK(status.st_mode)
+        if root is not None and not _lies_in(path, root, is_link):
             return Reason("unsafe_path", "a link leads out of the image root")
-        status = os.stat(path)
+        status = os.stat(path) if is_link else status
         if not stat.S_ISREG(status.st_mode):
             return _no_file(status)
         if status.st_size > MAX_FILE_BYTES:
@@ -114,9 +116,9 @@ def _no_file(status: os.stat_result) -> Reason:
     return Reason("unreadable_image", "a pipe or a device, not a file")
 
 
-def _lies_in(path: Path, root: Path) -> bool:
+def _lies_in(path: Path, root: Path, is_link: bool) -> bool:
     """Whether a file is inside a folder once all links are followed; the folder's are looked up once."""
-    if os.path.islink(path):
+    if is_link:
         return Path(os.path.realpath(path)).is_relative_to(root)
     return _folder_lies_in(os.path.dirname(path), root)
 
