@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import threading
 import time
 from dataclasses import replace
@@ -166,7 +165,7 @@ def test_killed_runs_lose_no_point_and_double_none(edge, home):
     """SIGKILL at random moments, each followed by a run that goes on: every record once, vectors intact."""
     chance = random.Random(5)
     edge.write(draw_points(5))
-    live = 5
+    live, killed = 5, 0
     for run in range(1, KILLS + 1):
         count = 60 * run
         ready = processes.CONTEXT.Event()
@@ -174,13 +173,15 @@ def test_killed_runs_lose_no_point_and_double_none(edge, home):
         process.start()
         assert ready.wait(60)
         time.sleep(chance.uniform(0, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join(60)
+        killed += process.exitcode != 0
         with edge.open() as index:
             (found,) = index.query([Query(image_vector=draw_vector(3), top=1)])
             assert found[0].id == "drawn/00003"
             assert index.info.points in (live, count)
             live = index.info.points
+    assert killed, "each run was over before it could be killed"
     processes.index_slowly(home, count, threading.Event())
     _assert_holds(edge, draw_points(count))
 
@@ -206,7 +207,7 @@ def test_a_changed_point_cut_off_before_its_checkpoint_is_embedded_again(edge, h
     process = processes.CONTEXT.Process(target=processes.upsert_and_hang, args=(home, changed, ready))
     process.start()
     assert ready.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join(60)
     with edge.writer() as writer:
         assert writer.resumed
