@@ -246,6 +246,9 @@ def _open_binary(path: Path) -> BinaryIO:
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:
+    # A table is read more than once, and opening a pipe that nobody writes to never returns.
+    if path.is_fifo() or path.is_char_device():
+        raise CorpusError(f"{path} is a pipe or a device: save the table as a file first")
     try:
         with path.open("rb") as file:
             return file.read(len(magic)) == magic

@@ -9,6 +9,7 @@ from PIL import Image
 from encoders.runtime import open_session
 from medclip_cli.cleaning.images import examine_images
 from medclip_cli.corpora.corpus_table import read_table, write_table
+from medclip_cli.corpora.tables import read_lines
 from medclip_cli.engines import read_scan
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage
@@ -101,3 +102,9 @@ def test_json_holds_no_control_character_a_terminal_obeys(capsys):
     said = capsys.readouterr().out
     assert json.loads(said) == {"caption": "\x9b31m\x7f\u2028"}
     assert said == '{"caption": "\\u009b31m\\u007f\\u2028"}\n'
+
+
+def test_a_table_that_is_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "captions.csv")
+    with pytest.raises(CorpusError, match="is a pipe or a device"):
+        read_lines(tmp_path / "captions.csv")

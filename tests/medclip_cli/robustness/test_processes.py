@@ -1,8 +1,6 @@
 """What only a process of its own can show: limits of memory and time, and signals."""
 
-import functools
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,19 +10,23 @@ import pytest
 
 from tests.medclip_cli.robustness import images
 
-LIMIT = 2 << 30
-SECONDS = 60  # a process of its own also starts up, on a machine that may be busy
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+from medclip_cli.__main__ import main
+main()
+"""
+SECONDS = 120  # a process of its own also starts up, on a machine that may be busy
 
 
 def limited(road, *arguments, stdin=b""):
     """Run medclip with an address space of 2 GiB; what does not end in time fails the test."""
     return subprocess.run(
-        [sys.executable, "-m", "medclip_cli", *map(str, arguments)],
+        [sys.executable, "-c", LIMITED, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=SECONDS,
         env=dict(os.environ, MEDCLIP_HOME=str(road.folder / "home"), OMP_NUM_THREADS="1"),
-        preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_AS, (LIMIT, LIMIT)),
     )
 
 
