@@ -182,8 +182,12 @@ def judge_method(
 def domain_floor(kth_scores: Sequence[float], refused_share: float = REFUSED_SHARE) -> float:
     """Similarity of the k-th neighbour that all but a few real scans reach.
 
+    The quantile of the validation images, lowered by the uncertainty of a few of them, as the limit of
+    `learn_appearance` is widened: what fewer images have not shown of the tail must not be refused.
+
     Args:
         kth_scores: of validation images, at least one.
         refused_share: of them that may lie under the floor.
     """
-    return float(np.quantile(np.asarray(kth_scores, dtype=np.float64), refused_share))
+    quantile = float(np.quantile(np.asarray(kth_scores, dtype=np.float64), refused_share))
+    return quantile - abs(quantile) * len(kth_scores) ** -0.5

@@ -66,8 +66,8 @@ def test_written_captions_are_judged_by_what_they_say():
 
 def test_limits_are_set_by_the_images_that_are_named():
     four = examples()
-    assert four.limits([0, 1]).domain_floor == pytest.approx(0.8, abs=0.01)
-    assert four.limits().domain_floor == pytest.approx(0.6, abs=0.01)
+    assert four.limits([0, 1]).domain_floor == pytest.approx(0.8 * (1 - 2**-0.5), abs=0.01)
+    assert four.limits().domain_floor == pytest.approx(0.6 * (1 - 4**-0.5), abs=0.01)
     far = Examples(four.rows, four.neighbours, [*four.looks[:3], np.full(3, 9.0)], four.known_looks)
     assert far.limits([0, 1, 2]).appearance.is_foreign(far.looks[3])
     assert not far.limits([0, 1, 2]).appearance.is_foreign(far.known_looks[0])

@@ -118,8 +118,9 @@ def test_a_newer_file_is_refused():
 
 def test_what_lies_below_the_floor_is_far():
     kth = np.linspace(0, 1, 101)
-    calibration = Calibration(3, domain_floor(kth, 0.05))
-    assert calibration.domain_floor == pytest.approx(0.05)
+    assert domain_floor(kth, 0.05) == pytest.approx(0.05 * (1 - 101**-0.5))
+    assert domain_floor(-kth, 0.05) == pytest.approx(-0.95 * (1 + 101**-0.5))
+    calibration = Calibration(3, 0.05)
     assert calibration.is_far([0.9, 0.5, 0.04])
     assert not calibration.is_far([0.9, 0.5, 0.06, 0.01])
     assert not calibration.is_far([])
