@@ -211,7 +211,7 @@ def _bars() -> Iterator[Progress | None]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}  {task.fields[rate]}  {task.fields[left]}"),
     )
-    with Progress(*columns, console=console.stderr(), transient=True) as progress:
+    with Progress(*columns, console=console.stderr(), transient=True, redirect_stdout=False) as progress:
         yield progress
 
 
