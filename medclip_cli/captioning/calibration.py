@@ -190,4 +190,4 @@ def domain_floor(kth_scores: Sequence[float], refused_share: float = REFUSED_SHA
         refused_share: of them that may lie under the floor.
     """
     quantile = float(np.quantile(np.asarray(kth_scores, dtype=np.float64), refused_share))
-    return quantile - abs(quantile) * len(kth_scores) ** -0.5
+    return float(quantile - abs(quantile) * len(kth_scores) ** -0.5)
