@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 # Handing over one small image at a time costs as much as decoding it does.
-CHUNK = 16
+CHUNK = 64
 # Chunks of findings waiting per thread: enough to keep every thread busy, few enough to keep memory flat.
 WAITING_PER_THREAD = 2
 
