@@ -1,10 +1,13 @@
+import functools
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from medclip_cli.rendering import console, json_output, progress, tables
 
@@ -156,3 +159,15 @@ def test_an_empty_table_keeps_its_headings_for_programs_alone(on_terminal, capsy
     out, _ = on_terminal()
     tables.show("Title", ("name",), [])
     assert out.getvalue() == ""
+
+
+def test_a_stage_is_shown_while_it_lasts(monkeypatch):
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(console, "stderr", functools.cache(lambda: screen))
+    with progress.stages("Finishing") as say:
+        say("optimising 8 points")
+        # The screen is drawn anew some times a second, not with every stage.
+        ends = time.monotonic() + 10
+        while "Finishing: optimising 8 points" not in screen.file.getvalue() and time.monotonic() < ends:
+            time.sleep(0.02)
+    assert "Finishing: optimising 8 points" in screen.file.getvalue()

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from typer.testing import CliRunner
 from medclip_cli import engines
 from medclip_cli.app import app
 from medclip_cli.corpora.corpus_folder import write_corpus
-from medclip_cli.rendering import console, progress
+from medclip_cli.rendering import console
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index import doors
 from medclip_cli.vector_index.base import Query
@@ -277,13 +276,6 @@ def test_stages_are_shown_on_a_terminal(corpus, model, monkeypatch):
     monkeypatch.setattr(console, "stderr", functools.cache(lambda: screen))
     index(corpus.folder, "-m", model.path)
     assert "Finishing" in screen.file.getvalue()
-    with progress.stages("Finishing") as say:
-        say("optimising 8 points")
-        # The screen is drawn anew some times a second, not with every stage.
-        ends = time.monotonic() + 10
-        while "Finishing: optimising 8 points" not in screen.file.getvalue() and time.monotonic() < ends:
-            time.sleep(0.02)
-    assert "Finishing: optimising 8 points" in screen.file.getvalue()
 
 
 def test_the_model_of_the_settings_is_used(corpus, model, monkeypatch):
