@@ -59,7 +59,8 @@ class TorchEncoder:
         """
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if bfloat16 is None:
-            bfloat16 = place.type == "cuda" and torch.cuda.is_bf16_supported()
+            # Older GPUs emulate it, which is slower than float32.
+            bfloat16 = place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
         return cls(bundle, load_dual_encoder(bundle), tokenizer, device=place, bfloat16=bfloat16)
 

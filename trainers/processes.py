@@ -92,6 +92,8 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
     if world == 1 or not dist.is_available():
         yield Processes()
         return
+    if device.index is not None:  # NCCL exchanges objects by way of the current GPU: to each process its own
+        torch.cuda.set_device(device)
     already = dist.is_initialized()
     if not already:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from encoders.bundle import ModelBundle
 from encoders.errors import BundleError
@@ -75,3 +76,15 @@ def test_a_gpu_agrees_with_the_cpu(pair, squares, saved_model):
     on_gpu = TorchEncoder.open(saved_model[0], device="cuda", bfloat16=False)
     assert ((on_gpu.embed_squares(squares) * pair[1].embed_squares(squares)).sum(axis=1) > 0.999).all()
     assert ((on_gpu.embed_texts(TEXTS) * pair[1].embed_texts(TEXTS)).sum(axis=1) > 0.999).all()
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_bfloat16_needs_units_for_it(has_units, monkeypatch, saved_model):
+    # A Turing GPU says yes unless it is asked not to count emulation.
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_units or including_emulation
+    )
+    asked = []
+    monkeypatch.setattr(TorchEncoder, "__init__", lambda *_, bfloat16, **__: asked.append(bfloat16))
+    TorchEncoder.open(saved_model[0], device="cuda")
+    assert asked == [has_units]
