@@ -17,6 +17,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except SystemExit as ended:
+        # rich and typer take a reader that has gone (`--help | head -1`) for a failure; it is none.
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
     finally:
         _flush_or_forget()
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from medclip_cli.commands import completing
-from medclip_cli.commands.options import Debug, JsonOutput, Offline, Quiet, ServerUrl, Verbose
+from medclip_cli.commands import completing, seeing
+from medclip_cli.commands.options import Debug, JsonOutput, Offline, Pictures, Quiet, ServerUrl, Verbose
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.records import CaptionedImage
+    from medclip_cli.rendering.pictures import Mode
     from medclip_cli.vector_index.doors import Place
     from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
 
@@ -39,6 +40,7 @@ def duplicates(
     ] = 0.99,
     url: ServerUrl = None,
     offline: Offline = None,
+    pictures: Pictures = "auto",
     as_json: JsonOutput = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -64,6 +66,7 @@ def duplicates(
         for group in groups:
             json_output.write_line(group)
         return
+    drawn = _draw(groups, corpus, by_id, pictures)
     rows = [
         (len(group["ids"]), ", ".join(group["by"]), ", ".join(group["splits"]), " ".join(group["ids"]))
         for group in groups
@@ -71,7 +74,24 @@ def duplicates(
     tables.show(f"Duplicates in {corpus.name}", ("images", "by", "splits", "ids"), rows)
     copies = sum(len(group["ids"]) - 1 for group in groups)
     across = sum(len(group["splits"]) > 1 for group in groups)
-    console.note(f"{len(groups)} groups, {copies} copies too many; {across} groups stand in several splits.")
+    console.note(
+        f"{console.counted(len(groups), 'group')}, {console.counted(copies, 'copy', 'copies')} too many; "
+        f"{console.counted(across, 'group')} in several splits."
+    )
+    if 0 < drawn < len(groups):
+        console.note(f"--pictures always draws all {len(groups)} groups.")
+
+
+def _draw(groups: list[dict[str, Any]], corpus: Corpus, by_id: dict[str, CaptionedImage], mode: Mode) -> int:
+    """Draw each group; returns how many were drawn."""
+    described = [
+        (
+            f"{len(group['ids'])} images, alike by {', '.join(group['by'])}, in {', '.join(group['splits'])}",
+            [(name, corpus.image_path(by_id[name])) for name in group["ids"]],
+        )
+        for group in groups
+    ]
+    return seeing.draw_groups(described, mode)
 
 
 def _likenesses(corpus: Corpus, place: Place, collection: str | None, min_score: float) -> Iterator[Likeness]:

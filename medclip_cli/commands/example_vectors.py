@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medclip_cli.commands import asking
-from medclip_cli.errors import MedclipError, UsageError
+from medclip_cli.errors import MedclipError
 
 if TYPE_CHECKING:
     from medclip_cli.engines import Model, Vectors
-    from medclip_cli.vector_index.base import CollectionInfo, Query
+    from medclip_cli.vector_index.base import Query
 
 
-def with_vectors(
+def with_words(query: Query, words: str, open_model: Callable[[], Model]) -> Query:
+    """Look for words; by the captions' words alone, in mode ``words``, that needs no model at all."""
+    query = replace(query, words=words)
+    if query.mode == "words":
+        return query
+    return replace(query, text_vector=open_model().embed_texts([words])[0])
+
+
+def with_examples(
     query: Query,
     like: Sequence[Path],
     unlike: Sequence[Path],
     combine: Literal["mean", "rrf"],
-    info: CollectionInfo,
-    model_path: Path | None,
+    open_model: Callable[[], Model],
 ) -> Query:
-    """Embed what the query compares; words alone, in mode ``words``, need no model at all.
+    """Look for what is like some images and unlike others.
 
     Raises:
-        UsageError: there is nothing to look for.
         MedclipError: an example image cannot be read.
     """
     from medclip_cli.vector_index.examples import combine as amid
 
-    words = (query.words or "").strip()
-    if not (words or like or unlike):
-        raise UsageError("nothing to look for: give words, or --image FILE")
-    if query.mode == "words" and not (like or unlike):
-        return query
-    model = asking.open_matching_model(info, model_path)
-    if words:
-        query = replace(query, text_vector=model.embed_texts([words])[0])
     if not (like or unlike):
         return query
-    wanted, unwanted = _embed(model, like), _embed(model, unlike)
+    wanted, unwanted = _embed(open_model(), like), _embed(open_model(), unlike)
     if combine == "rrf" and not unwanted:
         return replace(query, image_vector=wanted[0], examples=tuple(wanted[1:]))
     return replace(query, image_vector=amid(wanted, unwanted))

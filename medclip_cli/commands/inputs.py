@@ -1,4 +1,4 @@
-"""Which images a person means: files, folders, patterns, lists on stdin, or an image on stdin itself."""
+"""What a person asks with: image files, folders, patterns, lists on stdin, an image or words on stdin."""
 
 from __future__ import annotations
 
@@ -63,14 +63,24 @@ def stdin_image() -> BinaryIO:
     return io.BytesIO(_stdin().read())
 
 
+def stdin_lines() -> Iterator[str]:
+    """Yield the lines of stdin that say anything, as they come; bytes that are no UTF-8 as lone surrogates.
+
+    Raises:
+        UsageError: stdin is a terminal.
+    """
+    lines = (line.strip() for line in _stdin("give the words"))
+    return (line.decode("utf-8", "surrogateescape") for line in lines if line)
+
+
 def label_of(source: Path | BinaryIO) -> str:
     """Return what an answer calls its image: the path as it was given, or ``-`` for stdin."""
     return str(source) if isinstance(source, Path) else STDIN
 
 
-def _stdin() -> BinaryIO:
+def _stdin(instead: str = "name the images") -> BinaryIO:
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("stdin is read, but nothing is piped into it: name the images instead")
+        raise UsageError(f"stdin is read, but nothing is piped into it: {instead} instead")
     return sys.stdin.buffer
 
 

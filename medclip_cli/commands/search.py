@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from medclip_cli.commands import asking, seeing
+from medclip_cli.commands import asking, inputs, seeing
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -24,19 +25,27 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.commands.search_output import SearchOutput
+from medclip_cli.errors import UsageError
+from medclip_cli.rendering import console
 
 if TYPE_CHECKING:
-    from medclip_cli.records import Neighbour
-    from medclip_cli.vector_index.base import CollectionInfo
+    from collections.abc import Callable, Iterable
+
+    from medclip_cli.engines import Model
+    from medclip_cli.vector_index.base import Query, VectorIndex
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
+SOME_FAILED = 3
 _RANKING = "Ranking"
 _LIKE = "Example images"
 
 
 def search(
-    words: Annotated[Optional[str], typer.Argument(metavar="TEXT", help="What to look for.")] = None,  # noqa: UP045
+    words: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        typer.Argument(metavar="TEXT", help="What to look for; '-' reads texts from stdin, one a line."),
+    ] = None,
     images: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
@@ -111,7 +120,7 @@ def search(
     debug: Debug = False,
 ) -> None:
     """Find known images by words, by example images, or by both."""
-    from medclip_cli.commands.example_vectors import with_vectors
+    from medclip_cli.commands.example_vectors import with_examples
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query, parse_condition
 
@@ -126,7 +135,6 @@ def search(
     )
     query = Query(
         mode=mode,
-        words=words,
         top=top,
         where=tuple(parse_condition(text) for text in where or ()),
         min_score=min_score,
@@ -135,28 +143,50 @@ def search(
         fusion=fusion,
         diversity=diverse,
     )
+    words, like, unlike = (words or "").strip(), images or [], unlike or []
+    if not (words or like or unlike):
+        raise UsageError("nothing to look for: give words, or --image FILE")
+    several = words == inputs.STDIN
+    texts = inputs.stdin_lines() if several else [words]
     with asking.open_collection(settings) as index:
-        query = with_vectors(query, images or [], unlike or [], combine, index.info, settings.model)
-        found, info = index.query([query])[0], index.info
+        info = index.info
+        open_model = cache(lambda: asking.open_matching_model(info, settings.model))
+        query = with_examples(query, like, unlike, combine, open_model)
+        with seeing.open_gallery(html, f"Found in {info.name}", info) as add:
+            output = SearchOutput(info, [*like, *unlike], several, as_json, pictures, add if html else None)
+            answered, failed = _answer(texts, query, index, open_model, output)
     if html is not None:
-        _write_page(html, words, [*(images or []), *(unlike or [])], found, info)
-    if as_json:
-        json_output.write([asking.neighbour_record(hit, info) for hit in found])
-        return
-    seeing.draw(found, info, pictures)
-    rows: list[tuple[tables.Cell, ...]] = [(hit.rank, hit.score, hit.image, hit.caption) for hit in found]
-    tables.show(f"Found in {info.name}", ("rank", "score", "image", "caption"), rows)
-    console.note(asking.DISCLAIMER if found else "Nothing matches: loosen --where or --min-score.")
+        console.note(f"wrote {html}")
+    if several and answered and not as_json:
+        console.note(asking.DISCLAIMER)
+    if failed:
+        raise typer.Exit(SOME_FAILED if answered else 1)
 
 
-def _write_page(
-    page: Path, words: str | None, examples: list[Path], found: list[Neighbour], info: CollectionInfo
-) -> None:
-    from medclip_cli.commands import thumbnails
-    from medclip_cli.rendering.gallery_page import Question
+def _answer(
+    texts: Iterable[str],
+    query: Query,
+    index: VectorIndex,
+    open_model: Callable[[], Model],
+    output: SearchOutput,
+) -> tuple[int, int]:
+    """Answer each text as it comes; returns how many could be asked, and how many could not.
 
-    asked = ", ".join((*([words] if words else []), *map(str, examples)))
-    pictures = [thumbnails.jpeg(picture) for picture in thumbnails.thumbnails(examples)]
-    with seeing.open_gallery(page, f"Found in {info.name}", info) as add:
-        add(Question(asked, seeing.hits_of(found, info), pictures))
-    console.note(f"wrote {page}")
+    Raises:
+        UsageError: the only text there is cannot be asked.
+    """
+    from medclip_cli.commands.example_vectors import with_words
+
+    answered = failed = 0
+    for words in texts:
+        try:
+            asked = with_words(query, words, open_model) if words else query
+        except UsageError as error:
+            if not output.several:
+                raise
+            output.failure(words, str(error))
+            failed += 1
+            continue
+        output.answer(words, index.query([asked])[0])
+        answered += 1
+    return answered, failed

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.commands import asking, inputs, thumbnails
-from medclip_cli.rendering import pictures
+from medclip_cli.rendering import console, pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +40,24 @@ def draw(
     found = thumbnails.thumbnails([_path_of(hit, info) for hit in shown])
     labels = (f"{hit.rank}  {hit.score:.3f}" for hit in shown)
     pictures.show([*asked, *zip(labels, found, strict=True)])
+
+
+def draw_groups(groups: Sequence[tuple[str, Sequence[tuple[str, Path]]]], mode: pictures.Mode) -> int:
+    """Draw images that belong together, each group on rows of its own; returns how many groups were drawn.
+
+    Args:
+        groups: what to say of each, and its images with their names.
+        mode: what ``--pictures`` says.
+    """
+    if not pictures.wanted(mode):
+        return 0
+    most_groups, most_images = pictures.how_many_groups(mode)
+    for heading, members in groups[:most_groups]:
+        shown = members[:most_images]
+        console.out(heading)
+        found = thumbnails.thumbnails([path for _, path in shown])
+        pictures.show([(_last(name), picture) for (name, _), picture in zip(shown, found, strict=True)])
+    return len(groups[:most_groups])
 
 
 @contextmanager
@@ -99,6 +117,11 @@ def scan_of(one: Answered) -> Image | None:
     from PIL import Image
 
     return Image.fromarray(one.embedded.square)
+
+
+def _last(name: str) -> str:
+    """Return the end of a name, which tells it from others of its data set, as far as it fits."""
+    return name if len(name) <= pictures.WIDTH else f"…{name[1 - pictures.WIDTH :]}"
 
 
 def _path_of(neighbour: Neighbour, info: CollectionInfo) -> str | None:

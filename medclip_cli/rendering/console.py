@@ -69,6 +69,11 @@ def warn(message: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with what it counts: 1 image, 1,653 images."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def printable(text: str) -> str:
     """Return the text with control characters and lone surrogates made visible.
 

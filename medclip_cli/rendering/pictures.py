@@ -38,6 +38,11 @@ def how_many(mode: Mode) -> int | None:
     return None if mode == "always" else _ROWS_BY_ITSELF * _columns(console.stdout().width)
 
 
+def how_many_groups(mode: Mode) -> tuple[int | None, int | None]:
+    """How many groups of pictures are drawn at most, and how many of each; None for all."""
+    return (None, None) if mode == "always" else (_ROWS_BY_ITSELF, _columns(console.stdout().width))
+
+
 def show(pictures: Sequence[tuple[str, Image | None]]) -> None:
     """Draw labelled pictures side by side, as many in a row as the terminal is wide.
 

@@ -69,7 +69,13 @@ class Road:
         }
         command = [sys.executable, "-m", "medclip_cli", *map(str, arguments)]
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=300, env=environment | (env or {})
+            command,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # what is piped in need not be UTF-8
+            timeout=300,
+            env=environment | (env or {}),
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Finished(done.returncode, done.stdout, done.stderr)

@@ -68,6 +68,16 @@ def test_output_follows_its_schema(road, places, name):
         schemas.check(name, document)
 
 
+def test_texts_on_stdin_follow_the_schema_of_search(road):
+    done = road.medclip("search", "-", "-k", 2, "--json", stdin="axial CT\n\udcff\n")
+    answered, failed = done.records
+    assert (len(answered["found"]), "error" in failed) == (2, True)
+    schemas.check("search", answered)
+    schemas.check("search", failed)
+    with pytest.raises(jsonschema.ValidationError):
+        schemas.check("search", {"query": "axial CT"})
+
+
 def test_training_follows_its_schema(road):
     schemas.check("train-encoders", road.trained)
 

@@ -83,8 +83,27 @@ def test_a_reader_that_has_seen_enough_is_no_failure(shell, command, first):
     assert rest in ([], ["medclip is a research tool, not a medical device."])
 
 
-def test_a_reader_that_was_never_there_is_no_failure(shell):
-    assert shell("medclip collections list | true; exit ${PIPESTATUS[0]}") == (0, "", "")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "collections list",
+        "--help",
+        "--version",
+        "caption --help",
+        "train --help",
+        "search 'axial CT' --pictures always --quiet",
+    ],
+)
+def test_a_reader_that_was_never_there_is_no_failure(shell, command):
+    # The reader is gone for certain before anything is written.
+    line = f"{{ read -r _; medclip {command} <&-; }} < <(sleep 0.2; echo) | exec >&-; echo ${{PIPESTATUS[0]}}"
+    assert shell(line) == (0, "0\n", "")
+
+
+def test_a_failure_is_one_even_where_nobody_reads(shell):
+    code, out, err = shell("medclip caption gone.png --quiet | true; echo ${PIPESTATUS[0]}")
+    assert (code, out) == (0, "1\n")
+    assert err == "medclip: gone.png: there is no such file\n"
 
 
 def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from medclip_cli.commands import seeing
+from medclip_cli.rendering import pictures
+
 BLOCK = "▀"
 
 
@@ -65,6 +68,35 @@ def test_pictures_are_drawn_when_asked_for_and_never_into_json(ask, road):
     assert BLOCK in ask("search", "axial CT", "-k", 1, "--pictures", "always").out
     assert ask("search", "axial CT", "--pictures", "always", "--json").answer
     assert ask("search", "axial CT", "--pictures", "sometimes").code == 2
+
+
+def test_duplicates_are_drawn_group_by_group(road):
+    find = ("duplicates", road.corpus, "--collection", "phantoms", "--min-score", 0.999)
+    groups = road.medclip(*find, "--json").records
+    drawn = road.medclip(*find, "--pictures", "always")
+    lines = drawn.out.splitlines()
+    headings = [n for n, line in enumerate(lines) if "images, alike by" in line]
+    assert len(headings) == len(groups) > 2
+    for at, group in zip(headings, groups, strict=True):
+        assert lines[at].startswith(f"{len(group['ids'])} images, alike by {', '.join(group['by'])}, in ")
+        assert BLOCK in lines[at + 1]
+        assert "…" + group["ids"][0][-17:] in lines[at + 10]
+    assert "--pictures always" not in drawn.err, "all are drawn already"
+    assert BLOCK not in road.medclip(*find).out, "no terminal"
+    assert BLOCK not in road.medclip(*find, "--pictures", "always", "--json").out
+
+
+def test_unasked_only_the_first_groups_of_duplicates_are_drawn(road, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(pictures, "wanted", lambda mode: True)
+    monkeypatch.setattr(pictures, "show", lambda drawn: shown.append([name for name, _ in drawn]))
+    monkeypatch.setenv("COLUMNS", "80")
+    groups = [(f"group {n}", [(f"{n}-{m}", road.scan) for m in range(6)]) for n in range(3)]
+    assert seeing.draw_groups(groups, "auto") == 2
+    assert shown == [[f"{n}-{m}" for m in range(4)] for n in range(2)]
+    assert seeing.draw_groups(groups, "always") == 3
+    assert [len(row) for row in shown[2:]] == [6, 6, 6]
+    assert capsys.readouterr().out.count("group 2\n") == 1
 
 
 def test_a_neighbour_whose_image_is_gone_is_said_to_be(road, tmp_path):

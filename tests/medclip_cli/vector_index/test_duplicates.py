@@ -137,7 +137,7 @@ def test_the_command_names_the_groups(corpus):
     assert group["by"] == ["bytes", "picture"]
     assert group["splits"] == ["train", "val"]
     result = run(corpus)
-    assert "1 groups, 2 copies too many; 1 groups stand in several splits." in result.stderr
+    assert "1 group, 2 copies too many; 1 group in several splits." in result.stderr
     assert "bytes, picture" in result.stdout
 
 
