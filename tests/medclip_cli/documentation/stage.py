@@ -7,6 +7,7 @@
     work/model                                    a small trained model with a decoder
     collections mine, medpix                      of these; medclip.toml says medpix where a page names none
     predictions.jsonl coco_results.json ...       what other systems said
+    questions.txt                                 texts to search for
 
 What a command is about to make with ``--out`` or ``--collection`` is taken away before it, if it was there:
 the page makes its own. Long work is cut short, see `REDUCED`.
@@ -126,6 +127,7 @@ def build(folder: Path, trained_model: Path) -> None:
         Image.open(source).save(folder / "scans" / f"{source.stem}.jpg")
     _draw_medpix(folder / "MedPix-2-0", raw)
     _write_predictions(folder)
+    (folder / "questions.txt").write_text("axial CT\nsagittal MR of the spine\n", encoding="utf-8")
     (folder / "medclip.toml").write_text('collection = "medpix"\n', encoding="utf-8")
     shutil.copytree(trained_model, folder / "work" / "model")
     for name in ("mine", "medpix"):
