@@ -68,6 +68,7 @@ class LazyCommands(Mapping[str, Any]):
             group.command(name, epilog=module.EXAMPLE)(getattr(module, name))
         command = typer.main.get_command(group)
         command.name = name
+        _ready_for_help(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -77,6 +78,16 @@ class LazyCommands(Mapping[str, Any]):
     def __len__(self) -> int:
         """Count the commands."""
         return len(COMMANDS)
+
+
+def _ready_for_help(command: Any) -> None:  # noqa: ANN401
+    """Make the help of a command say what was written: no bracket is markup, and a switch takes no value."""
+    for inner in getattr(command, "commands", {}).values():
+        _ready_for_help(inner)
+    for parameter in command.params:
+        parameter.help = (parameter.help or "").replace("[", r"\[")
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""  # else typer says <bool>
 
 
 class MedclipGroup(TyperGroup):

@@ -26,7 +26,7 @@ the terminal.
 """
 KINDS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 # A default that is worked out is told in the help.
-SAID_DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
+SAID_DEFAULT = re.compile(r"\s*\\\[default: (.*)\]$")
 # Options that every command has; said once.
 EVERYWHERE = ("--help", "--quiet", "--verbose", "--debug")
 
@@ -158,7 +158,7 @@ def _default(option: Any) -> str:  # noqa: ANN401
 
 
 def _plain(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", r"\|").replace("<", "&lt;")
+    return " ".join((text or "").split()).replace(r"\[", "[").replace("|", r"\|").replace("<", "&lt;")
 
 
 def _paragraphs(text: str | None) -> str:

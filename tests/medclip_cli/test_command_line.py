@@ -76,9 +76,9 @@ def every_option():
 def test_the_same_flag_means_the_same_everywhere():
     helps, names, valued = defaultdict(set), defaultdict(set), defaultdict(set)
     for flag, _, parameter in every_option():
-        helps[flag].add(parameter.help.partition(" [default:")[0])
+        helps[flag].add(parameter.help.partition(r" \[default:")[0])
         names[flag].add(frozenset(name for name in parameter.opts if name.startswith("--")))
-        valued[flag].add(parameter.metavar is not None or not isinstance(parameter.default, bool))
+        valued[flag].add(bool(parameter.metavar) or not isinstance(parameter.default, bool))
     several = {flag: found for flag, found in helps.items() if len(found) > 1}
     assert {flag for flag in several if flag.startswith("--")} <= set(OF_THE_COMMAND), several
     assert {flag: found for flag, found in names.items() if len(found) > 1} == {}
@@ -109,6 +109,16 @@ def test_the_help_of_an_option_that_has_a_default_shows_it():
         and not parameter.show_default
     }
     assert hidden == set()
+
+
+@pytest.mark.parametrize(("path", "command"), list(every_command()))
+def test_a_default_that_is_worked_out_is_shown_and_a_switch_takes_no_value(path, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = runner.invoke(app, [*path, "--help"]).stdout
+    said = [parameter.help for parameter in command.params if r"\[default:" in (parameter.help or "")]
+    assert [text for text in said if text.replace("\\", "") not in shown] == []
+    switches = [line for line in shown.splitlines() if "<bool>" in line]
+    assert [line for line in switches if "--help" not in line] == []
 
 
 def test_version():
