@@ -80,6 +80,11 @@ class Calibration:
         """The method with the highest CIDEr; of equals the first."""
         return max(self.methods, key=lambda name: self.methods[name].scores.get(DECIDING_SCORE, 0.0))
 
+    @property
+    def knows_confidence(self) -> bool:
+        """Whether enough validation images had fields that answers could be judged by."""
+        return any(record.platt is not None for record in self.methods.values())
+
     def confidence(self, method: str, features: Floats) -> float | None:
         """Probability that an answer has modality, view and region right; None where nothing is known."""
         record = self.methods.get(method)

@@ -30,7 +30,7 @@ def _section(measured: Calibration) -> str:
         (
             name,
             *(_number(record.scores.get(score)) for score in _SCORES),
-            f"{record.right:.2f} of {record.answers}",
+            f"{record.right:.2f} of {record.answers}" if record.answers else "not known",
         )
         for name, record in measured.methods.items()
     ]
@@ -45,17 +45,19 @@ def _section(measured: Calibration) -> str:
         for name, record in measured.methods.items()
         for row in record.reliability
     ]
-    return "\n\n".join(
-        (
-            _HEADING,
-            f"Captions of the validation images of `{measured.corpus}`, answered from its training images. "
-            "Right: modality, view and region are all right.",
-            _table(("method", *_SCORES, "right"), scores),
+    paragraphs = [
+        _HEADING,
+        f"Captions of the validation images of `{measured.corpus}`, answered from its training images. "
+        "Right: of modality, view and region all that are known are right.",
+        _table(("method", *_SCORES, "right"), scores),
+    ]
+    if kept:
+        paragraphs += [
             "Confidence beside how often the answers were right, each judged by a calibration that did not "
             "see its patient:",
             _table(("method", "confidence", "answers", "mean", "right"), kept),
-        )
-    )
+        ]
+    return "\n\n".join(paragraphs)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

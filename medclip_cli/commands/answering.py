@@ -276,6 +276,11 @@ def make_answerer(model: Model, method: str, min_confidence: float | None) -> An
             f"model {model.name} has no measure of confidence: run medclip train confidence CORPUS "
             f"--model {model.path}, or leave out --min-confidence"
         )
+    if measured is not None and min_confidence is not None and not measured.knows_confidence:
+        raise UsageError(
+            f"model {model.name} has no measure of confidence: too few val images of {measured.corpus} have "
+            "a modality, view or region to judge answers by; leave out --min-confidence"
+        )
     if method == "auto":
         method = measured.best_method if measured else "nearest"
     return Answerer(method, measured, min_confidence or 0.0)

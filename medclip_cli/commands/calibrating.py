@@ -216,12 +216,11 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
 
 def spelled_out(truth: CaptionedImage, caption: str) -> dict[str, object]:
     """What a caption says of the fields that the true caption spells out: the true value, or None."""
-    from medclip_cli.captioning.votes import JUDGED_FIELDS
+    from medclip_cli.captioning.votes import known_fields
 
-    values = {name: getattr(truth, name) for name in JUDGED_FIELDS if getattr(truth, name)}
     return {
         name: value if _names(caption, value) else None
-        for name, value in values.items()
+        for name, value in known_fields(truth).items()
         if _names(truth.caption, value)
     }
 
@@ -233,7 +232,7 @@ def _names(caption: str, value: str) -> bool:
 
 def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
     """Whether an answer's modality, view and region are the true ones; None where none of them is known."""
-    from medclip_cli.captioning.votes import JUDGED_FIELDS
+    from medclip_cli.captioning.votes import known_fields
 
-    known = {name: getattr(truth, name) for name in JUDGED_FIELDS if getattr(truth, name)}
+    known = known_fields(truth)
     return all(fields.get(name) == value for name, value in known.items()) if known else None

@@ -114,7 +114,8 @@ def _make(job: CleaningJob, options: CleaningOptions, *, asked: Path) -> dict[st
         raise CorpusError(_why_nothing(cleaning, asked))
     settle_splits(cleaning, options)
     leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
-    _judge_leaks(leaks, strict=job.strict)
+    _judge_leaks(leaks, job)
+    _say_who_is_a_patient(cleaning.records, job)
     report = counts.build_report(cleaning, options, leaks, images_checked=job.check_images)
     if job.out:
         write_corpus(
@@ -243,16 +244,27 @@ def _warn_of_unfilled_names(cleaning: Cleaning, options: CleaningOptions) -> Non
         console.warn(f"no row fills {', '.join(f'{{{name}}}' for name in names)}: there are {there}")
 
 
-def _judge_leaks(leaks: Leaks, *, strict: bool) -> None:
+def _say_who_is_a_patient(records: Sequence[CaptionedImage], job: CleaningJob) -> None:
+    """Say it when images of one patient could stand on both sides of a split for want of a column."""
+    if job.layout.is_own and len({record.group for record in records}) == len(records) > 1:
+        console.note(
+            "Each image counts as a patient of its own. If it is not so, add a column patient (or give "
+            "medclip clean --group-pattern): images of one patient then stay in one split."
+        )
+
+
+def _judge_leaks(leaks: Leaks, job: CleaningJob) -> None:
+    from medclip_cli.corpora.corpus_folder import REPORT_FILE
+
     if not leaks.any:
         return
     found = (
         f"{leaks.groups} groups, {leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate "
         "images of held-out splits stand in train"
     )
-    if strict:
+    if job.strict:
         raise CorpusError(f"{found}: clean with --splits group or filtered, or without --strict")
-    console.warn(f"{found}: see leaks in report.json")
+    console.warn(f"{found}: see leaks in {job.out / REPORT_FILE if job.out else 'the report'}")
 
 
 def _why_nothing(cleaning: Cleaning, root: Path) -> str:

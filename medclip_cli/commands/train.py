@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -158,7 +159,7 @@ def encoders(
     if as_json and engines.is_first_process():
         json_output.write(trained.to_dict())
     elif engines.is_first_process():
-        _show(trained)
+        _show(trained, corpus)
     if confidence and engines.is_first_process() and not trained.interrupted:
         train_confidence.measure_new_model(opened, out)
     if trained.interrupted:
@@ -168,7 +169,7 @@ def encoders(
         raise typer.Exit(SOME_FAILED)
 
 
-def _show(trained: TrainedModel) -> None:
+def _show(trained: TrainedModel, corpus: Path) -> None:
     scores = trained.validation
     ways = (("image to text", scores["image_to_text"]), ("text to image", scores["text_to_image"]))
     tables.show(
@@ -181,7 +182,7 @@ def _show(trained: TrainedModel) -> None:
     )
     console.note(
         f"Model {trained.path} ({trained.fingerprint}), {trained.seconds:.0f} s. "
-        f"Next: medclip index CORPUS --model {trained.path}"
+        f"Next: medclip index {quote(str(corpus))} --model {quote(str(trained.path))}"
     )
 
 

@@ -12,10 +12,13 @@ from medclip_cli.errors import CorpusError
 from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.captioning.calibration import Calibration
+    from medclip_cli.captioning.calibration import Calibration, MethodRecord
     from medclip_cli.corpora.corpus_folder import Corpus
 
 EXAMPLE = "Example: medclip train confidence work/medpix --model work/model"
+NO_CONFIDENCE = (
+    "Answers come without confidence: too few val images have a modality, view or region to judge them by."
+)
 SHOWN = ("bleu1", "bleu4", "rouge_l", "cider")
 
 
@@ -40,6 +43,8 @@ def confidence(
     else:
         show(measured)
     console.note(f"Model {model} answers with {measured.best_method} from now on, unless told otherwise.")
+    if not measured.knows_confidence:
+        console.note(NO_CONFIDENCE)
 
 
 def measure_new_model(corpus: Corpus, model: Path) -> None:
@@ -53,8 +58,9 @@ def measure_new_model(corpus: Corpus, model: Path) -> None:
         console.note(f"Nothing is known of the model's confidence: {error}.")
         return
     best = measured.methods[measured.best_method].scores
+    told = "Confidence is measured." if measured.knows_confidence else NO_CONFIDENCE
     console.note(
-        f"Confidence is measured. Of the caption methods {measured.best_method} had the best CIDEr on the "
+        f"{told} Of the caption methods {measured.best_method} had the best CIDEr on the "
         f"val images, {best['cider']:.3f}: medclip caption answers by it."
     )
 
@@ -92,10 +98,12 @@ def show(measured: Calibration) -> None:
         f"Captions of the val split of {measured.corpus}",
         ("method", *SHOWN, "fields right", "answers"),
         [
-            (name, *(record.scores[score] for score in SHOWN), record.right, record.answers)
+            (name, *(record.scores[score] for score in SHOWN), _share(record), record.answers)
             for name, record in measured.methods.items()
         ],
     )
+    if not measured.knows_confidence:
+        return
     console.out("")
     tables.show(
         "Confidence promised and kept",
@@ -106,3 +114,7 @@ def show(measured: Calibration) -> None:
             for row in record.reliability
         ],
     )
+
+
+def _share(record: MethodRecord) -> float | None:
+    return record.right if record.answers else None

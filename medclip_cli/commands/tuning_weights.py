@@ -32,7 +32,7 @@ def learn_weights(
         top: how many answers are judged.
 
     Raises:
-        CorpusError: the split is empty.
+        CorpusError: the split is empty, or nothing is known of its images that answers could be judged by.
     """
     from medclip_cli.commands.asking import open_matching_model
     from medclip_cli.corpora.corpus_folder import open_corpus
@@ -43,6 +43,11 @@ def learn_weights(
     asked = open_corpus(source).split(split)
     if not asked:
         raise CorpusError(f"{source} has no images in its {split} split: choose another --split")
+    if not any(_fields(record) for record in asked):
+        raise CorpusError(
+            f"{source} has no {', '.join(JUDGED_FIELDS[:-1])} or {JUDGED_FIELDS[-1]} in its {split} split: "
+            "there is nothing to judge answers by"
+        )
     with open_collection(place, name) as index:
         encoder = open_matching_model(index.info, model)
         vectors = encoder.embed_texts([record.caption for record in asked])
@@ -61,7 +66,12 @@ def learn_weights(
 
 def shared_fields(asked: Sequence[CaptionedImage], number: int, answer: Neighbour) -> float:
     """Return the share of the question's known fields that an answer has in common with it."""
-    wanted = {field: getattr(asked[number], field) for field in JUDGED_FIELDS}
-    known = {field: value for field, value in wanted.items() if value}
+    known = _fields(asked[number])
     shared = [answer.fields.get(field) == value for field, value in known.items()]
     return float(sum(shared)) / max(1, len(known))
+
+
+def _fields(record: CaptionedImage) -> dict[str, str]:
+    from medclip_cli.captioning.votes import known_fields
+
+    return known_fields(record, JUDGED_FIELDS)

@@ -93,7 +93,10 @@ class Columns:
         caption = _named(table, columns, options.caption_column) or _first(by_plain_name, _CAPTION)
         if image is None:
             have = ", ".join(columns)
-            raise CorpusError(f"{table} has no image column, it has {have}: name it with --image-column")
+            raise CorpusError(
+                f"{table} has no image column, it has {have}: call one of them image, or tell medclip clean "
+                "folder with --image-column"
+            )
         taken = {image, caption}
         optional = {
             meaning: column
@@ -161,7 +164,10 @@ def _only_table(root: Path) -> Path | None:
     named = [p for p in tables if p.name.lower().split(".")[0] in ("captions", "metadata")]
     if len(tables) > 1 and len(named) != 1:
         names = ", ".join(p.name for p in tables[:5])
-        raise CorpusError(f"{root} has several tables ({names}): say which one with --captions")
+        raise CorpusError(
+            f"{root} has several tables ({names}): call one captions.csv, or tell medclip clean folder "
+            "with --captions"
+        )
     return next(iter(named or tables), None)
 
 

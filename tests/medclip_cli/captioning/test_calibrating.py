@@ -1,8 +1,11 @@
 """When an answer counts as right, and beyond what an image is no scan."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from medclip_cli.captioning.calibration import Calibration
 from medclip_cli.commands.calibrating import Examples, is_right, judge_written, spelled_out
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -43,6 +46,20 @@ def test_what_the_true_caption_does_not_name_is_left_to_the_vote():
     row = scan(caption="an ultrasound, Axial")
     assert spelled_out(row, "Coronal CT") == {"view": None}
     assert spelled_out(row, "Axial CT") == {"view": "Axial"}
+
+
+def test_a_modality_that_nobody_named_is_no_right_answer():
+    unknown = scan(modality="OT", view=None, region=None, caption="a film")
+    assert is_right(unknown, {"modality": "OT"}) is None
+    assert is_right(scan(modality="OT"), {"view": "Axial", "region": "Chest, Pulmonary"}) is True
+
+
+def test_without_fields_to_judge_by_nobody_is_sure():
+    many = examples(tuple(np.linspace(0.5, 0.9, 12)))
+    bare = [scan(number, modality="OT", view=None, region=None, caption="a film") for number in range(12)]
+    record = judge_written(replace(many, rows=bare), ["a film"] * 12)
+    assert (record.platt, record.answers) == (None, 0)
+    assert not Calibration(20, 0.5, {"generate": record}).knows_confidence
 
 
 def neighbours(score, region):

@@ -66,6 +66,19 @@ def test_min_confidence_without_a_measure_is_wrong_usage(road):
     assert "medclip train confidence" in done.err
 
 
+def test_min_confidence_where_no_answer_could_be_judged_is_wrong_usage(road, calibrated, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(calibrated.model, copy)
+    content = json.loads((copy / "captioning.json").read_text(encoding="utf-8"))
+    for method in content["methods"].values():
+        method["platt"] = None
+    open_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
+    done = calibrated(road.scan, "--model", copy, "--min-confidence", "0.5")
+    assert done.code == 2
+    assert "too few val images" in " ".join(done.err.split())
+    assert calibrated(road.scan, "--model", copy, "--json").records[0]["confidence"] is None
+
+
 def test_an_answer_that_is_not_sure_enough_is_none(road, calibrated):
     (record,) = calibrated(road.scan, "--min-confidence", "1", "--json").records
     assert record["caption"] is None

@@ -25,3 +25,10 @@ def test_measured_again_it_replaces_itself_and_nothing_else():
     assert "old" not in first
     assert first.endswith("\n\n## Licence\n\nfree\n")
     assert with_captions(first, MEASURED) == first
+
+
+def test_a_confidence_that_nobody_could_measure_has_no_table():
+    unjudged = Calibration(20, 0.5, {"nearest": MethodRecord({"cider": 0.3})}, corpus="own")
+    card = with_captions("", unjudged)
+    assert "| nearest | - | - | - | 0.300 | not known |" in card
+    assert "Confidence" not in card

@@ -136,7 +136,8 @@ def test_the_table_is_data_and_the_rest_is_said_on_stderr(corpus, trained):
     assert first.split() == ["image", "to", "text", "8", "0.250", "0.500", "0.750", "4"]
     assert second.startswith("text to image")
     assert "6 training pairs" in result.stderr
-    assert "Next: medclip index" in result.stderr
+    assert f"Next: medclip index {corpus} --model model" in " ".join(result.stderr.split())
+    assert "Answers come without confidence" in result.stderr  # the corpus of this model was never judged
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,18 @@ def test_strict_fails_on_a_leak_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "corpus").exists()
     result = run("folder", tmp_path / "scans", "--out", tmp_path / "corpus")
     assert result.exit_code == 0
-    assert "stand in train: see leaks in report.json" in result.stderr
+    assert f"stand in train: see leaks in {tmp_path / 'corpus' / 'report.json'}" in " ".join(
+        result.stderr.split()
+    )
+
+
+def test_it_is_said_when_nothing_tells_which_images_are_of_one_patient(scans: Path, tmp_path: Path) -> None:
+    alone = run("folder", scans, "--out", tmp_path / "alone")
+    assert "Each image counts as a patient of its own." in alone.stderr
+    (scans / "captions.csv").write_text("image,caption,patient\na.png,x,p1\nd.png,y,p1\n")
+    known = run("folder", scans, "--out", tmp_path / "known")
+    assert known.exit_code == 0, known.output
+    assert "a patient of its own" not in known.stderr
 
 
 def test_an_interruption_is_gone_on_from(

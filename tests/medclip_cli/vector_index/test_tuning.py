@@ -150,3 +150,12 @@ def test_the_command_learns_that_words_say_more(corpus):
 
 def test_a_split_without_images(corpus):
     assert "has no images in its test split" in tune(corpus, "--split", "test", code=1).stderr
+
+
+def test_images_of_which_nothing_is_known_teach_nothing(corpus, tmp_path):
+    bare = {"modality": "OT", "view": None, "region": None, "category": None}
+    records = [draw_record(number, split="val", **bare) for number in range(300, 303)]
+    options = {"caption_style": "report", "rejected": (), "report": {}}
+    write_corpus(tmp_path / "bare", name="bare", image_root=tmp_path, records=records, **options)
+    stderr = " ".join(tune(tmp_path / "bare", code=1).stderr.split())
+    assert "has no modality, view, region or category in its val split" in stderr
