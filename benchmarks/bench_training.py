@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from encoders.presets import preset_named
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.records import CaptionedImage
 from trainers.batches import PairSplits, TrainingPair
-from trainers.contrastive_run import ContrastiveRun
+from trainers.contrastive_task import ContrastiveTask
 from trainers.listeners import EpochReport, SilentListener, StepReport
 from trainers.placement import Placement, choose_placement
+from trainers.processes import Processes
 from trainers.recipes import options_for
+from trainers.training_run import TrainingRun
 
 MEDCLIP = str(Path(sys.executable).with_name("medclip"))
 SCANS, JUDGED = 512, 64
@@ -224,10 +227,10 @@ def train(
     )
     options = replace(options, checkpoint_steps=10**9)
     splits = PairSplits(pairs[:SCANS], pairs[SCANS:])
-    with ContrastiveRun(
-        model, tokenizer, splits, options, placement, folder / f"{name}.training", listener=listener
-    ) as run:
-        run.fit()
+    task = ContrastiveTask(model, tokenizer, splits, options, placement, listener, Processes())
+    with closing(task):
+        work = folder / f"{name}.training"
+        TrainingRun(task, placement, work, "", listener=listener, processes=Processes()).fit()
 
 
 if __name__ == "__main__":

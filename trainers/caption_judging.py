@@ -13,6 +13,7 @@ from trainers.caption_feeding import Library, texts_of
 from trainers.captioning_options import CaptioningOptions
 from trainers.torch_captions import generate_with_torch
 
+DECIDING_SCORE = "cider"
 # Captions and their references to scores by name, `DECIDING_SCORE` among them.
 ScoreCaptions = Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, float]]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from trainers.listeners import RunStart, StepReport
+from trainers.listeners import RunListener
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +39,8 @@ class CaptionEpoch:
         return asdict(self)
 
 
-class CaptionListener(Protocol):
-    """Watches a decoder run. Raising KeyboardInterrupt from any method ends it gracefully."""
+class CaptionListener(RunListener[CaptionEpoch], Protocol):
+    """Watches a decoder run."""
 
     def on_seen(self, pictures: int, total: int) -> None:
         """The frozen image tower looked at so many more pictures of all there are; before the run begins."""
-
-    def on_start(self, start: RunStart) -> None:
-        """The run begins."""
-
-    def on_step(self, report: StepReport) -> None:
-        """A step was taken."""
-
-    def on_epoch(self, report: CaptionEpoch) -> None:
-        """An epoch was finished and judged."""
-
-    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
-        """An image cannot be read; its pair is left out."""
-
-    def on_note(self, message: str) -> None:
-        """Something worth knowing happened."""

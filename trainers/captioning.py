@@ -16,7 +16,7 @@ from trainers.caption_judging import ScoreCaptions
 from trainers.caption_listeners import CaptionListener
 from trainers.caption_preparing import Prepared, prepare
 from trainers.captioning_options import CaptioningOptions
-from trainers.captioning_run import CaptioningRun
+from trainers.captioning_task import CaptioningTask
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.checkpoints import data_fingerprint, read_checkpoint
 from trainers.curves import draw_caption_curves
@@ -25,6 +25,7 @@ from trainers.journal import plain_options
 from trainers.listeners import SilentListener
 from trainers.placement import choose_placement
 from trainers.processes import joined_processes
+from trainers.training_run import TrainingRun
 
 # The encoders have files of their own by the plain names.
 JOURNAL = "decoder-training.jsonl"
@@ -93,7 +94,8 @@ def train_decoder(
         heard = listener if listener and processes.is_first else SilentListener()
         splits = PairSplits(train, validation)
         prepared = prepare(splits, bundle, options, score, placement, heard, processes)
-        run = CaptioningRun(prepared, options, placement, work, data, listener=heard, processes=processes)
+        task = CaptioningTask(prepared, options, placement, processes)
+        run = TrainingRun(task, placement, work, data, listener=heard, processes=processes)
         interrupted = run.fit()
         known = {
             **(provenance or {}),
@@ -103,10 +105,10 @@ def train_decoder(
         }
         return CaptioningResult(
             files=_files(run, prepared, bundle, known),
-            best_epoch=run.best.epoch,
-            scores=run.best.scores,
+            best_epoch=run.task.best.epoch,
+            scores=run.task.best.scores or {},
             interrupted=interrupted,
-            epochs=run.state.epochs,
+            epochs=run.progress.epochs,
             skipped=prepared.skipped,
             seconds=run.pace.elapsed,
         )
@@ -133,28 +135,28 @@ def _check_work_folder(work: Path, data: str, options: CaptioningOptions) -> Non
 
 
 def _files(
-    run: CaptioningRun, prepared: Prepared, bundle: ModelBundle, known: Mapping[str, Any]
+    run: TrainingRun[CaptioningTask], prepared: Prepared, bundle: ModelBundle, known: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    if not run.best.epoch or not run.processes.is_first:
+    if not run.task.best.epoch or not run.processes.is_first:
         return {}
-    decoder, spec = run.best_decoder(), bundle.config.image
+    decoder, spec = run.task.best_decoder(), bundle.config.image
     summary = {
         **known,
-        "epochs": run.state.epochs,
-        "best_epoch": run.best.epoch,
-        "steps": run.state.step,
+        "epochs": run.progress.epochs,
+        "best_epoch": run.task.best.epoch,
+        "steps": run.progress.step,
         "processes": run.processes.world,
         "device": str(run.placement.device),
         "precision": run.placement.precision,
         "seconds": round(run.pace.elapsed, 1),
-        "options": plain_options(run.options),
+        "options": plain_options(run.task.options),
     }
-    scores = {"pool": run.pool, **run.best.scores}
-    run.journal.write("end", {**known, "best_epoch": run.best.epoch, "validation": scores})
+    scores = {"pool": run.task.pool, **(run.task.best.scores or {})}
+    run.journal.write("end", {**known, "best_epoch": run.task.best.epoch, "validation": scores})
     config = describe_decoder(
         decoder,
         grid_sides(prepared.encoder, spec.size),
-        run.options.max_tokens,
+        run.task.options.max_tokens,
         trained_on=summary,
         validation=scores,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,22 @@ from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
 from trainers.batches import PairSplits, TrainingPair
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
-from trainers.contrastive_run import ContrastiveRun
+from trainers.checkpoints import data_fingerprint
+from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
 from trainers.curves import FILE_NAME as CURVES
 from trainers.curves import draw_curves
 from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from trainers.journal import FILE_NAME as JOURNAL
 from trainers.journal import plain_options
-from trainers.listeners import TrainingListener
+from trainers.listeners import SilentListener, TrainingListener
 from trainers.model_card import FILE_NAME as CARD
 from trainers.model_card import write_card
 from trainers.options import ContrastiveOptions
 from trainers.placement import choose_placement
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
+from trainers.training_run import TrainingRun
 from trainers.validation import RetrievalRecall
-
-MIN_PAIRS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +97,12 @@ def train_encoders(
     with _memory_errors(), joined_processes(placement.device) as processes:
         _check_shares(options, processes)
         tokenizer, model = _build_model(train, options)
-        run = ContrastiveRun(
-            model,
-            tokenizer,
-            PairSplits(train, validation),
-            options,
-            placement,
-            work_folder(out),
-            listener=listener,
-            processes=processes,
-        )
-        with run:
+        heard = listener if listener and processes.is_first else SilentListener()
+        splits = PairSplits(train, validation)
+        task = ContrastiveTask(model, tokenizer, splits, options, placement, heard, processes)
+        with closing(task):
+            data = data_fingerprint(train, validation)
+            run = TrainingRun(task, placement, work_folder(out), data, listener=heard, processes=processes)
             return _run_and_write(run, tokenizer, out, dict(provenance or {}))
 
 
@@ -131,15 +126,15 @@ def _build_model(
 
 
 def _run_and_write(
-    run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, provenance: dict[str, Any]
+    run: TrainingRun[ContrastiveTask], tokenizer: CaptionTokenizer, out: Path, provenance: dict[str, Any]
 ) -> TrainingResult:
     try:
         interrupted = run.fit()
     except DivergedError as error:
-        if run.best.weights is None:
+        if not run.task.best.epoch:
             raise
         _write_model(run, tokenizer, out, {**provenance, **_summary(run), "interrupted": True})
-        raise DivergedError(f"{error}; the model of epoch {run.best.epoch} is in {out}") from error
+        raise DivergedError(f"{error}; the model of epoch {run.task.best.epoch} is in {out}") from error
     trained_on = {**provenance, **_summary(run), "interrupted": interrupted}
     fingerprint = _write_model(run, tokenizer, out, trained_on)
     if run.processes.is_first and not interrupted:
@@ -147,27 +142,27 @@ def _run_and_write(
     return TrainingResult(
         bundle_path=out,
         fingerprint=fingerprint,
-        best_epoch=run.best.epoch,
-        validation=run.best_recall(),
+        best_epoch=run.task.best.epoch,
+        validation=run.task.best_recall(),
         interrupted=interrupted,
-        epochs=run.state.epochs,
-        skipped=run.skipped,
+        epochs=run.progress.epochs,
+        skipped=run.task.skipped,
         seconds=run.pace.elapsed,
     )
 
 
-def _summary(run: ContrastiveRun) -> dict[str, Any]:
+def _summary(run: TrainingRun[ContrastiveTask]) -> dict[str, Any]:
     """What ``config.json`` says of the run."""
     return {
-        "pairs": len(run.pairs),
-        "groups": len({pair.group for pair in run.pairs}),
-        "skipped": run.skipped,
-        "epochs": run.state.epochs,
-        "best_epoch": run.best.epoch,
-        "steps": run.state.step,
-        "loss": run.options.loss,
-        "batch_size": run.options.batch_size,
-        "seed": run.options.seed,
+        "pairs": run.task.train_pairs,
+        "groups": len({pair.group for pair in run.task.pairs}),
+        "skipped": run.task.skipped,
+        "epochs": run.progress.epochs,
+        "best_epoch": run.task.best.epoch,
+        "steps": run.progress.step,
+        "loss": run.task.options.loss,
+        "batch_size": run.task.options.batch_size,
+        "seed": run.task.options.seed,
         "processes": run.processes.world,
         "device": str(run.placement.device),
         "precision": run.placement.precision,
@@ -213,16 +208,16 @@ def work_folder(out: Path) -> Path:
 
 
 def _write_model(
-    run: ContrastiveRun, tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
+    run: TrainingRun[ContrastiveTask], tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
 ) -> str:
-    recall, preset = run.best_recall(), run.options.preset
+    recall, preset = run.task.best_recall(), run.task.options.preset
     if not run.processes.is_first:
         return ""
-    model, scores = run.best_model(), recall.to_dict()
+    model, scores = run.task.best_model(), recall.to_dict()
     run.journal.write("end", {**trained_on, "validation": scores})
     config = describe_model(model, tokenizer, preset, trained_on=trained_on, validation=scores)
     journal = run.journal.content()
-    card = write_card(config, plain_options(run.options))
+    card = write_card(config, plain_options(run.task.options))
     extra = {JOURNAL: journal, CURVES: draw_curves(journal), CARD: card.encode()}
-    force = run.options.force or run.options.resume
+    force = run.task.options.force or run.task.options.resume
     return save_bundle(out, model, tokenizer, config, extra=extra, force=force).fingerprint

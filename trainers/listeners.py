@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from trainers.validation import RetrievalRecall
 
@@ -97,7 +97,17 @@ class EpochReport:
         return {**asdict(self), "validation": self.validation.to_dict()}
 
 
-class TrainingListener(Protocol):
+class EpochRecord(Protocol):
+    """The report of an epoch, of any kind of run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the journal."""
+
+
+Report_contra = TypeVar("Report_contra", bound=EpochRecord, contravariant=True)
+
+
+class RunListener(Protocol[Report_contra]):
     """Watches a run. Raising KeyboardInterrupt from any method ends it gracefully."""
 
     def on_start(self, start: RunStart) -> None:
@@ -106,7 +116,7 @@ class TrainingListener(Protocol):
     def on_step(self, report: StepReport) -> None:
         """A step was taken."""
 
-    def on_epoch(self, report: EpochReport) -> None:
+    def on_epoch(self, report: Report_contra) -> None:
         """An epoch was finished and judged."""
 
     def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
@@ -116,8 +126,11 @@ class TrainingListener(Protocol):
         """Something worth knowing happened: the time is over, a model was kept ..."""
 
 
+TrainingListener = RunListener[EpochReport]
+
+
 class SilentListener:
-    """Watches nothing, of any kind of run."""
+    """Watches nothing, of any kind of run: what processes get whose first one reports."""
 
     def on_seen(self, pictures: int, total: int) -> None:
         """Ignore it."""

@@ -71,3 +71,28 @@ class Plateau:
             self.bad_epochs += 1
         if self.bad_epochs > self.patience:
             self.rate, self.bad_epochs = self.rate * self.factor, 0
+
+
+@dataclass(slots=True)
+class Halvings:
+    """A rate that is halved when neither a better epoch nor a cut was among the last few.
+
+    Attributes:
+        cuts: how often the rate was halved.
+        cut_epoch: the epoch after which it last was.
+        patience: so many epochs without either are borne.
+    """
+
+    cuts: int = 0
+    cut_epoch: int = 0
+    patience: int = 2
+
+    @property
+    def rate(self) -> float:
+        """The factor the peak learning rate is multiplied with."""
+        return 0.5**self.cuts
+
+    def see(self, epoch: int, best_epoch: int) -> None:
+        """Take in an epoch, and which one is the best so far; both from 1."""
+        if epoch - max(best_epoch, self.cut_epoch) >= self.patience:
+            self.cuts, self.cut_epoch = self.cuts + 1, epoch

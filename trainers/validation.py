@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +52,12 @@ class RetrievalRecall:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, with the mean."""
         return {**asdict(self), "mean_recall": self.mean_recall}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RetrievalRecall:
+        """The inverse of ``to_dict``."""
+        ways = {name: DirectionRecall(**values[name]) for name in ("image_to_text", "text_to_image")}
+        return cls(pool=values["pool"], **ways)
 
 
 def first_ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:

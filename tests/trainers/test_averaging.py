@@ -46,10 +46,12 @@ def test_the_average_is_what_is_judged_and_kept(tmp_path):
     listener = Recorder()
     with make_run(pairs, tmp_path, listener, epochs=4, learning_rate=5e-3, ema=0.9) as run:
         run.fit()
-        last = {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
-        best = run.best_model()
-        assert run._judge.recall(best) == run.best_recall()
-    assert max(report.validation.mean_recall for report in listener.epochs) == run.best_recall().mean_recall
+        last = {name: value.clone() for name, value in run.task.module.model.state_dict().items()}
+        best = run.task.best_model()
+        assert run.task._judge.recall(best) == run.task.best_recall()
+    assert (
+        max(report.validation.mean_recall for report in listener.epochs) == run.task.best_recall().mean_recall
+    )
     assert not torch.equal(best.state_dict()["image_head.weight"], last["image_head.weight"])
 
 
@@ -62,4 +64,4 @@ def test_interrupted_before_an_epoch_the_average_as_it_is_now_is_kept(tmp_path, 
     listener = type("Interrupting", (Recorder,), {stop_at: interrupt})()
     with make_run(pairs, tmp_path, listener, ema=0.9) as run:
         assert run.fit() is True
-        assert run.best_model() is run._average.encoder.model
+        assert run.task.best_model() is run.task._average.encoder.model

@@ -15,11 +15,12 @@ from trainers.augmentation import Augmentation
 from trainers.batches import PairSplits
 from trainers.caption_preparing import prepare
 from trainers.captioning import train_decoder, work_folder
-from trainers.captioning_run import CaptioningRun
+from trainers.captioning_task import CaptioningTask
 from trainers.checkpoints import FILE_NAME, data_fingerprint
 from trainers.errors import CheckpointError
 from trainers.placement import choose_placement
 from trainers.processes import Processes
+from trainers.training_run import TrainingRun
 
 RECIPE = {
     "epochs": 4,
@@ -55,14 +56,15 @@ def make_run(splits, bundle, work, listener=None, **given):
     placement = choose_placement("cpu", options.precision)
     prepared = prepare(splits, bundle, options, share_right, placement, listener, Processes())
     data = f"{data_fingerprint(splits.train, splits.validation)} {bundle.fingerprint}"
-    return CaptioningRun(prepared, options, placement, work, data, listener=listener)
+    task = CaptioningTask(prepared, options, placement, Processes())
+    return TrainingRun(task, placement, work, data, listener=listener, processes=Processes())
 
 
 def finish(run):
     assert run.fit() is False
-    weights = {name: value.clone() for name, value in run.decoder.state_dict().items()}
+    weights = {name: value.clone() for name, value in run.task.module.state_dict().items()}
     lines = [json.loads(line) for line in run.journal.content().splitlines()]
-    return weights, run.best, lines
+    return weights, run.task.best, lines
 
 
 def assert_the_same(first, second):

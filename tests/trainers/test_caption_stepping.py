@@ -14,11 +14,13 @@ from trainers.batches import PairSplits
 from trainers.caption_feeding import CaptionBatch
 from trainers.caption_preparing import prepare
 from trainers.caption_stepping import CaptionStepper
-from trainers.captioning_run import CaptioningRun
+from trainers.captioning_task import CaptioningTask
 from trainers.errors import DeviceMemoryError
+from trainers.listeners import SilentListener
 from trainers.placement import choose_placement
 from trainers.processes import Processes, joined_processes
 from trainers.torch_captions import build_for
+from trainers.training_run import TrainingRun
 
 # 25 captions in batches of 8: the last batch is one caption, and one of two processes has no share of it.
 KINDS = ({"decoder": "lstm"}, {"retrieve": 2, "retrieved_tokens": 8})
@@ -40,13 +42,13 @@ def _some_steps(rank, world, port, splits, model, folder):
             gradients = {name: value.grad.clone() for name, value in decoder.named_parameters()}
             found.append((losses, gradients, decoder.state_dict()))
         watcher = Watcher()
-        run = CaptioningRun(
-            prepared, options, placement, folder / "work", "", listener=watcher, processes=processes
-        )
+        task = CaptioningTask(prepared, options, placement, processes)
+        heard = watcher if processes.is_first else SilentListener()
+        run = TrainingRun(task, placement, folder / "work", "", listener=heard, processes=processes)
         assert run.fit() is False
         assert len(watcher.epochs) == (2 if processes.is_first else 0)
-        assert run.best.scores["cider"] >= 0  # of the first process, known to all
-        found.append((run.state.losses, {}, run.decoder.state_dict()))
+        assert run.task.best.scores["cider"] >= 0  # of the first process, known to all
+        found.append((run.progress.losses, {}, run.task.module.state_dict()))
         if processes.is_first:
             torch.save(found, folder / "found.pt")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import closing, contextmanager
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ import torch
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options, small_tokenizer
 from trainers.augmentation import Augmentation
 from trainers.batches import PairSplits
-from trainers.contrastive_run import ContrastiveRun
+from trainers.checkpoints import data_fingerprint
+from trainers.contrastive_task import ContrastiveTask
 from trainers.errors import DataError, DivergedError
 from trainers.pace import Pace
 from trainers.placement import Placement
+from trainers.processes import Processes
 from trainers.randomness import seed_torch
+from trainers.training_run import TrainingRun
 
 CPU = Placement(torch.device("cpu"), bf16=False)
 
@@ -24,14 +28,16 @@ def pairs(tmp_path):
     return draw_pairs(tmp_path / "train", 24), draw_pairs(tmp_path / "val", 12, seed=1)
 
 
+@contextmanager
 def make_run(pairs, folder, listener=None, **given):
-    options = small_options(**given)
+    options, listener = small_options(**given), listener or Recorder()
     tokenizer = small_tokenizer(pairs[0])
     seed_torch(options.seed, "weights")
     model = small_model(tokenizer.vocab_size)
-    return ContrastiveRun(
-        model, tokenizer, PairSplits(*pairs), options, CPU, folder / "model.training", listener=listener
-    )
+    task = ContrastiveTask(model, tokenizer, PairSplits(*pairs), options, CPU, listener, Processes())
+    work, data = folder / "model.training", data_fingerprint(*pairs)
+    with closing(task):
+        yield TrainingRun(task, CPU, work, data, listener=listener, processes=Processes())
 
 
 def interrupting_after(step):
@@ -46,7 +52,7 @@ def interrupting_after(step):
 def weights_after(pairs, folder, **given):
     with make_run(pairs, folder, **given) as run:
         run.fit()
-        return {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+        return {name: value.clone() for name, value in run.task.module.model.state_dict().items()}
 
 
 def test_it_learns_to_tell_drawn_lesions_apart(pairs, tmp_path):
@@ -54,7 +60,7 @@ def test_it_learns_to_tell_drawn_lesions_apart(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener, epochs=20, learning_rate=5e-3) as run:
         assert run.fit() is False
         # Chance is (1 + 5 + 10) / 12 / 3 = 0.44.
-        assert run.best_recall().mean_recall > 0.7
+        assert run.task.best_recall().mean_recall > 0.7
     assert listener.epochs[-1].loss < 0.6 * listener.epochs[0].loss
     assert listener.starts[0].total_steps == len(listener.steps) == 60
     assert [report.step for report in listener.steps] == list(range(1, 61))
@@ -80,11 +86,11 @@ def test_the_best_epoch_is_kept_not_the_last(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener, epochs=6, learning_rate=5e-3) as run:
         run.fit()
         recalls = [report.validation.mean_recall for report in listener.epochs]
-        assert run.best_recall().mean_recall == max(recalls)
-        assert run.best.epoch == 1 + recalls.index(max(recalls))
-        assert [report.is_best for report in listener.epochs][run.best.epoch - 1]
-        judged_again = run._judge.recall(run.best_model())
-    assert judged_again == run.best_recall()
+        assert run.task.best_recall().mean_recall == max(recalls)
+        assert run.task.best.epoch == 1 + recalls.index(max(recalls))
+        assert [report.is_best for report in listener.epochs][run.task.best.epoch - 1]
+        judged_again = run.task._judge.recall(run.task.best_model())
+    assert judged_again == run.task.best_recall()
 
 
 def test_the_journal_has_a_line_for_each_epoch(pairs, tmp_path):
@@ -102,7 +108,7 @@ def test_a_missing_image_is_skipped_counted_and_named(pairs, tmp_path):
     listener = Recorder()
     with make_run(pairs, tmp_path, listener) as run:
         run.fit()
-        assert run.skipped == 1
+        assert run.task.skipped == 1
     assert sorted(listener.skips) == [
         (pairs[0][5].id, pairs[0][5].image, "there is no such file"),
         (pairs[1][0].id, pairs[1][0].image, "the file is empty"),
@@ -120,8 +126,9 @@ def test_no_readable_training_image_is_an_error(pairs, tmp_path):
 def test_no_readable_validation_image_is_an_error(pairs, tmp_path):
     for pair in pairs[1][1:]:
         pair.image.unlink()
-    with pytest.raises(DataError, match="1 validation images can be read: recall needs at least 2"):
-        make_run(pairs, tmp_path)
+    expected = "1 validation images can be read: recall needs at least 2"
+    with pytest.raises(DataError, match=expected), make_run(pairs, tmp_path):
+        pass
 
 
 def test_a_loss_that_is_no_number_names_step_rate_and_batch(pairs, tmp_path):
@@ -130,14 +137,14 @@ def test_a_loss_that_is_no_number_names_step_rate_and_batch(pairs, tmp_path):
             super().on_step(report)
             if report.step == 4:
                 with torch.no_grad():
-                    run._encoder.model.image_head.weight.fill_(float("nan"))
+                    run.task.module.model.image_head.weight.fill_(float("nan"))
 
     with make_run(pairs, tmp_path, Poison()) as run:
         expected = r"no longer a number at step 5, learning rate \d\.\d\de-\d\d, batch of drawn/0-"
         with pytest.raises(DivergedError, match=expected):
             run.fit()
-        assert run.best.epoch == 1
-        assert all(torch.isfinite(value).all() for value in run.best_model().state_dict().values())
+        assert run.task.best.epoch == 1
+        assert all(torch.isfinite(value).all() for value in run.task.best_model().state_dict().values())
 
 
 def test_a_signal_stops_between_two_steps(pairs, tmp_path):
@@ -162,8 +169,8 @@ def test_a_time_limit_ends_the_run_with_its_schedule(pairs, tmp_path):
     with make_run(pairs, tmp_path, listener, epochs=1000, time_limit_minutes=2) as run:
         run.pace = Pace(120, now=lambda: float(next(clock)))
         assert run.fit() is False
-        assert 0 < run.state.epochs < 20
-        assert run.best.epoch > 0
+        assert 0 < run.progress.epochs < 20
+        assert run.task.best.epoch > 0
     assert any("the time is over after" in note for note in listener.notes)
     assert listener.steps[-1].learning_rate < 0.1 * max(report.learning_rate for report in listener.steps)
 
@@ -172,8 +179,8 @@ def test_it_stops_early_when_recall_no_longer_grows(pairs, tmp_path):
     listener = Recorder()
     with make_run(pairs, tmp_path, listener, epochs=50, patience=2, learning_rate=1e-9) as run:
         assert run.fit() is False
-        assert run.state.epochs == run.best.epoch + 2
-    assert listener.notes == [f"no better recall in 2 epochs: stopped after epoch {run.state.epochs}"]
+        assert run.progress.epochs == run.task.best.epoch + 2
+    assert listener.notes == [f"no better recall in 2 epochs: stopped after epoch {run.progress.epochs}"]
 
 
 def test_patience_begins_after_the_epochs_on_images_alone(pairs, tmp_path):
@@ -181,15 +188,15 @@ def test_patience_begins_after_the_epochs_on_images_alone(pairs, tmp_path):
     options = {"augmentation": Augmentation(), "image_epochs": 4, "patience": 1, "learning_rate": 1e-9}
     with make_run(pairs, tmp_path, listener, epochs=50, **options) as run:
         assert run.fit() is False
-    assert run.state.epochs == max(run.best.epoch, 4) + 1
+    assert run.progress.epochs == max(run.task.best.epoch, 4) + 1
 
 
 def test_on_images_alone_the_text_tower_waits(pairs, tmp_path):
     options = {"augmentation": Augmentation(), "image_epochs": 1, "weight_decay": 0.0, "learning_rate": 5e-3}
     with make_run(pairs, tmp_path, interrupting_after(3), epochs=2, **options) as run:
-        before = {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+        before = {name: value.clone() for name, value in run.task.module.model.state_dict().items()}
         run.fit()
-        after = run._encoder.model.state_dict()
+        after = run.task.module.model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.startswith("image_tower.") for name in moved)
     assert not any(name.startswith("text_") for name in moved)

@@ -19,9 +19,9 @@ def weights_after(pairs, folder, **given):
     listener = Recorder()
     options = {"epochs": 3, "learning_rate": 5e-3, "augmentation": Augmentation()} | given
     with make_run(pairs, folder, listener, **options) as run:
-        before = {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+        before = {name: value.clone() for name, value in run.task.module.model.state_dict().items()}
         run.fit()
-        after = {name: value.clone() for name, value in run._encoder.model.state_dict().items()}
+        after = {name: value.clone() for name, value in run.task.module.model.state_dict().items()}
     return before, after, listener
 
 

@@ -36,7 +36,7 @@ def test_without_labels_there_is_nothing_to_predict(tmp_path):
     listener = Recorder()
     with make_run((plain, plain), tmp_path, listener, epochs=1, label_weight=1.0) as run:
         run.fit()
-        assert run._encoder.label_head is None
+        assert run.task.module.label_head is None
     assert listener.notes == ["the training pairs have no labels to predict: --label-weight does nothing"]
 
 
@@ -45,15 +45,15 @@ def test_label_heads_make_vectors_from_which_labels_can_be_read(tmp_path):
     listener = Recorder()
     with make_run(pairs, tmp_path, listener, epochs=16, learning_rate=5e-3, label_weight=5.0) as run:
         run.fit()
-        encoder = run._encoder.eval()
-        batches = [batch for (batch,) in run._batches.epoch(0)]
+        encoder = run.task.module.eval()
+        batches = [batch for (batch,) in run.task._batches.epoch(0)]
         with torch.no_grad():
-            logits = torch.cat([run._stepper._embed(batch, (0,)).labels for batch in batches])
+            logits = torch.cat([run.task._stepper._embed(batch, (0,)).labels for batch in batches])
     fields = LabelFields(pairs[0])
     rows = np.concatenate([batch.rows for batch in batches])
     right = logits[:, : fields.sizes[0]].argmax(dim=1) == fields.classes(rows)[:, 0]
     assert fields.names == ("place", "size")
     assert right.float().mean() > 0.8  # chance is 0.25
     assert encoder.label_head is not None
-    assert not any("label" in name for name in run.best_model().state_dict())
-    assert not any("label" in name for name in run.best.weights)
+    assert not any("label" in name for name in run.task.best_model().state_dict())
+    assert not any("label" in name for name in run.task.best.weights)

@@ -40,7 +40,7 @@ def pairs_in(folder):
 
 def hurry(run):
     """Let a plateau begin whatever the losses are, so that a short run sees its rate fall."""
-    run.state.plateau.threshold = 0.9
+    run.task.plateau.threshold = 0.9
 
 
 def finish(folder, work, **given):
@@ -48,8 +48,8 @@ def finish(folder, work, **given):
     with make_run(pairs_in(folder), work, listener, **(RECIPE | given)) as run:
         hurry(run)
         assert run.fit() is False
-        weights = {name: value.clone() for name, value in run._encoder.state_dict().items()}
-        best = {name: value.clone() for name, value in run.best_model().state_dict().items()}
+        weights = {name: value.clone() for name, value in run.task.module.state_dict().items()}
+        best = {name: value.clone() for name, value in run.task.best_model().state_dict().items()}
         lines = [json.loads(line) for line in run.journal.content().splitlines()]
     return weights, best, lines, listener
 
@@ -133,18 +133,27 @@ def test_frozen_towers_resume_too(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no run to resume in .*: start one without --resume"):
-        make_run(pairs_in(tmp_path), tmp_path, resume=True)
+    expected = "there is no run to resume in .*: start one without --resume"
+    with pytest.raises(CheckpointError, match=expected), make_run(pairs_in(tmp_path), tmp_path, resume=True):
+        pass
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with make_run(pairs_in(tmp_path), tmp_path, StopAt(2, "interrupt"), **RECIPE) as run:
         run.fit()
-    with pytest.raises(CheckpointError, match="had batch_size = 8, not 6: give the same options"):
-        make_run(pairs_in(tmp_path), tmp_path, **RECIPE, batch_size=6, resume=True)
+    expected = "had batch_size = 8, not 6: give the same options"
+    with (
+        pytest.raises(CheckpointError, match=expected),
+        make_run(pairs_in(tmp_path), tmp_path, **RECIPE, batch_size=6, resume=True),
+    ):
+        pass
     train, validation = pairs_in(tmp_path)
-    with pytest.raises(CheckpointError, match="the pairs changed since the run in .* began"):
-        make_run((train[:-1], validation), tmp_path, **RECIPE, resume=True)
+    expected = "the pairs changed since the run in .* began"
+    with (
+        pytest.raises(CheckpointError, match=expected),
+        make_run((train[:-1], validation), tmp_path, **RECIPE, resume=True),
+    ):
+        pass
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):

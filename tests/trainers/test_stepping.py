@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import closing
 
 import pytest
 import torch
@@ -20,14 +21,16 @@ from tests.trainers.drawn import (
 )
 from trainers.augmentation import Augmentation
 from trainers.batches import Batch, BatchSource, PairSplits, TokenCache
-from trainers.contrastive_run import ContrastiveRun
+from trainers.contrastive_task import ContrastiveTask
 from trainers.criterion import Criterion, criterion_for
 from trainers.errors import DeviceMemoryError, DivergedError
+from trainers.listeners import SilentListener
 from trainers.objective import PairEncoder
 from trainers.placement import Placement
 from trainers.processes import Processes, joined_processes
 from trainers.squares import SquareCache
 from trainers.stepping import Stepper, mixes_images
+from trainers.training_run import TrainingRun
 
 CPU = Placement(torch.device("cpu"), bf16=False)
 OBJECTIVES = [
@@ -235,16 +238,16 @@ def _whole_run(folder, processes):
         schedule="plateau",
     )
     model = fresh_model(tokenizer)
-    run = ContrastiveRun(
-        model, tokenizer, pairs, options, CPU, folder / "work", listener=listener, processes=processes
-    )
-    with run:
+    heard = listener if processes.is_first else SilentListener()
+    task = ContrastiveTask(model, tokenizer, pairs, options, CPU, heard, processes)
+    with closing(task):
+        run = TrainingRun(task, CPU, folder / "work", "", listener=heard, processes=processes)
         assert run.fit() is False
-        assert run.skipped == 1
+        assert run.task.skipped == 1
         assert (folder / "work" / "training.jsonl").exists() == processes.is_first
         assert len(listener.epochs) == (2 if processes.is_first else 0)
-        slopes = {"recall": torch.tensor(run.best_recall().mean_recall)}
-        return [report.loss for report in listener.epochs], slopes, run.best_model().state_dict()
+        slopes = {"recall": torch.tensor(run.task.best_recall().mean_recall)}
+        return [report.loss for report in listener.epochs], slopes, run.task.best_model().state_dict()
 
 
 def _two_steps(rank, world, port, folder, results):

@@ -1,0 +1,233 @@
+"""The loop of every run: steps, epochs, checkpoints, and how it ends. What is learned is its task's."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from trainers.checkpoints import read_checkpoint, write_checkpoint
+from trainers.errors import DataError
+from trainers.journal import FILE_NAME, Journal, plain_options
+from trainers.listeners import RunListener, RunStart, StepReport
+from trainers.pace import Pace
+from trainers.placement import Placement
+from trainers.processes import Processes
+from trainers.run_state import Progress
+from trainers.schedules import run_progress
+from trainers.stopping import StopSignals
+from trainers.tasks import EpochFacts, Task
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
+
+
+class TrainingRun(Generic[TaskT]):
+    """One run, from the first step to the weights worth keeping."""
+
+    def __init__(
+        self,
+        task: TaskT,
+        placement: Placement,
+        work_folder: Path,
+        data: str,
+        *,
+        listener: RunListener[Any],
+        processes: Processes,
+    ) -> None:
+        """Begin, or go back to the checkpoint if a run is resumed.
+
+        Args:
+            task: what is learned.
+            placement: where it computes.
+            work_folder: of journal and checkpoint.
+            data: fingerprint of what is learned from.
+            listener: hears of every step and epoch.
+            processes: that share every batch.
+
+        Raises:
+            CheckpointError: there is no run to resume, or it was another one.
+        """
+        self.task, self.options = task, task.options
+        self.placement, self.processes = placement, processes
+        self._listener, self._work_folder, self._data = listener, work_folder, data
+        self.progress = Progress()
+        elapsed, journal_bytes = self._restore() if task.options.resume else (0.0, 0)
+        limit = task.options.time_limit_minutes
+        self._limit_seconds = 60 * limit if limit else None
+        self.pace = Pace(self._limit_seconds, before=elapsed)
+        self._checkpoint_time = time.monotonic()
+        self._is_over = self._in_step = False
+        if processes.is_first:
+            self.journal = Journal(work_folder / FILE_NAME, keep_bytes=journal_bytes)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.options.epochs * self.task.steps
+
+    def fit(self) -> bool:
+        """Train until the epochs, the time or the patience are over.
+
+        Returns:
+            Whether it was interrupted.
+
+        Raises:
+            DataError: no training image can be read.
+            DivergedError: the loss is no longer a number.
+            DeviceMemoryError: the GPU's memory is too small for a batch.
+        """
+        with StopSignals() as stop:
+            try:
+                with stop.deferring():
+                    self._announce()
+                while not self._is_done():
+                    self._train_epoch(stop)
+            except KeyboardInterrupt:
+                if not self._in_step:  # else the weights are no longer those of the step before
+                    self._write_checkpoint()
+                self._listener.on_note(self._why_interrupted())
+                return True
+        return False
+
+    def _announce(self) -> None:
+        if not self.processes.is_first:
+            return
+        for note in self.task.notes():
+            self._listener.on_note(note)
+        start = RunStart(
+            train_pairs=self.task.train_pairs,
+            validation_pairs=self.task.pool,
+            epochs=self.options.epochs,
+            total_steps=self.total_steps,
+            first_step=self.progress.step,
+            device=str(self.placement.device),
+            precision=self.placement.precision,
+            parameters=sum(p.numel() for p in self.task.module.parameters() if p.requires_grad),
+        )
+        event = "resume" if self.progress.step else "start"
+        self.journal.write(event, {**asdict(start), "options": plain_options(self.options)})
+        self._listener.on_start(start)
+
+    def _is_done(self) -> bool:
+        why = self._why_over()
+        if why:
+            self._listener.on_note(why)
+        return why is not None or self.progress.epochs >= self.options.epochs
+
+    def _why_over(self) -> str | None:
+        """Why the run ends before its last epoch, or None when it need not."""
+        epochs, patience = self.progress.epochs, self.options.patience
+        if self._is_over:
+            return f"the time is over after {epochs} of {self.options.epochs} epochs"
+        if patience and self.task.stale_epochs(epochs) >= patience:
+            return f"no better {self.task.deciding_score} in {patience} epochs: stopped after epoch {epochs}"
+        return None
+
+    def _why_interrupted(self) -> str:
+        """What becomes of an interrupted run's weights."""
+        best = self.task.best.epoch
+        if best:
+            return f"interrupted in epoch {self.progress.epochs + 1}: the best epoch so far, {best}, is kept"
+        if self.task.needs_an_epoch:
+            return "interrupted before an epoch was finished: the model stays as it was"
+        return "interrupted before an epoch was finished: the weights as they are now are kept"
+
+    def _train_epoch(self, stop: StopSignals) -> None:
+        began, progress = time.monotonic(), self.progress
+        self.task.module.train()
+        batches = self.task.batches(progress.epochs, first_step=progress.steps_in_epoch)
+        for batch in self.pace.timed(batches):
+            usable, elapsed = self._agree(batch, stop)
+            if self._is_over and (self.task.best.epoch or not self.task.needs_an_epoch):
+                break
+            if usable:
+                self._step(batch, elapsed, stop)
+            else:
+                progress.count_step()
+            if progress.step % self.options.checkpoint_steps == 0:
+                self._write_checkpoint()
+        if progress.losses:
+            self._judge_epoch(began, stop)
+        elif not self._is_over:
+            raise DataError(f"none of the {self.task.train_pairs} training images can be read")
+
+    def _agree(self, batch: object, stop: StopSignals) -> tuple[bool, float]:
+        """Whether all processes can use their share of a step, and the time: all must do the same."""
+        unusable = not self.task.is_usable(batch)
+        wishes = (float(stop.asked), float(self.pace.is_over), float(unusable), self.pace.elapsed)
+        stopping, over, unused, elapsed = self.processes.largest(wishes, self.placement.device)
+        if stopping:
+            raise KeyboardInterrupt
+        self._is_over = bool(over)
+        return not unused, elapsed
+
+    def _step(self, batch: object, elapsed: float, stop: StopSignals) -> None:
+        progress = self.progress
+        behind = run_progress(progress.step, self.total_steps, elapsed, self._limit_seconds)
+        factor = self.task.rate_factor(behind)
+        self._in_step = True
+        progress.losses.append(self.task.take(batch, progress.step, factor))
+        progress.count_step()
+        self._in_step = False
+        self.pace.count_step(self.task.size(batch) * self.processes.world)
+        left = self.total_steps - progress.step, self.options.epochs - progress.epochs
+        report = StepReport(
+            step=progress.step,
+            total_steps=self.total_steps,
+            epoch=progress.epochs + 1,
+            loss=progress.losses[-1],
+            learning_rate=self.options.learning_rate * factor,
+            images_per_second=self.pace.images_per_second,
+            waiting_share=self.pace.waiting_share,
+            seconds_left=self.pace.seconds_left(*left),
+        )
+        with stop.deferring():
+            self._listener.on_step(report)
+
+    def _judge_epoch(self, began: float, stop: StopSignals) -> None:
+        progress, judging = self.progress, time.monotonic()
+        found = self.task.judge()
+        self.pace.count_judging(time.monotonic() - judging)
+        facts = EpochFacts(
+            epoch=progress.epochs + 1,
+            steps=progress.step,
+            loss=sum(progress.losses) / len(progress.losses),
+            learning_rate=self.task.optimiser.param_groups[0]["lr"],
+            seconds=time.monotonic() - began,
+            images_per_second=self.pace.images_per_second,
+            waiting_share=self.pace.waiting_share,
+        )
+        report = self.task.conclude(found, facts)
+        progress.count_epoch()
+        if self.processes.is_first:
+            self.journal.write("epoch", report.to_dict())
+        if time.monotonic() - self._checkpoint_time > SECONDS_BETWEEN_CHECKPOINTS:
+            self._write_checkpoint()
+        with stop.deferring():
+            self._listener.on_epoch(report)
+
+    def _write_checkpoint(self) -> None:
+        self._checkpoint_time = time.monotonic()
+        if not self.processes.is_first:
+            return
+        content = {
+            **self.task.weights(),
+            "options": plain_options(self.options),
+            "data": self._data,
+            "optimiser": self.task.optimiser.state_dict(),
+            "state": {**asdict(self.progress), **self.task.memory()},
+            "elapsed": self.pace.elapsed,
+            "journal_bytes": len(self.journal.content()),
+        }
+        write_checkpoint(self._work_folder, content)
+
+    def _restore(self) -> tuple[float, int]:
+        """Go back to the checkpoint: the seconds behind it, and the bytes of the journal it had."""
+        kept = read_checkpoint(self._work_folder, plain_options(self.options), self._data)
+        self.task.restore(kept, kept["state"])
+        self.task.optimiser.load_state_dict(kept["optimiser"])
+        self.progress = Progress.from_dict(kept["state"])
+        return kept["elapsed"], kept["journal_bytes"]
