@@ -142,6 +142,11 @@ def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image:
             seen.vectors.append(embedded.vector)
             seen.looks.append(appearance(embedded.square))
         on_image()
+    if rows and not seen.rows:
+        raise CorpusError(
+            f"none of the {len(rows)} {rows[0].split} images can be read: is the image root "
+            f"{corpus.image_root} right?"
+        )
     return seen
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ class References:
     def __init__(
         self,
         texts: Sequence[str],
-        rows: dict[Path, CaptionedImage],
+        rows: Rows | None,
         known: DocumentFrequencies,
         meteor: Meteor | None,
     ) -> None:
@@ -62,7 +63,34 @@ class References:
         return scores
 
     def _row(self, source: Source) -> CaptionedImage | None:
-        return self._rows.get(source.resolve()) if isinstance(source, Path) and self._rows else None
+        return self._rows.of(source) if isinstance(source, Path) and self._rows else None
+
+
+class Rows:
+    """Finds the row of an image in a corpus: by its place, else by its bytes: images are copied and moved."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        """Read the rows of a corpus; images are not opened."""
+        root = corpus.image_root.resolve()
+        self._corpus = corpus
+        self._by_place = {root / row.image: row for row in corpus.records}
+        self._by_bytes = {row.sha256: row for row in reversed(corpus.records) if row.sha256}
+        self._found: dict[Path, CaptionedImage | None] = {}
+
+    def of(self, image: Path) -> CaptionedImage | None:
+        """The row of an image; None, which is said, when it has none."""
+        if image not in self._found:
+            self._found[image] = self._find(image)
+            if self._found[image] is None:
+                console.note(f"{image} is no image of {self._corpus.path}: its true caption is not known.")
+        return self._found[image]
+
+    def _find(self, image: Path) -> CaptionedImage | None:
+        row = self._by_place.get(image.resolve())
+        if row is None and self._by_bytes:
+            with suppress(OSError):  # whoever opens it next says what is wrong with it
+                row = self._by_bytes.get(sha256(image.read_bytes()).hexdigest())
+        return row
 
 
 @contextmanager
@@ -101,9 +129,4 @@ def open_references(
     if program is None:
         console.note(ABSENT)
     with meteor_at_hand(program, time_limit_seconds=_DAY_IN_SECONDS) if program else nullcontext() as meteor:
-        yield References(texts, _rows_of(opened) if opened else {}, known, meteor)
-
-
-def _rows_of(corpus: Corpus) -> dict[Path, CaptionedImage]:
-    root = corpus.image_root.resolve()
-    return {root / row.image: row for row in corpus.records}
+        yield References(texts, Rows(opened) if opened else None, known, meteor)

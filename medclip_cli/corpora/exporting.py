@@ -79,7 +79,9 @@ def write_shards(
                 _write_shard(corpus, shard, rows[start : start + rows_per_shard], start, on_image)
                 written.append(shard)
     except OSError as error:
-        raise CorpusError(f"{error.filename or folder} failed ({error.strerror}): export again") from error
+        missing = isinstance(error, FileNotFoundError)
+        hint = f"is the image root {corpus.image_root} right?" if missing else "export again"
+        raise CorpusError(f"{error.filename or folder} failed ({error.strerror}): {hint}") from error
     return written
 
 

@@ -135,14 +135,27 @@ def test_a_row_of_a_corpus_is_scored_with_its_own_captions_and_never_answers_its
     opened = open_corpus(road.corpus)
     row = opened.split("train")[0]
     strange = tmp_path / "strange.png"
-    shutil.copy(road.scan, strange)
+    Image.open(road.scan).rotate(7).save(strange)
     done = calibrated(opened.image_path(row), strange, "--corpus", road.corpus, "--json")
     known, unknown = done.records
     assert known["reference_scores"].keys() >= {"bleu1", "bleu4", "rouge_l", "cider"}
     assert row.id not in [neighbour["id"] for neighbour in known["neighbours"]]
     assert "reference_scores" not in unknown
+    assert f"{strange} is no image of {road.corpus}" in " ".join(done.err.split())
     (alone,) = calibrated(opened.image_path(row), "--json").records
     assert row.id == alone["neighbours"][0]["id"]
+
+
+def test_a_copy_of_a_scan_is_known_by_its_bytes_and_never_answers_itself(road, calibrated, tmp_path):
+    opened = open_corpus(road.corpus)
+    row = opened.split("train")[0]
+    copy = tmp_path / "moved and renamed.png"
+    shutil.copy(opened.image_path(row), copy)
+    done = calibrated(copy, "--corpus", road.corpus, "--json")
+    (record,) = done.records
+    assert record["reference_scores"].keys() >= {"bleu1", "cider"}
+    assert row.id not in [neighbour["id"] for neighbour in record["neighbours"]]
+    assert "is no image of" not in done.err
 
 
 def test_filters_do_not_make_a_scan_a_stranger(road, calibrated):
@@ -172,3 +185,11 @@ def test_confidence_needs_validation_images(road, tmp_path):
     done = road.medclip("train", "confidence", tmp_path / "corpus", "--model", road.model)
     assert done.code == 1
     assert "val images" in done.err
+    (raw / "captions.csv").write_text("image,caption,split\na.png,one,train\nb.png,two,val\n")
+    assert road.medclip("clean", "folder", raw, "--out", tmp_path / "corpus", "--force").code == 0
+    raw.rename(tmp_path / "elsewhere")
+    done = road.medclip("train", "confidence", tmp_path / "corpus", "--model", road.model)
+    assert done.code == 1
+    assert f"none of the 1 train images can be read: is the image root {raw} right?" in " ".join(
+        done.err.split()
+    )

@@ -203,4 +203,8 @@ def test_exports_that_fail(tmp_path: Path) -> None:
     arguments = ("export", tmp_path / "c", "--format", "webdataset")
     assert "need a folder: give --out" in refusal(*arguments)
     made.image_path(made.records[0]).unlink()
-    assert "failed (No such file" in refusal(*arguments, "--out", tmp_path / "s")
+    message = refusal(*arguments, "--out", tmp_path / "s")
+    assert "failed (No such file" in message
+    assert message.endswith(f"is the image root {made.image_root} right?")
+    (tmp_path / "file").touch()
+    assert refusal(*arguments, "--out", tmp_path / "file").endswith("export again")
