@@ -27,11 +27,9 @@ class Agreement:
         self._texts = _numbers([pair.text for pair in pairs])
         self._groups = _numbers([pair.group or f"\0{row}" for row, pair in enumerate(pairs)])
         self._label_weight = label_weight
-        names = {name: place for place, name in enumerate(sorted({n for pair in pairs for n in pair.labels}))}
-        self._labels = np.zeros((len(pairs), len(names)), dtype=np.float32)
-        for row, pair in enumerate(pairs):
-            self._labels[row, [names[name] for name in pair.labels]] = 1.0
-        self._specificity = _specificity(self._labels, distinct=len(set(self._texts.tolist())))
+        if label_weight:
+            self._labels = _label_matrix(pairs)
+            self._specificity = _specificity(self._labels, distinct=len(set(self._texts.tolist())))
 
     def matrix(self, rows: Rows) -> Tensor:
         """Agreement of each pair of a batch with each other.
@@ -44,12 +42,12 @@ class Agreement:
             share given to labels.
         """
         texts, groups = self._texts[rows], self._groups[rows]
-        same = (texts[:, None] == texts) | (groups[:, None] == groups)
-        return torch.from_numpy(np.maximum(same.astype(np.float32), self._by_labels(rows)))
+        agreement = ((texts[:, None] == texts) | (groups[:, None] == groups)).astype(np.float32)
+        if self._label_weight:
+            agreement = np.maximum(agreement, self._by_labels(rows))
+        return torch.from_numpy(agreement)
 
     def _by_labels(self, rows: Rows) -> np.ndarray:
-        if not self._label_weight or not self._labels.shape[1]:
-            return np.zeros((len(rows), len(rows)), dtype=np.float32)
         labels = self._labels[rows]
         shared = labels @ labels.T
         either = labels.sum(axis=1)[:, None] + labels.sum(axis=1) - shared
@@ -57,6 +55,15 @@ class Agreement:
         specificity = self._specificity[rows]
         trust = self._label_weight * specificity[:, None] * specificity
         return np.asarray(trust * jaccard**2, dtype=np.float32)
+
+
+def _label_matrix(pairs: Sequence[TrainingPair]) -> np.ndarray:
+    """1 where a pair has a label, float32 [n, labels]."""
+    names = {name: place for place, name in enumerate(sorted({n for pair in pairs for n in pair.labels}))}
+    labels = np.zeros((len(pairs), len(names)), dtype=np.float32)
+    for row, pair in enumerate(pairs):
+        labels[row, [names[name] for name in pair.labels]] = 1.0
+    return labels
 
 
 def _specificity(labels: np.ndarray, *, distinct: int) -> np.ndarray:

@@ -70,13 +70,12 @@ class Judge:
             on_skip(pairs[row].id, pairs[row].image, reason)
 
         self._spec, self._placement = spec, placement
-        cache = SquareCache([pair.image for pair in pairs], spec, on_skip=skipped)
-        rows = cache.readable(np.arange(len(pairs)))
-        cache.close()
+        self._images = SquareCache([pair.image for pair in pairs], spec, on_skip=skipped)
+        rows = self._images.readable(np.arange(len(pairs)))
+        self._images.close()
         if len(rows) < MIN_POOL:
             raise DataError(f"{len(rows)} validation images can be read: recall needs at least {MIN_POOL}")
         self._rows, self._criterion, self._loss_size = rows, criterion, batch_size
-        self._squares = cache.images(rows)
         self._captions = [pairs[row].text for row in rows]
         tokens = TokenCache([pairs[row] for row in rows], tokenizer)
         self._ids, self._mask = tokens.tokens(tokens.places(np.arange(len(rows))))
@@ -84,7 +83,7 @@ class Judge:
     @property
     def pool(self) -> int:
         """Pairs that can be read."""
-        return len(self._squares)
+        return len(self._rows)
 
     @torch.inference_mode()
     def judge(self, encoder: PairEncoder) -> Judgement:
@@ -113,7 +112,7 @@ class Judge:
         return float(self._criterion(Vectors(images, texts, none, none, calibration), targets))
 
     def _embed_images(self, model: DualEncoder, place: Tensor) -> Tensor:
-        squares = self._squares[place].to(self._placement.device)
+        squares = self._images.images(self._rows[place.numpy()]).to(self._placement.device)
         pixels = to_pixels(squares, self._spec, torch.zeros(len(squares), 6), NO_AUGMENTATION)
         with self._placement.autocast():
             features = model.image_tower(pixels)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 TIE = 1e-6
+# Queries that are compared at a time: all at once, 20,000 pairs would fill 10 GB.
+QUERIES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,15 @@ def first_ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
     """Rank of the best right candidate of each query; ties count against it.
 
     Args:
-        queries: unit vectors [n, d].
+        queries: unit vectors [q, d].
         candidates: unit vectors [n, d].
-        right: which candidates answer each query, bool [n, n], at least one a row.
+        right: which candidates answer each query, bool [q, n], at least one a row.
 
     Returns:
-        Ranks from 1, int64 [n].
+        Ranks from 1, int64 [q].
     """
     # float64: equal captions must come out equal, whatever row of the product they stand in.
-    similarity = queries.double() @ candidates.double().T  # [n, n]
+    similarity = queries.double() @ candidates.double().T  # [q, n]
     best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((similarity >= best - TIE) & ~right).sum(dim=1)
 
@@ -90,11 +92,18 @@ def retrieval_recall(images: Tensor, texts: Tensor, captions: Sequence[str]) -> 
     """
     numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
     kind = torch.tensor([numbers[caption] for caption in captions])
-    right = kind[:, None] == kind[None, :]
     return RetrievalRecall(
         pool=len(images),
-        image_to_text=_direction(first_ranks(images, texts, right)),
-        text_to_image=_direction(first_ranks(texts, images, right)),
+        image_to_text=_direction(_ranks(images, texts, kind)),
+        text_to_image=_direction(_ranks(texts, images, kind)),
+    )
+
+
+def _ranks(queries: Tensor, candidates: Tensor, kind: Tensor) -> Tensor:
+    candidates = candidates.double()
+    parts = torch.split(torch.arange(len(queries)), QUERIES_AT_ONCE)
+    return torch.cat(
+        [first_ranks(queries[part], candidates, kind[part, None] == kind[None, :]) for part in parts]
     )
 
 

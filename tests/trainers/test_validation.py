@@ -45,3 +45,12 @@ def test_against_a_loop():
     assert found.image_to_text.r5 == pytest.approx(sum(rank <= 5 for rank in ranks) / 30)
     assert found.image_to_text.median_rank == pytest.approx(float(torch.tensor(ranks).double().quantile(0.5)))
     assert found.to_dict()["mean_recall"] == found.mean_recall
+
+
+def test_queries_compared_in_parts_rank_as_all_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    images, texts = (F.normalize(torch.randn(23, 4, generator=generator), dim=-1) for _ in range(2))
+    captions = [f"caption {number % 19}" for number in range(23)]  # equal ones stand in different parts
+    whole = retrieval_recall(images, texts, captions)
+    monkeypatch.setattr("trainers.validation.QUERIES_AT_ONCE", 5)
+    assert retrieval_recall(images, texts, captions) == whole
