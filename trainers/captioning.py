@@ -23,7 +23,7 @@ from trainers.curves import draw_caption_curves
 from trainers.errors import OptionsError
 from trainers.journal import plain_options
 from trainers.listeners import SilentListener
-from trainers.placement import choose_placement
+from trainers.placement import choose_placement, memory_errors
 from trainers.processes import joined_processes
 from trainers.training_run import TrainingRun
 
@@ -82,6 +82,7 @@ def train_decoder(
 
     Raises:
         DataError: no training or no validation image can be read.
+        DeviceMemoryError: the GPU's memory is too small.
         DivergedError: the loss is no longer a number.
         CheckpointError: there is no run to resume, or it was another one.
         OptionsError: the device is not there, or an interrupted run stands in the way.
@@ -90,7 +91,10 @@ def train_decoder(
     work, data = work_folder(bundle), f"{data_fingerprint(train, validation)} {bundle.fingerprint}"
     _check_work_folder(work, data, options)
     placement = choose_placement(options.device, options.precision)
-    with joined_processes(placement.device) as processes:
+    with (
+        memory_errors("use a smaller --width or --batch-size"),
+        joined_processes(placement.device) as processes,
+    ):
         heard = listener if listener and processes.is_first else SilentListener()
         splits = PairSplits(train, validation)
         prepared = prepare(splits, bundle, options, score, placement, heard, processes)

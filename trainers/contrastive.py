@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from encoders.bundle import check_replaceable
 from encoders.dual import DualEncoder, build_dual_encoder, build_tokenizer
@@ -21,18 +19,20 @@ from trainers.checkpoints import data_fingerprint
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
 from trainers.curves import FILE_NAME as CURVES
 from trainers.curves import draw_curves
-from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
+from trainers.errors import DataError, DivergedError, OptionsError
 from trainers.journal import FILE_NAME as JOURNAL
 from trainers.journal import plain_options
 from trainers.listeners import SilentListener, TrainingListener
 from trainers.model_card import FILE_NAME as CARD
 from trainers.model_card import write_card
 from trainers.options import ContrastiveOptions
-from trainers.placement import choose_placement
+from trainers.placement import choose_placement, memory_errors
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
 from trainers.validation import RetrievalRecall
+
+_LESS_MEMORY = "use a smaller --image-size or --batch-size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def train_encoders(
     _check_work_folder(out, options)
     check_replaceable(out, force=options.force or options.resume)
     placement = choose_placement(options.device, options.precision)
-    with _memory_errors(), joined_processes(placement.device) as processes:
+    with memory_errors(_LESS_MEMORY), joined_processes(placement.device) as processes:
         _check_shares(options, processes)
         tokenizer, model = _build_model(train, options)
         heard = listener if listener and processes.is_first else SilentListener()
@@ -168,18 +168,6 @@ def _summary(run: TrainingRun[ContrastiveTask]) -> dict[str, Any]:
         "precision": run.placement.precision,
         "seconds": round(run.pace.elapsed, 1),
     }
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Put the memory that is short outside of a step, where no chunk helps, into one line."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(
-            "the GPU's memory is too small for the model: use a smaller --image-size or --batch-size, free "
-            "the memory that other programs hold, or use --device cpu"
-        ) from error
 
 
 def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> None:

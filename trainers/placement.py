@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from trainers.errors import OptionsError
+from trainers.errors import DeviceMemoryError, OptionsError
 from trainers.options import DeviceName, Precision
 
 
@@ -55,6 +56,25 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
     if precision == "bf16" and chosen.type == "cuda" and not has_bf16:
         raise OptionsError("--precision is 'bf16' and this GPU has none: use --precision fp32")
     return Placement(chosen, bf16=precision == "bf16" or (precision == "auto" and has_bf16))
+
+
+@contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Put the memory that is short outside of a step into one line.
+
+    Args:
+        advice: what takes less memory.
+
+    Raises:
+        DeviceMemoryError: the GPU's memory is too small for what is done inside.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f"the GPU's memory is too small for the model: {advice}, free the memory that other programs "
+            "hold, or use --device cpu"
+        ) from error
 
 
 def _gpu_has_bf16() -> bool:

@@ -17,7 +17,7 @@ from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.caption_examples import GridCache, Views, batches_by_length, nearest_rows
 from trainers.captioning import CURVES, JOURNAL, forget_run, train_decoder
 from trainers.captioning_options import CaptioningOptions
-from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from trainers.placement import choose_placement
 from trainers.torch_captions import generate_with_torch
 
@@ -198,6 +198,17 @@ def test_a_loss_that_is_no_number_is_told(no_export, drawn, bundle, monkeypatch)
         "trainers.caption_stepping.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
     )
     with pytest.raises(DivergedError, match="no longer a number at step 1"):
+        train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
+
+
+def test_memory_that_is_short_before_the_first_step_is_told(drawn, bundle, monkeypatch):
+    def look(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("trainers.caption_examples.look", look)
+    with pytest.raises(
+        DeviceMemoryError, match="too small for the model: use a smaller --width or --batch-size"
+    ):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
 
 
