@@ -54,7 +54,7 @@ class CaptionOutput:
             json_output.write_line(self._record(path, answer, neighbours, scores))
             return
         sure = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
-        console.out(f"{path}: {answer.caption or answer.reason}{sure}")
+        console.prose(f"{path}: {answer.caption or answer.reason}{sure}")
         if neighbours:
             seeing.draw(neighbours, self.info, self.pictures, scan)
             tables.show(

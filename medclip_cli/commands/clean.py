@@ -189,7 +189,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
     rows = [("kept", report["kept"]), *report["rejected"].items(), ("read", report["read"])]
     tables.show("Rows", ("outcome", "rows"), rows)
     sizes = [(name, split["images"], split["groups"]) for name, split in report["splits"].items()]
-    console.out("")
+    tables.gap()
     tables.show("Splits", ("split", "images", "groups"), sizes)
 
 

@@ -144,7 +144,7 @@ def show(
         ("updated", f"{info.updated}, generation {info.generation}"),
     ]
     tables.show(info.name, ("what", "value"), rows)
-    console.out("")
+    tables.gap()
     fields = [(field, _describe_values(values)) for field, values in info.fields.items()]
     tables.show("Filters", ("field", "values"), fields)
 

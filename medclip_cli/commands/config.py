@@ -38,8 +38,14 @@ def show(
     tables.show(
         "Settings",
         ("setting", "value", "from"),
-        [
-            (name, None if value is None else str(value), settings.origins[name])
-            for name, value in values.items()
-        ],
+        [(name, _as_written(value), settings.origins[name]) for name, value in values.items()],
     )
+
+
+def _as_written(value: object) -> str | None:
+    """Return a value as one writes it in a settings file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return None if value is None else str(value)

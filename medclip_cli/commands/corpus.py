@@ -151,7 +151,7 @@ def _show(described: dict[str, Any]) -> None:
 
 
 def _show_next(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
-    console.out("")
+    tables.gap()
     tables.show(title, columns, rows)
 
 

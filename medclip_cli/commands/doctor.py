@@ -13,7 +13,7 @@ import typer
 from medclip_cli import __version__
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import MedclipError
-from medclip_cli.rendering import json_output, tables
+from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.settings import Settings
@@ -80,7 +80,7 @@ def examine() -> list[Finding]:
         settings = load_settings()
     except MedclipError as error:
         return [*findings, Finding("settings", "unreadable", ok=False, mend=str(error))]
-    return [*findings, _home(settings.home), *_collections(settings)]
+    return [*findings, _home(settings.home), *_server(settings), *_models(settings), *_collections(settings)]
 
 
 def _package(name: str) -> Finding:
@@ -104,7 +104,7 @@ def _device() -> Finding:
 
         if torch.cuda.is_available():
             return Finding("device", torch.cuda.get_device_name())
-        return Finding("device", f"CPU, {torch.get_num_threads()} threads")
+        return Finding("device", f"CPU, {console.counted(torch.get_num_threads(), 'thread')}")
     except Exception as error:  # noqa: BLE001 - a broken install fails in ways of its own
         return Finding(
             "device",
@@ -123,13 +123,37 @@ def _home(home: Path) -> Finding:
         return Finding(
             "home", f"{home} (not writable)", ok=False, mend="set MEDCLIP_HOME to a writable folder"
         )
-    free = shutil.disk_usage(nearest).free / 2**30
+    free = shutil.disk_usage(nearest).free / 1e9
     return Finding(
         "home",
-        f"{home} ({free:.1f} GiB free)",
+        f"{home} ({free:.1f} GB free)",
         ok=free >= 1,
         mend=None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk",
     )
+
+
+def _server(settings: Settings) -> list[Finding]:
+    """Name the server of the settings; doctor looks at this machine alone."""
+    if settings.qdrant_url is None:
+        return []
+    return [Finding("server", settings.qdrant_url, mend="medclip collections list asks it")]
+
+
+def _models(settings: Settings) -> list[Finding]:
+    """Open every model that is known, as asking would."""
+    from medclip_cli.commands.known_places import known_models
+    from medclip_cli.engines import open_model
+
+    findings = []
+    for path, known_from in known_models(settings).items():
+        what, found = f"model {path.name}", f"{path} ({'; '.join(known_from)})"
+        try:
+            open_model(path)
+        except MedclipError as error:
+            findings.append(Finding(what, found, ok=False, mend=str(error)))
+        else:
+            findings.append(Finding(what, found))
+    return findings
 
 
 def _collections(settings: Settings) -> list[Finding]:
@@ -143,7 +167,7 @@ def _collections(settings: Settings) -> list[Finding]:
     findings = []
     for info in collections:
         what = f"collection {info.name}"
-        found = f"{info.points} images, model {info.model_name}"
+        found = f"{console.counted(info.points, 'image')}, model {info.model_name}"
         try:
             model = open_model(Path(info.model_path))
         except MedclipError as error:

@@ -171,14 +171,15 @@ def evaluate(
 
 def _show(result: Evaluation, report: dict[str, Any]) -> None:
     _show_captions(report)
+    tables.gap()
     if report["intervals"]:
-        console.out("")
         _show_intervals(report)
+        tables.gap()
     if "against" in report:
-        console.out("")
         _show_against(report["against"])
-    console.out("")
+        tables.gap()
     _show_retrieval(report)
+    _show_published(report)
     if result.overlap:
         console.note(f"{len(result.overlap)} cases of the split are in the collection; they were left out")
     console.note(f"{LEGEND}.\n{asking.DISCLAIMER}")
@@ -202,9 +203,15 @@ def _show_captions(report: dict[str, Any]) -> None:
         ("captions", *shown.values(), "texts", "p"),
         rows,
     )
+
+
+def _show_published(report: dict[str, Any]) -> None:
+    """Say what the published figures are, and why they are no measure of this run."""
+    if report["published"]:
+        tables.gap()
     for number, figure in enumerate(report["published"], 1):
         scores = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
-        console.out(f"({number}) {figure['name']}: {scores}; {figure['note']}")
+        console.prose(f"({number}) {figure['name']}: {scores}; {figure['note']}")
 
 
 def _show_intervals(report: dict[str, Any]) -> None:

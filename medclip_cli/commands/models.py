@@ -162,10 +162,10 @@ def _show(facts: ModelFacts, known_from: list[str]) -> None:
         ("size", f"{sum(facts.files.values()) / 1e6:,.1f} MB in {len(facts.files)} files"),
     ]
     tables.show(facts.name, ("what", "value"), rows)
-    console.out("")
-    tables.show("Trained on", ("what", "value"), [(key, _cell(v)) for key, v in facts.trained_on.items()])
+    tables.gap()
+    tables.show("Trained on", ("what", "value"), list(_flat(facts.trained_on)))
     if facts.validation:
-        console.out("")
+        tables.gap()
         tables.show("Validation", ("what", "value"), list(_flat(facts.validation)))
 
 

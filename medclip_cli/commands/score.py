@@ -139,7 +139,7 @@ def _read(source: str) -> tuple[bytes, str]:
 
 
 def _show(run: ScoringRun) -> None:
-    from medclip_cli.rendering import console, tables
+    from medclip_cli.rendering import tables
 
     rows = [
         (name, value, *run.intervals.get(name, (None, None)), run.scores.variant_of(name))
@@ -147,7 +147,7 @@ def _show(run: ScoringRun) -> None:
     ]
     tables.show(f"{len(run.scores)} captions", ("score", "value", "2.5 %", "97.5 %", "variant"), rows)
     if run.against is not None:
-        console.out("")
+        tables.gap()
         differences = [
             (name, run.against.scores.corpus[name], found.value, *found.interval, found.p_value)
             for name, found in run.against.differences.items()
@@ -155,7 +155,7 @@ def _show(run: ScoringRun) -> None:
         columns = ("score", run.against.name, "difference", "2.5 %", "97.5 %", "p")
         tables.show(f"Compared with {run.against.name}", columns, differences)
     if run.clinical is not None:
-        console.out("")
+        tables.gap()
         _show_clinical(run.clinical.to_json())
 
 
@@ -166,7 +166,7 @@ def _show_clinical(clinical: dict[str, Any]) -> None:
     if fields:
         rows = [(name, found["agreement"], found["n"]) for name, found in fields.items()]
         tables.show("Fields", ("field", "agreement", "n"), rows)
-        console.out("")
+        tables.gap()
     names = ("precision", "recall", "f1")
     labels = [
         (label, *(values[name] for name in names), int(values["true"]), int(values["predicted"]))
@@ -175,7 +175,7 @@ def _show_clinical(clinical: dict[str, Any]) -> None:
     means = [(kind, *(findings[kind][name] for name in names), None, None) for kind in ("micro", "macro")]
     columns = ("finding", *names, "true", "predicted")
     tables.show(f"Findings: {findings['vocabulary']}", columns, [*labels, *means])
-    console.out(
+    console.prose(
         f"exact match: {findings['exact_match']:.3f}; {findings['exact_match_labelled']:.3f} of the "
         f"{findings['labelled']} items with any label"
     )

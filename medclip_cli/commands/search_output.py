@@ -51,7 +51,7 @@ class SearchOutput:
             self._write(words, [asking.neighbour_record(hit, self.info) for hit in found])
             return
         if self.several:
-            console.out(f"{words}:" if found else f"{words}: nothing matches")
+            console.prose(f"{words}:" if found else f"{words}: nothing matches")
         seeing.draw(found, self.info, self.pictures)
         if self.several and not found:
             return

@@ -50,6 +50,18 @@ def out(line: str) -> None:
     sys.stdout.write(printable(line).replace("\n", "\\n") + "\n")
 
 
+def prose(text: str) -> None:
+    """Print a sentence of data: folded between words on a terminal, one line otherwise."""
+    if not stdout().is_terminal:
+        out(text)
+        return
+    from textwrap import wrap
+
+    line = printable(text).replace("\n", "\\n")
+    for part in wrap(line, stdout().width, break_on_hyphens=False, drop_whitespace=True) or [""]:
+        sys.stdout.write(f"{part}\n")
+
+
 def note(message: str) -> None:
     """Say something useful to know, unless ``--quiet``."""
     if not verbosity.quiet:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medclip_cli.rendering import console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Cell = str | int | float | None
+_LONG_WORD = 12  # a longer one, as a path, may be folded anywhere
+_PADDING = 2
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -31,25 +36,63 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
 def _show_ruled(
     title: str, columns: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> None:
+    from rich.text import Text
+
+    out = console.stdout()
+    least = [
+        _least_width([heading, *cells], is_number)
+        for heading, cells, is_number in zip(columns, zip(*texts, strict=True), right, strict=True)
+    ]
+    # A title of the table's own would be folded to its width. Names stand in titles: they are no markup.
+    out.print(Text(_text(title), style="bold"))
+    fits = sum(least) + _PADDING * len(least) + 1 <= out.width
+    out.print(_side_by_side(columns, texts, right, least) if fits else _one_below_another(columns, texts))
+
+
+def _least_width(cells: Sequence[str], is_number: bool) -> int:
+    """How narrow a column may be: numbers stay whole, words are parted, and only long ones cut."""
+    if is_number:
+        return max(map(len, cells))
+    return min(_LONG_WORD, max((len(word) for cell in cells for word in cell.split()), default=1))
+
+
+def _side_by_side(
+    columns: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool], least: Sequence[int]
+) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    # Names stand in titles, too: rich must not read them as its markup.
-    table = Table(
-        title=Text(_text(title)),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for heading, is_number in zip(columns, right, strict=True):
-        # Numbers stay whole on a narrow terminal; words give way.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading, is_number, width in zip(columns, right, least, strict=True):
         justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(Text(_text(heading)), justify=justify, overflow="fold", no_wrap=is_number)
+        heading_text = Text(_text(heading))
+        table.add_column(heading_text, justify=justify, overflow="fold", no_wrap=is_number, min_width=width)
     for row in texts:
         table.add_row(*(Text(cell) for cell in row))
-    console.stdout().print(table)
+    return table
+
+
+def _one_below_another(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> Table:
+    """Each row as a list of its cells, for a terminal that is too narrow for the columns."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.HORIZONTALS, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(overflow="fold", style="bold")
+    table.add_column(overflow="fold")
+    for row in texts:
+        for heading, cell in zip(columns, row, strict=True):
+            table.add_row(Text(_text(heading)), Text(cell))
+        table.add_section()
+    return table
+
+
+def gap() -> None:
+    """Part a table from what follows by an empty line; on a terminal it ends with one already."""
+    if not console.stdout().is_terminal:
+        console.out("")
 
 
 def _show_plain(columns: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool]) -> None:

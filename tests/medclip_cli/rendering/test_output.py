@@ -1,6 +1,7 @@
 import functools
 import io
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -46,6 +47,59 @@ def test_a_table_on_a_terminal_is_ruled_and_keeps_brackets(on_terminal):
     text = out.getvalue()
     assert "Title" in text
     assert "[bold]not markup[/bold]" in text
+
+
+def test_numbers_stay_whole_where_words_give_way(on_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    out, _ = on_terminal()
+    tables.show("A title that is wider than its table", ("name", "score"), [("one two three four", 0.5)] * 2)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[:2] == ["\x1b[1mA title that is wider than its\x1b[0m", "\x1b[1mtable\x1b[0m"]
+    assert sum(" 0.500" in line for line in lines) == 2
+    assert " four" in out.getvalue()
+
+
+@pytest.mark.parametrize(("columns", "stacked"), [(30, True), (31, False)])
+def test_a_row_becomes_a_list_where_its_columns_do_not_fit(on_terminal, monkeypatch, columns, stacked):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out, _ = on_terminal()
+    tables.show("", ("name", "a", "b", "c"), [("nearest", 0.5, 0.25, None), ("random", 0.1, None, 1 / 3)])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert max(map(len, text.splitlines())) <= columns
+    assert all(number in text for number in ("0.500", "0.250", "0.333"))
+    assert sum("─" in line for line in text.splitlines()) == (3 if stacked else 1)
+    assert text.count("nearest") == text.count("random") == 1
+    assert text.count("name") == (2 if stacked else 1)
+
+
+def test_a_sentence_is_folded_between_words_on_a_terminal_alone(on_terminal, monkeypatch, capsys):
+    sentence = "scan.jpg: an axial plane-wise CT scan\nof \x1b[31m the chest"
+    console.prose(sentence)
+    whole = r"scan.jpg: an axial plane-wise CT scan\nof \x1b[31m the chest"
+    assert capsys.readouterr().out == f"{whole}\n"
+    monkeypatch.setenv("COLUMNS", "20")
+    out, _ = on_terminal()
+    console.prose(sentence)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 20
+    assert " ".join(lines) == whole
+    console.prose("")
+    assert out.getvalue().endswith("chest\n\n")
+
+
+def test_tables_are_parted_by_one_line(on_terminal, capsys):
+    tables.gap()
+    assert capsys.readouterr().out == "\n"
+    out, _ = on_terminal()
+    tables.show("", ("name",), [("a",)])
+    tables.gap()
+    assert [line.strip() for line in out.getvalue().splitlines()[-2:]] == ["a", ""]
+
+
+def test_what_is_counted_is_one_or_many():
+    counts = [console.counted(n, "image") for n in (0, 1, 1653)]
+    assert counts == ["0 images", "1 image", "1,653 images"]
+    assert console.counted(2, "copy", "copies") == "2 copies"
 
 
 def test_control_characters_of_a_caption_do_not_reach_the_terminal(capsys):
