@@ -56,6 +56,18 @@ def without_network():
     return ()
 
 
+def test_no_library_reports_what_it_runs_on(road, tmp_path):
+    """ONNX Runtime would leave the name of this machine and what it is about to send in the user's cache."""
+    ask = ("--collection", "phantoms", "--json")
+    # Nothing else of the environment, where a variable like CI would keep it from reporting.
+    env = {"HOME": str(tmp_path), "MEDCLIP_HOME": str(road.folder / "home"), "OMP_NUM_THREADS": "1"}
+    for command in (("caption", str(road.scan), *ask), ("search", "axial CT", *ask)):
+        arguments = [sys.executable, "-m", "medclip_cli", *command]
+        done = subprocess.run(arguments, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_asking_command_works_without_a_network(road, tmp_path):
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text('{"id": "1", "prediction": "a chest CT", "references": ["CT of the chest"]}\n')
