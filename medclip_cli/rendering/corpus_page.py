@@ -28,7 +28,7 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.5rem 0 .4rem}p.note,small{color
 .charts,.items{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem}
 .row{display:grid;grid-template-columns:9rem 1fr 4.5rem;gap:.5rem;align-items:center}
 .row span:last-child{text-align:right;font-variant-numeric:tabular-nums}
-.bar{background:var(--bar);height:.7rem;border-radius:.2rem;min-width:1px}
+.bar{background:var(--bar);height:.7rem;border-radius:.2rem}
 .item{background:var(--card);border-radius:.5rem;padding:.75rem}.item p{margin:.4rem 0}
 .item img{height:9rem;max-width:100%;object-fit:contain;background:#000;border-radius:.25rem}
 """
@@ -44,10 +44,10 @@ def corpus_page(described: Mapping[str, Any], pictures: Sequence[bytes]) -> str:
     title = f"Corpus {described['name']}"
     words = described["caption_words"]
     facts = (
-        f"{described['images']} images of {described['groups']} groups, captions by "
+        f"{described['images']:,} images of {described['groups']:,} groups, captions by "
         f"{described['caption_style']}: {words['shortest']} to {words['longest']} words, median "
-        f"{words['median']:g}; {described['different_captions']} different captions of "
-        f"{described['vocabulary']} different words; {described['duplicate_images']} duplicate images."
+        f"{words['median']:g}; {described['different_captions']:,} different captions of "
+        f"{described['vocabulary']:,} different words; {described['duplicate_images']:,} duplicate images."
     )
     splits = {name: size["images"] for name, size in described["splits"].items()}
     charts = _chart("Split", splits) + "".join(_chart(t, described[name]) for name, t in _BARS.items())
@@ -65,10 +65,15 @@ def _chart(title: str, counts: Mapping[str, int]) -> str:
         return ""
     rows = "".join(
         f'<div class="row"><span>{escape(name)}</span>'
-        f'<div class="bar" style="width:{100 * count / most:.1f}%"></div><span>{count}</span></div>'
+        f'<div class="bar" style="width:{_width(count / most)}"></div><span>{count:,}</span></div>'
         for name, count in counts.items()
     )
     return f"<section><h2>{escape(title)}</h2>{rows}</section>"
+
+
+def _width(share: float) -> str:
+    """However few there are, something is seen of them; of none, nothing."""
+    return f"max(1px,{100 * share:.1f}%)" if share else "0"
 
 
 def _item(sample: Mapping[str, Any], jpeg: bytes) -> str:

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from medclip_cli.rendering.chart import COLOURS, Chart, Role
+from medclip_cli.rendering.evaluation_names import RETRIEVAL, method_name
 from medclip_cli.rendering.web_page import foot, head, picture
 
 CAPTION_SCORES = {
@@ -21,7 +22,7 @@ CAPTION_SCORES = {
     "cider": "CIDEr",
     "distinct": "different captions",
 }
-RETRIEVAL_SCORES = ("r@1", "r@5", "r@10", "median_rank", "mean_rank", "mrr", "map", "ndcg@10", "pool")
+_RANKS = ("median_rank", "mean_rank")
 _DARK: Mapping[Role, str] = {
     "ink": "#e6e9ed",
     "faint": "#9aa3ad",
@@ -39,7 +40,8 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}
 p.note,figcaption,small{color:var(--faint)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}td.text{white-space:normal;text-align:left;min-width:14rem}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:6rem}td.text{white-space:normal;text-align:left;min-width:14rem}
+td small{display:block}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%%,26rem),1fr));gap:1rem}
 figure{margin:.8rem 0 0}svg{width:100%%;height:auto}
 .items{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,20rem),1fr));gap:1rem}
@@ -128,7 +130,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
 def _caption_table(report: Mapping[str, Any]) -> str:
     shown = [name for name in CAPTION_SCORES if any(name in scores for scores in report["captions"].values())]
     rows = [
-        [method.replace("_", " "), *(_with_interval(report, method, name) for name in shown)]
+        [method_name(method), *(_with_interval(report, method, name) for name in shown)]
         for method in report["captions"]
     ]
     for figure in report["published"]:
@@ -142,13 +144,16 @@ def _caption_table(report: Mapping[str, Any]) -> str:
 def _with_interval(report: Mapping[str, Any], method: str, name: str) -> str:
     value = _number(report["captions"][method].get(name))
     interval = report["intervals"].get(method, {}).get(name)
-    return f"{value} [{_number(interval[0])}, {_number(interval[1])}]" if interval else value
+    return f"{value}\n[{_number(interval[0])}, {_number(interval[1])}]" if interval else value
 
 
 def _comparisons(report: Mapping[str, Any], method: str) -> Iterable[str]:
-    compared = {f"{method} - {_said(other)}": found for other, found in report["comparisons"].items()}
+    compared = {
+        f"{method_name(method)} - {method_name(other)}": found
+        for other, found in report["comparisons"].items()
+    }
     for name, found in report.get("against", {}).get("differences", {}).items():
-        compared[f"{name}: this run - {report['against']['run']}"] = found
+        compared[f"{method_name(name)}: this run - {report['against']['run']}"] = found
     if compared:
         names = ("bleu4", "rouge_l", "cider")
         rows = [[what, *(_difference(found.get(name)) for name in names)] for what, found in compared.items()]
@@ -161,28 +166,34 @@ def _difference(found: Mapping[str, Any] | None) -> str:
     if not found:
         return "-"
     low, high = found["interval"]
-    return f"{found['difference']:+.3f} [{low:+.3f}, {high:+.3f}] p={found['p']:.3g}"
+    p = f"p = {found['p']:.3f}" if found["p"] >= 0.0005 else "p < 0.001"
+    return f"{found['difference']:+.3f}, {p}\n[{low:+.3f}, {high:+.3f}]"
 
 
 def _retrieval_table(report: Mapping[str, Any]) -> str:
     rows = [
-        [direction.replace("_", " "), *(_number(scores[name]) for name in RETRIEVAL_SCORES)]
+        [direction.replace("_", " "), *(_retrieved(scores, name) for name in RETRIEVAL)]
         for direction, scores in report["retrieval"].items()
     ]
     for field, values in report["by"].items():
         for value, directions in values.items():
             for direction, scores in directions.items():
                 what = f"{field} {value} ({scores['queries']}), {direction.replace('_', ' ')}"
-                rows.append([what, *(_number(scores[name]) for name in RETRIEVAL_SCORES)])
+                rows.append([what, *(_retrieved(scores, name) for name in RETRIEVAL)])
     first = next(iter(report["retrieval"].values()))
-    chance = ["chance", *(_number(first.get(f"chance_{name}")) for name in RETRIEVAL_SCORES)]
-    return _table(["direction", *RETRIEVAL_SCORES], [*rows, chance])
+    chance = ["chance", *(_number(first.get(f"chance_{name}")) for name in RETRIEVAL)]
+    return _table(["direction", *RETRIEVAL.values()], [*rows, chance])
+
+
+def _retrieved(scores: Mapping[str, Any], name: str) -> str:
+    return f"{scores[name]:.1f}" if name in _RANKS and scores[name] is not None else _number(scores[name])
 
 
 def _confusions(report: Mapping[str, Any], method: str) -> Iterable[str]:
     for field, found in report["fields"].get(method, {}).items():
         if field in ("modality", "view"):
-            yield f"<h2>{escape(field)}: {found['agreement']:.1%} right (rows true, columns answered)</h2>"
+            right = f"{found['agreement']:.1%} right (rows true, columns answered)"
+            yield f"<h2>{escape(field.capitalize())}: {right}</h2>"
             yield _confusion_table(**found["confusion"])
 
 
@@ -200,10 +211,6 @@ def _shaded(count: int, whole: int) -> str:
     """A cell whose colour is deep where much of its row lies."""
     share = round(60 * count / whole)
     return f'<td style="background:color-mix(in srgb,var(--ours) {share}%,transparent)">{count}</td>'
-
-
-def _said(method: str) -> str:
-    return method.replace("_", " ")
 
 
 def _figures(charts: Iterable[Chart]) -> str:
@@ -235,11 +242,17 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool 
     body = "".join(
         "<tr>"
         + f"<td>{escape(first)}</td>"
-        + "".join(f"<td{kind}>{escape(cell)}</td>" for cell in rest)
+        + "".join(f"<td{kind}>{_cell(cell)}</td>" for cell in rest)
         + "</tr>"
         for first, *rest in rows
     )
     return f'<div class="scroll"><table><tr>{headings}</tr>{body}</table></div>'
+
+
+def _cell(text: str) -> str:
+    """A cell; what stands on its second line is small."""
+    first, _, second = text.partition("\n")
+    return f"{escape(first)}<small>{escape(second)}</small>" if second else escape(first)
 
 
 def _number(value: float | None) -> str:

@@ -31,11 +31,12 @@ article{border-top:1px solid var(--faint);margin-top:1.5rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr));gap:.75rem}
 .card{background:var(--card);border-radius:.5rem;padding:.6rem;display:flex;gap:.6rem}
 .card img{width:5.5rem;height:5.5rem;object-fit:contain;background:#000;flex:none}.card p{margin:0}
+.card small{display:block;font-size:.75rem}
 .looks{display:grid;grid-template-columns:repeat(auto-fill,minmax(6rem,1fr));gap:.5rem}
 figure{margin:0;text-align:center}
 .look{position:relative;aspect-ratio:1;background-size:cover}
 .look img{position:absolute;inset:0;width:100%;height:100%}
-table{border-collapse:collapse}td{padding:.1rem .8rem .1rem 0}
+table{border-collapse:collapse}td{padding:.1rem .8rem .1rem 0;overflow-wrap:normal;vertical-align:top}
 """
 _WORD = re.compile(r"\w+(?:[-'.]\w+)*")
 _HEAT = (255, 96, 0)

@@ -26,8 +26,10 @@ article{border-top:1px solid var(--faint);margin-top:1.5rem;padding-top:1rem}
 .hits{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.75rem}
 .hit{background:var(--card);border-radius:.5rem;padding:.6rem;margin:0}
 .hit img{width:100%;height:12rem;object-fit:contain;background:#000;border-radius:.25rem}
-.rank{float:right;font-variant-numeric:tabular-nums}
+.rank{float:right;margin:.2rem 0 0 .7rem;font-variant-numeric:tabular-nums}
 """
+# Of what people filter by, that which says something of the picture, and under which terms it may be shown.
+_FIELDS = ("modality", "view", "region", "category", "findings", "age", "sex", "licence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ def gallery_foot(note: str) -> str:
 
 
 def _hit(hit: Hit) -> str:
-    fields = ", ".join(_text(value) for value in hit.fields.values() if value not in (None, "", []))
+    fields = " · ".join(
+        _text(name, hit.fields[name]) for name in _FIELDS if hit.fields.get(name) not in (None, "", [])
+    )
     return (
         f'<figure class="hit">{picture(hit.picture, hit.id)}'
         f'<figcaption><small class="rank">{hit.rank} · {hit.score:.3f}</small>'
@@ -107,5 +111,7 @@ def _hit(hit: Hit) -> str:
     )
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
+    if name == "age":
+        return f"{value:g} years"
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.rendering.chart import Chart, Dot, Label, Polyline, Rectangle, Role
+from medclip_cli.rendering.evaluation_names import method_name
 
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 16, 22, 34
@@ -59,8 +60,10 @@ def score_chart(report: Mapping[str, Any], score: str) -> Chart:
         y = _TOP + row * _ROW
         role = METHOD_ROLES.get(method, "ours")
         interval = intervals.get(method)
-        tip = f"{method}: {value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-        chart.shapes.append(Label(_LEFT - 8, y + 16, method.replace("_", " "), "end"))
+        tip = f"{method_name(method)}: {value:.3f}" + (
+            f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        )
+        chart.shapes.append(Label(_LEFT - 8, y + 16, method_name(method), "end"))
         chart.shapes.append(Rectangle(_LEFT, y + 4, value * scale, _ROW - 8, role, tip))
         end = value
         if interval:

@@ -95,8 +95,8 @@ def test_the_page_is_whole_alone_and_escaped(page):
 def test_the_page_says_what_it_must(page):
     for text in (
         "published, not comparable: why",
-        "0.900 [0.100, 0.950]",
-        "+0.100 [+0.050, +0.150] p=0.001",
+        "0.900<small>[0.100, 0.950]</small>",
+        "+0.100, p = 0.001<small>[+0.050, +0.150]</small>",
         "88.9% right",
         "no answer",
         "not a medical device",

@@ -49,6 +49,18 @@ def test_a_question_without_hits_or_pictures_says_so():
     assert "<img" not in gallery_article(Question("x", [Hit(1, 0.1, "a", "b", {})]))
 
 
+def test_a_hit_tells_what_the_picture_shows_and_its_terms():
+    fields = {
+        "split": "train",
+        "age": 61.0,
+        "findings": ["edema", "mass"],
+        "modality": "CT",
+        "licence": "CC BY",
+    }
+    text = gallery_article(Question("x", [Hit(1, 0.1, "a", "b", {**fields, "view": "", "sex": None})]))
+    assert "CT · edema, mass · 61 years · CC BY</small>" in text
+
+
 def test_a_page_appears_whole_and_for_its_owner_alone(tmp_path):
     page = tmp_path / "page.html"
     page.write_text("old", encoding="utf-8")
