@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.records import Neighbour
 from medclip_cli.rendering import console
 
@@ -54,15 +54,45 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     """Open the model that made the collection, or the one named, if it is the same.
 
     Raises:
-        CollectionError: the model named is another one; its vectors would be compared with noise.
-        ModelError: the model folder is gone or damaged.
+        CollectionError: the model named, or the one that lies where the collection's own lay, is another one
+            (its vectors would be compared with noise), or none lies there any more.
+        ModelError: the model folder is damaged, or the one named is not there.
     """
     from medclip_cli.engines import open_model
 
-    model = open_model(model_path or Path(info.model_path))
+    model = open_model(model_path or _own_model(info))
+    if model_path is None and model.fingerprint != info.fingerprint:
+        raise CollectionError(
+            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), and at "
+            f"{info.model_path} lies another one now ({model.fingerprint}): name a copy of the old one with "
+            "--model, or index with --rebuild"
+        )
     info.check_model(model.fingerprint, model.name)
     console.detail(f"model {model.name} ({model.fingerprint}) at {model.path}")
     return model
+
+
+def _own_model(info: CollectionInfo) -> Path:
+    path = Path(info.model_path)
+    if not path.exists():
+        raise CollectionError(
+            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), which is "
+            f"no longer at {path}: say where it is with --model"
+        )
+    return path
+
+
+def check_own_model(home: Path, name: str) -> None:
+    """Refuse to send a collection along with what lies where its model lay, if that is another one now.
+
+    Raises:
+        CollectionError: it is.
+    """
+    from medclip_cli.vector_index.doors import Place, describe
+
+    info = describe(Place(home), name)
+    if Path(info.model_path).exists():  # else whoever sends it says what to do
+        open_matching_model(info, None)
 
 
 def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, Any]:

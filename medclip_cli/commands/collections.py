@@ -197,11 +197,15 @@ def export_(
     debug: Debug = False,
 ) -> None:
     """Write a collection to one checksummed file; it holds captions and vectors, but no images."""
+    from medclip_cli.commands.asking import check_own_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
     target = out or Path(f"{name}{archive.SUFFIX}")
-    info = archive.export_collection(load_settings().home, name, target, with_model=with_model, force=force)
+    home = load_settings().home
+    if with_model:
+        check_own_model(home, name)
+    info = archive.export_collection(home, name, target, with_model=with_model, force=force)
     outcome = {"file": target, "collection": name, "points": info.points, "bytes": target.stat().st_size}
     if as_json:
         json_output.write(outcome)

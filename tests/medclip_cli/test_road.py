@@ -122,6 +122,27 @@ def test_a_model_of_another_fingerprint_is_refused(road, tmp_path):
     assert done.out == ""
 
 
+def test_a_collection_whose_model_moved_or_became_another_says_so(road, tmp_path):
+    model, home, out = tmp_path / "model", tmp_path / "home", tmp_path / "own.medclip"
+    shutil.copytree(road.model, model)
+    assert road.medclip("index", road.corpus, "--model", model, "--collection", "own", home=home).code == 0
+    moved = model.rename(tmp_path / "moved")
+    gone = road.medclip("caption", road.scan, home=home)
+    assert gone.code == 1
+    assert f"which is no longer at {model}: say where it is with --model" in " ".join(gone.err.split())
+    assert road.medclip("caption", road.scan, "--model", moved, home=home).code == 0
+    shutil.copytree(road.model, model)
+    (model / "config.json").write_text(
+        (model / "config.json").read_text(encoding="utf-8").replace('"fit": "pad"', '"fit": "squash"'),
+        encoding="utf-8",
+    )
+    for arguments in (("caption", road.scan), ("collections", "export", "own", "--with-model", "--out", out)):
+        other = road.medclip(*arguments, home=home)
+        assert other.code == 1
+        assert f"at {model} lies another one now" in " ".join(other.err.split())
+    assert not out.exists()
+
+
 def test_an_unknown_collection_names_those_there_are(road):
     done = road.medclip("search", "lesion", "--collection", "nope")
     assert done.code == 1
