@@ -76,8 +76,8 @@ def _own_model(info: CollectionInfo) -> Path:
     path = Path(info.model_path)
     if not path.exists():
         raise CollectionError(
-            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), which is "
-            f"no longer at {path}: say where it is with --model"
+            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), "
+            f"which is no longer at {path}: say where it is with --model"
         )
     return path
 
