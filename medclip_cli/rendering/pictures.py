@@ -121,9 +121,14 @@ def _columns(width: int) -> int:
 
 
 def _canvas() -> Console:
-    """The console to draw on: one that has colours, for pictures may be asked for where stdout has none."""
+    """The console to draw on: one that has colours, for pictures may be asked for where stdout has none.
+
+    kitty's protocol names a picture by the colour of the cells it fills: rounded to one of 256, as where
+    nobody says that the terminal knows more (over ssh), it would name another.
+    """
     out = console.stdout()
-    if out.color_system is not None and not out.no_color:
+    enough = ("truecolor",) if _graphics() else ("standard", "256", "truecolor")
+    if out.color_system in enough and not out.no_color:
         return out
     from rich.console import Console
 

@@ -1,3 +1,4 @@
+import base64
 import io
 import re
 import sys
@@ -117,21 +118,88 @@ def test_no_terminal_is_asked_what_it_can_while_paths_come_through_stdin(termina
     assert "textual_image.renderable" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    ("protocol", "start", "placed"),
-    [("SixelImage", "\x1bP", "\x1b\\"), ("TGPImage", "\x1b_G", chr(0x10EEEE))],
-)
-def test_pixels_where_the_terminal_draws_them(terminal, monkeypatch, protocol, start, placed):
+@pytest.fixture
+def pixels(terminal, monkeypatch):
+    """Make stdout a terminal of 8 x 16 pixels a cell that draws by a protocol."""
     from textual_image import _terminal, renderable
 
-    out = terminal()
-    monkeypatch.setattr(_terminal.get_cell_size, "_result", _terminal.CellSize(8, 16), raising=False)
-    monkeypatch.setattr(sys, "__stdout__", out)  # where the library sends what is no text
-    monkeypatch.setattr(pictures, "_graphics", lambda: getattr(renderable, protocol))
-    pictures.show([("1", picture()), ("2", picture())])
-    assert out.getvalue().count(start) >= 2
-    assert placed in out.getvalue()
-    assert "▀" not in out.getvalue()
+    def replace(protocol, **variables):
+        out = terminal(80, **variables)
+        monkeypatch.setattr(_terminal.get_cell_size, "_result", _terminal.CellSize(8, 16), raising=False)
+        monkeypatch.setattr(sys, "__stdout__", out)  # where the library sends what is no text
+        monkeypatch.setattr(pictures, "_graphics", lambda: getattr(renderable, protocol))
+        return out
+
+    return replace
+
+
+POINTS = [(x, y) for x in (0, 18, 30, 143) for y in (0, 66, 78, 143)]  # beside the edges, which are smooth
+
+
+def seen(image):
+    """What stands at some points of a picture."""
+    return [image.getpixel(point) for point in POINTS]
+
+
+def striped():
+    """Red above blue, with a green column at the left."""
+    image = picture((255, 0, 0), (144, 144))
+    image.paste((0, 0, 255), (0, 72, 144, 144))
+    image.paste((0, 255, 0), (0, 0, 24, 144))
+    return image
+
+
+def test_sixels_say_what_the_picture_is(pixels):
+    out = pixels("SixelImage")
+    pictures.show([("1", striped()), ("2", picture((255, 255, 255)))])
+    first, second = (
+        decoded_sixel(data) for data in re.findall(r"\x1bP.*?q(.*?)\x1b\\", out.getvalue(), re.S)
+    )
+    assert first.size == second.size == (18 * 8, 9 * 16)
+    assert seen(first) == seen(striped())
+    assert second.getcolors() == [(18 * 8 * 9 * 16, (255, 255, 255))]
+
+
+def decoded_sixel(data):
+    """The picture that sixel data draw, as the manual of the VT340 tells it: bands of six rows."""
+    colours, drawn, colour, x, band = {}, {}, 0, 0, 0
+    for token in re.finditer(r'"[\d;]*|#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)(.)|([?-~])|([$-])', data):
+        named, *mixed, times, repeated, single, move = token.groups()
+        if named is not None:
+            colour = int(named)
+            if mixed[0] is not None:
+                colours[colour] = tuple(round(int(percent) * 2.55) for percent in mixed)
+        elif move is not None:
+            x, band = 0, band + (move == "-")
+        elif repeated or single:
+            for _ in range(int(times or 1)):
+                bits = ord(repeated or single) - 63
+                drawn |= {(x, 6 * band + row): colour for row in range(6) if bits >> row & 1}
+                x += 1
+    image = Image.new("RGB", (max(x for x, _ in drawn) + 1, max(y for _, y in drawn) + 1))
+    for place, colour in drawn.items():
+        image.putpixel(place, colours[colour])
+    return image
+
+
+@pytest.mark.parametrize("variables", [{}, {"TERM": "xterm-kitty", "COLORTERM": ""}])
+def test_kitty_gets_the_pictures_and_their_places(pixels, variables):
+    out = pixels("TGPImage", **variables)
+    shown = [striped(), picture((9, 8, 7), (144, 144))]
+    pictures.show([(str(number), image) for number, image in enumerate(shown)])
+    parts, places = {}, {}
+    for keys, payload in re.findall(r"\x1b_G([^;\x1b]*);?(.*?)\x1b\\", out.getvalue()):
+        said = dict(key.split("=") for key in keys.split(","))
+        if said.get("a") == "p":
+            places[said["i"]] = (said["c"], said["r"])
+        else:
+            parts[said["i"]] = parts.get(said["i"], "") + payload
+    sent = [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in parts.values()]
+    assert list(map(seen, sent)) == list(map(seen, shown))
+    assert places == dict.fromkeys(parts, ("18", "9"))
+    # A cell names its picture by its colour: the lower 24 bits of the number.
+    named = set(re.findall(rf"38;2;(\d+);(\d+);(\d+)m{chr(0x10EEEE)}", out.getvalue()))
+    assert {int(r) << 16 | int(g) << 8 | int(b) for r, g, b in named} == {int(i) & 0xFFFFFF for i in parts}
 
 
 @pytest.mark.parametrize("protocol", ["SixelImage", "TGPImage", "HalfcellImage"])
