@@ -175,11 +175,7 @@ def caption(
         }
     )
     conditions = tuple(parse_condition(text) for text in where or ())
-    sources: Iterable[Path | BinaryIO] = (
-        [inputs.stdin_image()]
-        if from_stdin
-        else inputs.expand_images(images or [], files_from, nul_separated=nul_separated)
-    )
+    sources = _sources(images or [], files_from, nul_separated, from_stdin)
     writing: dict[str, object] = {
         "beam": num_captions if beam is None and (num_captions or 0) > DEFAULT_BEAM else beam,
         "length_penalty": length_penalty,
@@ -211,6 +207,21 @@ def caption(
         console.note(asking.DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
+
+
+def _sources(
+    images: Sequence[str], files_from: str | None, nul_separated: bool, from_stdin: bool
+) -> Iterable[Path | BinaryIO]:
+    """Return the images that are meant.
+
+    Raises:
+        UsageError: the image on stdin and others, too.
+    """
+    if not from_stdin:
+        return inputs.expand_images(images, files_from, nul_separated=nul_separated)
+    if images or files_from or nul_separated:
+        raise UsageError("--stdin-image is the only image: name no other, or leave it out")
+    return [inputs.stdin_image()]
 
 
 def _show_all(

@@ -153,6 +153,12 @@ def test_an_image_on_stdin(shell, road):
     assert json.loads(out)["neighbours"][0]["image"] == "images/phantom0000.png"
 
 
+def test_an_image_on_stdin_is_the_only_one(shell, road):
+    code, out, err = shell(f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image raw/images --json")
+    assert (code, out) == (2, "")
+    assert err == "medclip: --stdin-image is the only image: name no other, or leave it out\n"
+
+
 def test_file_names_need_not_be_utf8_nor_hold_still(shell, road):
     code, out, err = shell(
         "mkdir -p odd; cp raw/images/phantom0000.png $'odd/a\\xff.png'; "
