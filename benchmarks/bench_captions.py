@@ -24,8 +24,8 @@ from encoders.additions import add_files
 from encoders.bundle import ModelBundle
 from encoders.caption_codec import train_codec
 from encoders.caption_runtime import OnnxCaptioner
-from encoders.decoder import TransformerDecoder
 from encoders.decoder_export import decoder_files, describe_decoder
+from encoders.decoder_transformer import TransformerDecoder
 from encoders.dual import build_dual_encoder, build_tokenizer
 from encoders.export import describe_model, save_bundle
 from encoders.generation import GenerationOptions

@@ -26,9 +26,10 @@ from encoders.decoder_files import (
     STEP_GRAPH_FILE,
     DecoderConfig,
 )
+from encoders.decoder_lstm import LstmDecoder
 from encoders.dual import DualEncoder
 from encoders.errors import BundleError, ExportError, first_line
-from encoders.export import OPSET, silence_exporter
+from encoders.export import OPSET, batch_dimension, silence_exporter
 from encoders.runtime import open_session
 
 TOLERANCE = 1e-3
@@ -155,7 +156,7 @@ def export_look(encoder: DualEncoder, image_size: int) -> bytes:
     """Export ``pixels`` to ``vectors`` and ``grid``, any batch size."""
     draws = torch.Generator().manual_seed(0)
     batches = [(torch.randn(count, 3, image_size, image_size, generator=draws),) for count in _BATCHES]
-    return _export(LookGraph(encoder), batches, ("pixels",), ("vectors", "grid"), ({0: "batch"},))
+    return _export(LookGraph(encoder), batches, ("pixels",), ("vectors", "grid"), ({0: batch_dimension()},))
 
 
 def export_begin(decoder: Decoder) -> bytes:
@@ -163,7 +164,8 @@ def export_begin(decoder: Decoder) -> bytes:
     batches = [_drawn_images(decoder, count) for count in _BATCHES]
     inputs = ("grid", "retrieved")[: len(batches[0])]
     outputs = ("logits", "attention", *decoder.MEMORY, *decoder.STATE)
-    return _export(BeginGraph(decoder), batches, inputs, outputs, tuple({0: "batch"} for _ in inputs))
+    batch = batch_dimension()
+    return _export(BeginGraph(decoder), batches, inputs, outputs, tuple({0: batch} for _ in inputs))
 
 
 def export_step(decoder: Decoder) -> bytes:
@@ -171,9 +173,17 @@ def export_step(decoder: Decoder) -> bytes:
     batches = [_drawn_step(decoder, count) for count in _BATCHES]
     inputs = ("token", *decoder.MEMORY, *decoder.STATE)
     outputs = ("logits", "attention", *(f"next_{name}" for name in decoder.STATE))
-    state = [{0: "batch", 4: "time"} if name == "past" else {0: "batch"} for name in decoder.STATE]
-    shapes = ({0: "batch"}, [{0: "batch"} for _ in decoder.MEMORY], state)
+    batch = batch_dimension()
+    shapes = ({0: batch}, [{0: batch} for _ in decoder.MEMORY], _state_shapes(decoder, batch))
     return _export(StepGraph(decoder), batches, inputs, outputs, shapes)
+
+
+def _state_shapes(decoder: Decoder, batch: Any) -> list[dict[int, Any]]:  # noqa: ANN401 - torch's dimension
+    """What may vary of each part of the state: a transformer's past grows with every token."""
+    if isinstance(decoder, LstmDecoder):
+        return [{0: batch} for _ in decoder.STATE]
+    time = torch.export.Dim("time", max=decoder.architecture["max_tokens"])
+    return [{0: batch, 4: time} if name == "past" else {0: batch} for name in decoder.STATE]
 
 
 def _drawn_images(decoder: Decoder, count: int) -> tuple[Tensor, ...]:
@@ -210,7 +220,6 @@ def _export(
 ) -> bytes:
     graph.eval()
     name = type(graph).__name__
-    dimensions = {axis: torch.export.Dim(axis) for axis in ("batch", "time")}
     with silence_exporter(), torch.no_grad():
         try:
             program: Any = torch.onnx.export(
@@ -219,7 +228,7 @@ def _export(
                 dynamo=True,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=_named(dynamic, dimensions),
+                dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -238,12 +247,6 @@ def _without_diary(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)
     model.graph.ClearField("value_info")
     data: bytes = model.SerializeToString()
     return data
-
-
-def _named(dynamic: Any, dimensions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - nested as the inputs are
-    if isinstance(dynamic, dict):
-        return {index: dimensions[axis] for index, axis in dynamic.items()}
-    return type(dynamic)(_named(part, dimensions) for part in dynamic)
 
 
 def _verify(

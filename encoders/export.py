@@ -35,6 +35,8 @@ from encoders.runtime import open_session
 
 MIN_COSINE = 0.9999
 OPSET = 18
+# More than a machine has memory for. Torch 2.6 refuses a dimension that has no upper bound.
+MAX_BATCH = 2**16
 _IMAGE_BATCHES = (1, 2, 5)
 _TEXT_BATCHES = ((1, 4), (3, 9), (5, 17))
 
@@ -162,7 +164,7 @@ def export_image_graph(model: DualEncoder, image_size: int, *, pixels: np.ndarra
     batches = [{"pixels": torch.randn(rows, *shape, generator=generator)} for rows in _IMAGE_BATCHES]
     if pixels is not None:
         batches.insert(0, {"pixels": torch.from_numpy(pixels)})
-    return _export(ImageGraph(model), "image", batches, {"pixels": {0: "batch"}})
+    return _export(ImageGraph(model), "image", batches, {"pixels": {0: batch_dimension()}})
 
 
 def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts: Sequence[str] = ()) -> bytes:
@@ -182,8 +184,13 @@ def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts:
     if texts:
         ids, mask = tokenizer(texts)
         batches.insert(0, {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)})
-    dynamic = {0: "batch", 1: "tokens"}
+    dynamic = {0: batch_dimension(), 1: torch.export.Dim("tokens", max=tokenizer.max_tokens)}
     return _export(TextGraph(model), "text", batches, {"ids": dynamic, "mask": dynamic})
+
+
+def batch_dimension() -> Any:  # noqa: ANN401 - a function in one torch, a class in another
+    """The first axis of every graph: as many rows as the caller likes."""
+    return torch.export.Dim("batch", max=MAX_BATCH)
 
 
 def _padded_batch(
@@ -198,22 +205,18 @@ def _padded_batch(
 
 
 def _export(
-    graph: nn.Module, name: str, batches: list[dict[str, Tensor]], dynamic_axes: dict[str, dict[int, str]]
+    graph: nn.Module, name: str, batches: list[dict[str, Tensor]], dynamic: dict[str, dict[int, Any]]
 ) -> bytes:
     graph.eval()
-    dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes.values()}
     with silence_exporter(), torch.no_grad():
         try:
             program: Any = torch.onnx.export(
                 graph,
                 kwargs=batches[-1],
                 dynamo=True,
-                input_names=list(dynamic_axes),
+                input_names=list(dynamic),
                 output_names=["vectors"],
-                dynamic_shapes={
-                    key: {index: dimensions[axis] for index, axis in axes.items()}
-                    for key, axes in dynamic_axes.items()
-                },
+                dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 verbose=False,
             )

@@ -32,7 +32,12 @@ class TransformerBlock(nn.Module):
         self.shrink = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """``[b, s, w] -> [b, s, w]``; ``visible`` is bool ``[b, 1, 1, s]``, False for padding."""
+        """``[b, s, w] -> [b, s, w]``.
+
+        Args:
+            x: tokens.
+            visible: bool ``[b, 1, 1, s]``, False for padding; or float, added to the attention.
+        """
         x = x + self._drop(self.merge(self._attention(self.norm1(x), visible)))
         return x + self._drop(self.shrink(F.gelu(self.expand(self.norm2(x)))))
 

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.decoder import Decoder, LstmDecoder, TransformerDecoder
+from encoders.decoder import Decoder
+from encoders.decoder_lstm import LstmDecoder
+from encoders.decoder_transformer import TransformerDecoder
 from encoders.generation import GenerationOptions, Hypothesis, Step, Tensors, generate
 from trainers.captioning_options import CaptioningOptions
 

@@ -9,9 +9,11 @@ from encoders.additions import add_files
 from encoders.bundle import ModelBundle
 from encoders.caption_codec import PAD_ID, train_codec
 from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
-from encoders.decoder import LstmDecoder, TransformerDecoder, build_decoder, look
+from encoders.decoder import build_decoder, look
 from encoders.decoder_export import check_close, decoder_files, describe_decoder, load_decoder
 from encoders.decoder_files import DECODER_FILES, DECODER_WEIGHTS_FILE, STEP_GRAPH_FILE, DecoderConfig
+from encoders.decoder_lstm import LstmDecoder
+from encoders.decoder_transformer import TransformerDecoder
 from encoders.errors import BundleError, ExportError, GenerationError, PresetError
 from encoders.generation import GenerationOptions
 from encoders.runtime import OnnxEncoder
