@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medclip_cli.vector_index.doors import Place
     from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
 
+SOME_FAILED = 3
 EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-score 0.99"
 
 
@@ -59,13 +60,26 @@ def duplicates(
     place = place_of(load_settings({"qdrant_url": url, "offline": offline}))
     corpus = open_corpus(source)
     by_id = {record.id: record for record in corpus.records}
-    groups = [
-        _described(group, by_id) for group in group_alike(_likenesses(corpus, place, collection, min_score))
-    ]
+    unread: dict[Path, str] = {}
+    alike = group_alike(_likenesses(corpus, place, collection, min_score, unread))
+    groups = [_described(group, by_id) for group in alike]
     if as_json:
         for group in groups:
             json_output.write_line(group)
-        return
+    else:
+        _show(groups, corpus, by_id, pictures)
+    if unread:
+        path, reason = next(iter(unread.items()))
+        console.warn(
+            f"{console.counted(len(unread), 'image')} could not be looked at (the first: {path}: {reason}): "
+            "copies of them that are not the same byte by byte are not found"
+        )
+        raise typer.Exit(SOME_FAILED)
+
+
+def _show(
+    groups: list[dict[str, Any]], corpus: Corpus, by_id: dict[str, CaptionedImage], pictures: Mode
+) -> None:
     drawn = _draw(groups, corpus, by_id, pictures)
     rows = [
         (len(group["ids"]), ", ".join(group["by"]), ", ".join(group["splits"]), " ".join(group["ids"]))
@@ -94,12 +108,14 @@ def _draw(groups: list[dict[str, Any]], corpus: Corpus, by_id: dict[str, Caption
     return seeing.draw_groups(described, mode)
 
 
-def _likenesses(corpus: Corpus, place: Place, collection: str | None, min_score: float) -> Iterator[Likeness]:
+def _likenesses(
+    corpus: Corpus, place: Place, collection: str | None, min_score: float, unread: dict[Path, str]
+) -> Iterator[Likeness]:
     from medclip_cli.vector_index import duplicates as finding
     from medclip_cli.vector_index.doors import open_collection
 
     yield from finding.same_bytes(corpus.records)
-    yield from finding.same_picture(corpus.records, _closer_look(corpus))
+    yield from finding.same_picture(corpus.records, _closer_look(corpus, unread))
     if collection is not None:
         known = {record.id for record in corpus.records}
         with open_collection(place, collection) as index:
@@ -108,8 +124,8 @@ def _likenesses(corpus: Corpus, place: Place, collection: str | None, min_score:
                     yield likeness
 
 
-def _closer_look(corpus: Corpus) -> Callable[[CaptionedImage, CaptionedImage], bool]:
-    """Return what compares two pictures by their fine hashes; an unreadable image is like nothing."""
+def _closer_look(corpus: Corpus, unread: dict[Path, str]) -> Callable[[CaptionedImage, CaptionedImage], bool]:
+    """Return what compares two pictures by their fine hashes; one in `unread` cannot be read, and is like none."""
     from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
     from medclip_cli.engines import UnreadableScanError, read_scan
@@ -118,7 +134,8 @@ def _closer_look(corpus: Corpus) -> Callable[[CaptionedImage, CaptionedImage], b
     def fine_hash(path: Path) -> int | None:
         try:
             return int(difference_hashes(read_scan(path))[1], 16)
-        except UnreadableScanError:
+        except UnreadableScanError as error:
+            unread[path] = str(error)
             return None
 
     def same(one: CaptionedImage, other: CaptionedImage) -> bool:

@@ -152,8 +152,10 @@ def test_the_command_compares_vectors_of_a_collection(corpus):
     ]
 
 
-def test_an_unreadable_image_is_like_nothing(corpus):
+def test_an_unreadable_image_is_like_nothing_and_that_is_said(corpus):
     for path in Path(corpus.parent / "raw").glob("*.*"):
         path.write_bytes(b"")
-    (group,) = map(json.loads, run(corpus, "--json").stdout.splitlines())
+    done = run(corpus, "--json", code=3)
+    (group,) = map(json.loads, done.stdout.splitlines())
     assert group["by"] == ["bytes"]
+    assert "could not be looked at" in " ".join(done.stderr.split())
