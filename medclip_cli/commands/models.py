@@ -14,7 +14,7 @@ from medclip_cli.errors import ModelError
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.engines import ModelFacts
+    from medclip_cli.model_facts import ModelFacts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,7 +88,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one model: its towers, what it learned from, how it was judged, its files."""
-    from medclip_cli.engines import describe_model
+    from medclip_cli.model_facts import describe_model
 
     path, known_from = _find(model)
     facts = describe_model(path)
@@ -99,7 +99,7 @@ def show(
 
 
 def _summary(path: Path, known_from: list[str]) -> dict[str, Any]:
-    from medclip_cli.engines import describe_model
+    from medclip_cli.model_facts import describe_model
 
     try:
         facts = describe_model(path)
