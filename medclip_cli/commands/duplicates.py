@@ -125,7 +125,7 @@ def _likenesses(
 
 
 def _closer_look(corpus: Corpus, unread: dict[Path, str]) -> Callable[[CaptionedImage, CaptionedImage], bool]:
-    """Return what compares two pictures by their fine hashes; one in `unread` cannot be read, and is like none."""
+    """Return what compares two pictures closely; an unreadable one, put into `unread`, is like nothing."""
     from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
     from medclip_cli.engines import UnreadableScanError, read_scan
