@@ -6,9 +6,19 @@ import os
 import sys
 from io import TextIOWrapper
 
+INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C: 128 + SIGINT
+
 
 def main() -> None:
     """Run the command line."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while medclip itself is read; a command says more
+        sys.stderr.write("medclip: interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     from medclip_cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
@@ -18,6 +28,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as ended:
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            raise KeyboardInterrupt from None  # while the command line was read: typer says nothing
         # rich and typer take a reader that has gone (`--help | head -1`) for a failure; it is none.
         if not isinstance(ended.__context__, BrokenPipeError):
             raise

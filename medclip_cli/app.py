@@ -18,7 +18,7 @@ from medclip_cli.errors import MedclipError
 from medclip_cli.rendering import console
 
 MARKUP: Final = "rich"
-INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # as in __main__, which must not import more than it needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,9 +241,8 @@ def _show_all(
                 for add in pages:
                     add(one)
         except KeyboardInterrupt:
-            console.note(
-                f"{bar.done} images are done, their answers given; no page is written. Go on with the others."
-            )
+            no_page = "; no page is written" if pages else ""
+            console.note(f"{console.counted(bar.done, 'image')} answered{no_page}. Go on with the others.")
             raise
     return bar.done - bar.failed, bar.failed
 

@@ -123,9 +123,27 @@ def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
     answers, said = process.communicate(timeout=60)
     assert process.returncode == 130
     done = len(answers.splitlines()) + 1
-    assert f"{done} images are done, their answers given" in said
-    assert "Go on with the others" in said
+    assert f"{done} image{'s' if done > 1 else ''} answered. Go on with the others.\n" in said
     assert said.endswith("medclip: interrupted\n")
+
+
+@pytest.mark.parametrize("module", ["typer", "medclip_cli.commands.doctor"])
+def test_ctrl_c_before_a_command_runs_shows_no_traceback(environment, module):
+    """The signal comes while a module is imported: medclip's own first one, or that of the command."""
+    script = f"""
+import signal, sys
+from medclip_cli.__main__ import main
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["medclip", "doctor", "--help"]
+main()
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "medclip: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +172,9 @@ def test_an_image_on_stdin(shell, road):
 
 
 def test_an_image_on_stdin_is_the_only_one(shell, road):
-    code, out, err = shell(f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image raw/images --json")
+    code, out, err = shell(
+        f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image raw/images --json"
+    )
     assert (code, out) == (2, "")
     assert err == "medclip: --stdin-image is the only image: name no other, or leave it out\n"
 
