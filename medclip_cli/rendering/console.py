@@ -39,6 +39,11 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, stderr=True)
 
 
+def can_animate() -> bool:
+    """Whether something may move on stderr: it is a terminal that can go back on a line."""
+    return stderr().is_terminal and not stderr().is_dumb_terminal
+
+
 def forget_streams() -> None:
     """Drop the cached consoles; tests call this after replacing ``sys.stdout``."""
     stdout.cache_clear()

@@ -80,7 +80,7 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
         total: how many items there are; None when nobody knows.
         unit: what the items are called.
     """
-    if console.verbosity.quiet or not console.stderr().is_terminal:
+    if console.verbosity.quiet or not console.can_animate():
         yield Bar(unit)
         return
     from rich.progress import BarColumn, Progress, TextColumn
@@ -105,7 +105,7 @@ def stages(description: str) -> Iterator[Callable[[str], None]]:
     Args:
         description: of all stages together.
     """
-    if console.verbosity.quiet or not console.stderr().is_terminal:
+    if console.verbosity.quiet or not console.can_animate():
         yield console.detail
         return
     with console.stderr().status(description) as status:

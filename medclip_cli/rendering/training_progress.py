@@ -200,7 +200,7 @@ def show_decoder_training() -> Iterator[TrainingProgress[CaptionEpoch]]:
 
 @contextmanager
 def _bars() -> Iterator[Progress | None]:
-    if console.verbosity.quiet or not console.stderr().is_terminal:
+    if console.verbosity.quiet or not console.can_animate():
         yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

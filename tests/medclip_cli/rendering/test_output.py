@@ -153,6 +153,15 @@ def test_progress_is_silent_in_a_pipe(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_progress_is_silent_on_a_terminal_that_cannot_go_back_on_a_line(on_terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    out, err = on_terminal()
+    with progress.track("Decoding", total=2) as bar, progress.stages("Writing") as say:
+        bar.advance(2)
+        say("the end")
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+
+
 def test_progress_on_a_terminal_shows_counts_and_failures(on_terminal):
     _, err = on_terminal()
     with progress.track("Decoding", total=3, unit="scans") as bar:
