@@ -19,7 +19,7 @@ EXAMPLE = "Example: medclip train confidence work/medpix --model work/model"
 NO_CONFIDENCE = (
     "Answers come without confidence: too few val images have a modality, view or region to judge them by."
 )
-SHOWN = ("bleu1", "bleu4", "rouge_l", "cider")
+SHOWN = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 
 
 def confidence(
@@ -96,7 +96,7 @@ def show(measured: Calibration) -> None:
     """Print what was measured as two tables."""
     tables.show(
         f"Captions of the val split of {measured.corpus}",
-        ("method", *SHOWN, "fields right", "answers"),
+        ("method", *SHOWN.values(), "fields right", "answers"),
         [
             (name, *(record.scores[score] for score in SHOWN), _share(record), record.answers)
             for name, record in measured.methods.items()
@@ -104,12 +104,12 @@ def show(measured: Calibration) -> None:
     )
     if not measured.knows_confidence:
         return
-    console.out("")
+    tables.gap()
     tables.show(
         "Confidence promised and kept",
         ("method", "from", "to", "answers", "mean confidence", "right"),
         [
-            (name, row.low, row.high, row.answers, row.confidence, row.right)
+            (name, float(row.low), float(row.high), row.answers, row.confidence, row.right)
             for name, record in measured.methods.items()
             for row in record.reliability
         ],

@@ -138,10 +138,12 @@ class TrainingProgress(Generic[AnyEpoch]):
     def on_start(self, start: Start) -> None:
         """Say what will be trained on what."""
         self._epochs = start.epochs
+        counted = console.counted
         console.note(
-            f"Training {start.parameters / 1e6:.1f} M parameters on {start.train_pairs:,} pairs "
-            f"({start.device}, {start.precision}): {start.epochs} epochs, {start.total_steps:,} steps; "
-            f"each epoch is judged on {start.validation_pairs:,} validation pairs"
+            f"Training {start.parameters / 1e6:.1f} M parameters on {counted(start.train_pairs, 'pair')} "
+            f"({start.device}, {start.precision}): {counted(start.epochs, 'epoch')}, "
+            f"{counted(start.total_steps, 'step')}; "
+            f"each epoch is judged on {counted(start.validation_pairs, 'validation pair')}"
         )
         if self._progress is not None:
             if self._task is not None:
