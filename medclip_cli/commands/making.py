@@ -267,12 +267,18 @@ def _judge_leaks(leaks: Leaks, job: CleaningJob) -> None:
     console.warn(f"{found}: see leaks in {job.out / REPORT_FILE if job.out else 'the report'}")
 
 
+# What to do where not one row could be kept, by the commonest reason.
+_HINTS = {
+    "unsafe_path": ": give the paths of images relative to it, and none outside",
+    "missing_image": ": are the images below it? medclip clean --skip-image-check cleans without",
+    "missing_caption": ": a table needs a column caption (or --caption-column), an image its name.txt",
+}
+
+
 def _why_nothing(cleaning: Cleaning, root: Path) -> str:
     if not cleaning.read:
         return f"{root} has no rows: nothing was written"
     reasons: Mapping[str, int] = cleaning.reasons()
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    hint = (
-        ": are the images below it? --skip-image-check cleans without" if "missing_image" in reasons else ""
-    )
+    hint = _HINTS.get(max(reasons, key=lambda reason: reasons[reason]), "")
     return f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}"

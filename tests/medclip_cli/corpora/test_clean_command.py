@@ -101,6 +101,10 @@ def test_nothing_to_keep(scans: Path, tmp_path: Path) -> None:
     assert message == f"none of the 4 rows of {scans} could be kept (4 modality)"
     (scans / "captions.csv").write_text("image,caption\nx.png,y\n")
     assert "(1 missing_image): are the images below it?" in refusal("folder", scans, "--dry-run")
+    (scans / "captions.csv").write_text(f"image,caption\n{scans / 'a.png'},y\n")
+    assert "(1 unsafe_path): give the paths of images relative to it" in refusal("folder", scans, "--dry-run")
+    (scans / "captions.csv").write_text("image,weight\na.png,12\n")
+    assert "(1 missing_caption): a table needs a column caption" in refusal("folder", scans, "--dry-run")
     (scans / "captions.csv").write_text("image,caption\n")
     assert "has no rows" in refusal("folder", scans, "--dry-run")
 
