@@ -29,7 +29,7 @@ from encoders.decoder_files import (
 from encoders.decoder_lstm import LstmDecoder
 from encoders.dual import DualEncoder
 from encoders.errors import BundleError, ExportError, first_line
-from encoders.export import OPSET, batch_dimension, silence_exporter
+from encoders.onnx_exporter import batch_dimension, export_module, run_graph
 from encoders.runtime import open_session
 
 TOLERANCE = 1e-3
@@ -182,7 +182,7 @@ def _state_shapes(decoder: Decoder, batch: Any) -> list[dict[int, Any]]:  # noqa
     """What may vary of each part of the state: a transformer's past grows with every token."""
     if isinstance(decoder, LstmDecoder):
         return [{0: batch} for _ in decoder.STATE]
-    time = torch.export.Dim("time", max=decoder.architecture["max_tokens"])
+    time = torch.export.Dim("time")
     return [{0: batch, 4: time} if name == "past" else {0: batch} for name in decoder.STATE]
 
 
@@ -218,23 +218,9 @@ def _export(
     outputs: Sequence[str],
     dynamic: tuple[Any, ...],
 ) -> bytes:
-    graph.eval()
     name = type(graph).__name__
-    with silence_exporter(), torch.no_grad():
-        try:
-            program: Any = torch.onnx.export(
-                graph,
-                batches[-1],
-                dynamo=True,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=dynamic,
-                opset_version=OPSET,
-                verbose=False,
-            )
-            data = _without_diary(program.model_proto)
-        except Exception as error:
-            raise ExportError(f"{name} cannot be exported to ONNX ({first_line(error)})") from error
+    model = export_module(graph, name, batches[-1], inputs=inputs, outputs=outputs, dynamic=dynamic)
+    data = _without_diary(model)
     _verify(data, graph, name, batches, inputs)
     return data
 
@@ -256,9 +242,9 @@ def _verify(
     for batch in batches:
         with torch.no_grad():
             expected = graph(*batch)
-        given = {key: value.numpy() for key, value in zip(inputs, _flat(batch), strict=True)}
-        for ours, theirs in zip(session.run(None, given), expected, strict=True):
-            check_close(np.asarray(ours), theirs.numpy(), name)
+        given = dict(zip(inputs, _flat(batch), strict=True))
+        for ours, theirs in zip(run_graph(session, given, name), expected, strict=True):
+            check_close(ours, theirs.numpy(), name)
 
 
 def _flat(batch: Sequence[Any]) -> list[Tensor]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +23,14 @@ from encoders.bundle import (
     write_bundle,
 )
 from encoders.dual import DualEncoder
-from encoders.errors import ExportError, first_line
+from encoders.errors import ExportError
 from encoders.graphs import slim
+from encoders.onnx_exporter import batch_dimension, export_module, run_graph
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import EncoderPreset
 from encoders.runtime import open_session
 
 MIN_COSINE = 0.9999
-OPSET = 18
-# More than a machine has memory for. Torch 2.6 refuses a dimension that has no upper bound.
-MAX_BATCH = 2**16
 _IMAGE_BATCHES = (1, 2, 5)
 _TEXT_BATCHES = ((1, 4), (3, 9), (5, 17))
 
@@ -184,13 +178,8 @@ def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts:
     if texts:
         ids, mask = tokenizer(texts)
         batches.insert(0, {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)})
-    dynamic = {0: batch_dimension(), 1: torch.export.Dim("tokens", max=tokenizer.max_tokens)}
+    dynamic = {0: batch_dimension(), 1: torch.export.Dim("tokens")}
     return _export(TextGraph(model), "text", batches, {"ids": dynamic, "mask": dynamic})
-
-
-def batch_dimension() -> Any:  # noqa: ANN401 - a function in one torch, a class in another
-    """The first axis of every graph: as many rows as the caller likes."""
-    return torch.export.Dim("batch", max=MAX_BATCH)
 
 
 def _padded_batch(
@@ -207,22 +196,10 @@ def _padded_batch(
 def _export(
     graph: nn.Module, name: str, batches: list[dict[str, Tensor]], dynamic: dict[str, dict[int, Any]]
 ) -> bytes:
-    graph.eval()
-    with silence_exporter(), torch.no_grad():
-        try:
-            program: Any = torch.onnx.export(
-                graph,
-                kwargs=batches[-1],
-                dynamo=True,
-                input_names=list(dynamic),
-                output_names=["vectors"],
-                dynamic_shapes=dynamic,
-                opset_version=OPSET,
-                verbose=False,
-            )
-            data = slim(program.model_proto)
-        except Exception as error:
-            raise ExportError(f"the {name} tower cannot be exported to ONNX ({first_line(error)})") from error
+    model = export_module(
+        graph, f"{name} tower", batches[-1], inputs=list(dynamic), outputs=["vectors"], dynamic=dynamic
+    )
+    data = slim(model)
     _verify(data, graph, name, batches)
     return data
 
@@ -233,7 +210,7 @@ def _verify(data: bytes, graph: nn.Module, name: str, batches: list[dict[str, Te
         with torch.no_grad():
             expected = graph(**batch).numpy()
         for session in sessions:
-            (exported,) = session.run(None, {key: value.numpy() for key, value in batch.items()})
+            (exported,) = run_graph(session, batch, name)
             check_agreement(exported, expected, name)
 
 
@@ -262,16 +239,3 @@ def _weights_bytes(model: DualEncoder) -> bytes:
 
     data: bytes = save({name: value.contiguous() for name, value in model.state_dict().items()})
     return data
-
-
-@contextmanager
-def silence_exporter() -> Iterator[None]:
-    """Keep the exporter's prints, log lines and warnings off the terminal."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

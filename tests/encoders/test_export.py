@@ -10,6 +10,7 @@ from encoders.bundle import ModelBundle, write_bundle
 from encoders.dual import DualEncoder, load_dual_encoder
 from encoders.errors import BundleError, ExportError
 from encoders.export import ExportSamples, check_agreement, describe_model, export_text_graph, save_bundle
+from encoders.onnx_exporter import run_graph
 from encoders.runtime import OnnxEncoder, open_session
 from encoders.text import transformers_tower
 from encoders.vision import SmallResNet
@@ -129,3 +130,12 @@ def test_the_graphs_agree_with_torch_on_pictures_and_captions(saved_model, token
         texts = model.embed_texts(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     np.testing.assert_allclose(encoder.embed_pixels(pixels.numpy()), images, atol=1e-5)
     np.testing.assert_allclose(encoder.embed_texts(captions), texts, atol=1e-5)
+
+
+def test_a_graph_that_cannot_be_run_says_so(model, tokenizer):
+    data = export_text_graph(model, tokenizer)
+    given = {"ids": torch.ones(2, 4, dtype=torch.int64)}  # and no mask
+    with pytest.raises(
+        ExportError, match="text graph that torch .* exported cannot be run .*pip install"
+    ):
+        run_graph(open_session(data), given, "text")
