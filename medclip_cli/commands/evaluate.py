@@ -129,6 +129,7 @@ def evaluate(
     """
     from medclip_cli.commands import evaluation, evaluation_files, evaluation_report
     from medclip_cli.commands.indexing import corpus_of
+    from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
 
@@ -141,7 +142,7 @@ def evaluate(
             "offline": offline,
         }
     )
-    opened = corpus_of(corpus, settings.home)
+    opened = open_corpus(corpus_of(corpus, settings.home))
     fields = evaluation.fields_named(by)
     request = evaluation.Request(split, evaluation.methods_named(method), skip_overlap, wanted_meteor(meteor))
     with asking.open_collection(settings) as index:

@@ -112,6 +112,7 @@ def index(
     """
     from medclip_cli.commands import indexing
     from medclip_cli.commands.asking import place_of
+    from medclip_cli.corpora.corpus_folder import stream_corpus
     from medclip_cli.engines import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.doors import create_writer
@@ -127,12 +128,13 @@ def index(
     )
     name, place = settings.collection, place_of(settings)
     encoder = open_model(_model_path(settings, place, model))
-    corpus = indexing.corpus_of(source, settings.home)
-    if split is None and not indexing.is_corpus_of(corpus, source):
+    corpus = stream_corpus(indexing.corpus_of(source, settings.home))
+    if split is None and corpus.path != source:  # a folder of one's own images, made into a corpus just now
         split = "all"
-    splits = indexing.choose_splits(corpus, split)
+    sizes = indexing.split_sizes(corpus)
+    splits = indexing.choose_splits(corpus, sizes, split)
     part = indexing.parse_part(shard)
-    job = indexing.IndexJob(corpus, splits, encoder, batch_size, prune, dry_run, part)
+    job = indexing.IndexJob(corpus, sizes, splits, encoder, batch_size, prune, dry_run, part)
     layout = ServerLayout(shards, replicas, quantize, on_disk, wait)
     with create_writer(place, name, job.spec, rebuild=rebuild, layout=layout, part=part) as writer:
         report = indexing.run_index(job, name, writer)

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from medclip_cli.records import SPLITS
 from medclip_cli.rendering import console, progress
 
 if TYPE_CHECKING:
-    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.corpora.corpus_folder import StreamedCorpus
     from medclip_cli.engines import Model
     from medclip_cli.records import CaptionedImage
     from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter
@@ -29,7 +30,8 @@ class IndexJob:
 
     Attributes:
         corpus: whose records.
-        splits: the splits of it that go into the collection.
+        sizes: how many records each split of it has.
+        splits: those that go into the collection.
         model: that embeds them; on a GPU, if there is one, once it is clear that there is something to embed.
         batch_size: images in one forward pass.
         prune: remove points that no record of these splits stands for any more.
@@ -37,7 +39,8 @@ class IndexJob:
         part: this machine's part and how many there are; None for all of it.
     """
 
-    corpus: Corpus
+    corpus: StreamedCorpus
+    sizes: Mapping[str, int]
     splits: tuple[str, ...]
     model: Model
     batch_size: int = 32
@@ -45,10 +48,15 @@ class IndexJob:
     dry_run: bool = False
     part: tuple[int, int] | None = None
 
-    @property
-    def records(self) -> list[CaptionedImage]:
-        """The records that should be in the collection."""
-        return [record for record in self.corpus.records if record.split in self.splits]
+    def records(self) -> Iterator[CaptionedImage]:
+        """Yield the records that should be in the collection, of all parts."""
+        return (record for record in self.corpus.walk() if record.split in self.splits)
+
+    def my_records(self) -> Iterator[CaptionedImage]:
+        """Yield those of this machine's part."""
+        from medclip_cli.vector_index.base import point_id
+
+        return (record for record in self.records() if self.is_mine(point_id(self.corpus.name, record.id)))
 
     def is_mine(self, point: str) -> bool:
         """Return whether a point belongs to this machine's part; its id says so, on every machine alike."""
@@ -65,13 +73,8 @@ class IndexJob:
             fingerprint=self.model.fingerprint,
             model_name=self.model.name,
             model_path=os.path.abspath(self.model.path),
-            average_words=average_length(record.caption for record in self.records),
+            average_words=average_length(record.caption for record in self.records()),
         )
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """How many records of each other split stay out of it."""
-        return dict(Counter(r.split for r in self.corpus.records if r.split not in self.splits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +99,22 @@ class IndexReport:
     in_place: bool = True
 
 
-def corpus_of(source: Path, home: Path) -> Corpus:
-    """Open a corpus, or make one of a folder of one's own images and captions.
+def corpus_of(source: Path, home: Path) -> Path:
+    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
 
     Raises:
         CorpusError: it is neither, or nothing in it can be used.
     """
-    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE, open_corpus
+    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE
 
     if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
-        return open_corpus(source)
+        return source
     if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
         raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
     out = _corpus_folder(source.absolute(), home)
     console.note(f"{source} is no corpus: cleaning it into {out} first.")
-    return open_corpus(_clean(source, out))
-
-
-def is_corpus_of(corpus: Corpus, source: Path) -> bool:
-    """Return whether this is the corpus given, rather than one made of a folder given."""
-    return os.path.abspath(corpus.path) == os.path.abspath(source)
+    _clean(source, out)
+    return out
 
 
 def _corpus_folder(source: Path, home: Path) -> Path:
@@ -124,7 +123,7 @@ def _corpus_folder(source: Path, home: Path) -> Path:
     return home / "corpora" / f"{source.name or 'images'}-{digest}"
 
 
-def _clean(source: Path, out: Path) -> Path:
+def _clean(source: Path, out: Path) -> None:
     from medclip_cli.commands import making
     from medclip_cli.corpora.registry import layout_of_folder
 
@@ -132,31 +131,39 @@ def _clean(source: Path, out: Path) -> Path:
     report = making.make_corpus(job)
     rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
     console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")
-    return out
 
 
-def choose_splits(corpus: Corpus, wanted: str | None) -> tuple[str, ...]:
+def split_sizes(corpus: StreamedCorpus) -> dict[str, int]:
+    """Count the records of each split, reading the whole table once, so that it is known to be sound.
+
+    Raises:
+        CorpusError: the table is damaged.
+    """
+    return dict(Counter(record.split for record in corpus.walk()))
+
+
+def choose_splits(corpus: StreamedCorpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
     """Return the splits that go into a collection.
 
     Args:
         corpus: that has them.
+        sizes: how many records each split of it has.
         wanted: ``all``, or names with commas; None takes train, so that the others can judge the collection.
 
     Raises:
         CorpusError: the corpus is empty, or has none of these splits.
         UsageError: there is no such split.
     """
-    found = {record.split for record in corpus.records}
-    if not found:
+    if not sizes:
         raise CorpusError(f"the corpus {corpus.path} is empty: see its rejected.csv for the reasons")
     if wanted is None:
-        wanted = "train" if "train" in found else "all"
+        wanted = "train" if "train" in sizes else "all"
     names = SPLITS if wanted.strip() == "all" else tuple(part.strip() for part in wanted.split(","))
     if unknown := [name for name in names if name not in SPLITS]:
         raise UsageError(f"no split {unknown[0]!r}: choose from {', '.join(SPLITS)}, or all")
-    if not found & set(names):
-        raise CorpusError(f"the corpus {corpus.path} has no {wanted} split, only {', '.join(sorted(found))}")
-    return tuple(name for name in SPLITS if name in names and name in found)
+    if not sizes.keys() & set(names):
+        raise CorpusError(f"the corpus {corpus.path} has no {wanted} split, only {', '.join(sorted(sizes))}")
+    return tuple(name for name in SPLITS if name in names and name in sizes)
 
 
 def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexReport:
@@ -173,28 +180,27 @@ def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexRepor
         console.note(f"Going on where an interrupted run of collection {collection!r} stopped.")
     corpus = job.corpus
     stored = {point: digest for point, digest in writer.digests(corpus.name).items() if job.is_mine(point)}
-    mine = [record for record in job.records if job.is_mine(point_id(corpus.name, record.id))]
-    changes = find_changes(corpus.name, mine, stored, corpus.image_path)
+    changes = find_changes(corpus.name, job.my_records(), stored, corpus.image_path)
     failed: list[Failure] = []
     info = writer.live
     if not job.dry_run:
         failed, info = _carry_out(job, changes, writer)
     seconds = time.monotonic() - began
-    unread = {failure.id for failure in failed}
+    unread = {point_id(corpus.name, failure.id) for failure in failed}
     return IndexReport(
         collection=collection,
         corpus=corpus.name,
         model=job.model.name,
         fingerprint=job.model.fingerprint,
         splits=job.splits,
-        left_out=job.left_out,
-        added=sum(task.record.id not in unread for task in changes.added),
-        changed=sum(task.record.id not in unread for task in changes.changed),
+        left_out={split: size for split, size in job.sizes.items() if split not in job.splits},
+        added=len(changes.added.keys() - unread),
+        changed=len(changes.changed.keys() - unread),
         unchanged=changes.unchanged,
         removed=len(changes.gone) if job.prune else 0,
         points=info.points if info else 0,
         seconds=seconds,
-        images_per_second=len(changes.tasks) / seconds if seconds else 0.0,
+        images_per_second=changes.to_embed / seconds if seconds else 0.0,
         failed=failed,
         dry_run=job.dry_run,
         in_place=job.dry_run or info == writer.live,
@@ -226,8 +232,8 @@ def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[li
             "of them again with another --name"
         )
     writer.add_corpus(job.corpus.name, CorpusSource(path, root, job.splits))
-    failed = _embed(job, changes, writer) if changes.tasks else []
-    if failed and len(failed) == len(changes.tasks) and not changes.unchanged:
+    failed = _embed(job, changes, writer) if changes.to_embed else []
+    if failed and len(failed) == changes.to_embed and not changes.unchanged:
         raise CollectionError(
             f"none of the {len(failed)} images could be read (the first: {failed[0].image}: "
             f"{failed[0].error}): is the image root {root} right?"
@@ -240,20 +246,21 @@ def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[li
 
 def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure]:
     from medclip_cli.engines import open_model
-    from medclip_cli.vector_index.changes import embed_into
+    from medclip_cli.vector_index.changes import embed_into, tasks_of
 
     model = open_model(job.model.path, for_many=True)
-    writer.reserve(len(changes.tasks))
-    with progress.track("Embedding", total=len(changes.tasks)) as bar:
+    writer.reserve(changes.to_embed)
+    tasks = tasks_of(job.corpus.name, job.my_records(), changes, job.corpus.image_path)
+    with progress.track("Embedding", total=changes.to_embed) as bar:
         try:
             return embed_into(
                 writer,
                 job.corpus.name,
-                changes.tasks,
+                tasks,
                 model,
                 batch_size=job.batch_size,
                 on_done=lambda failure: bar.fail() if failure else bar.advance(),
             )
         except KeyboardInterrupt:
-            console.warn(f"stopped after {bar.done} of {len(changes.tasks)}: index again to go on from there")
+            console.warn(f"stopped after {bar.done} of {changes.to_embed}: index again to go on from there")
             raise

@@ -95,13 +95,14 @@ def encoders(
     """
     from medclip_cli import engines, training_engines
     from medclip_cli.commands.indexing import corpus_of
+    from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.rendering.training_progress import show_training
     from medclip_cli.settings import load_settings
 
     if not engines.is_first_process():
         console.verbosity.quiet = True
     settings = load_settings({"offline": offline})
-    opened = corpus_of(corpus, settings.home)
+    opened = open_corpus(corpus_of(corpus, settings.home))
     console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
     shape: dict[str, object] = {
         "image_encoder": image_encoder,

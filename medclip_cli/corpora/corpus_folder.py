@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medclip_cli.corpora.corpus_table import check_records, read_table, write_table
+from medclip_cli.corpora.corpus_table import checked, stream_table, write_table
 from medclip_cli.corpora.image_copies import staging_folder
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import CaptionedImage, Rejection
@@ -60,11 +60,53 @@ class Corpus:
         return self.image_root / record.image
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedCorpus:
+    """A corpus folder whose table is read anew whenever it is walked through, so that memory stays flat.
+
+    Attributes:
+        path: the folder.
+        name: as in `Corpus`.
+        image_root: as in `Corpus`.
+        caption_style: as in `Corpus`.
+        report: as in `Corpus`.
+    """
+
+    path: Path
+    name: str
+    image_root: Path
+    caption_style: str
+    report: Mapping[str, Any]
+
+    def walk(self) -> Iterator[CaptionedImage]:
+        """Yield every row, in the order of the table.
+
+        Raises:
+            CorpusError: the table is damaged.
+        """
+        return stream_table(self.path / TABLE_FILE)
+
+    def image_path(self, record: CaptionedImage) -> Path:
+        """Return where the image of a record lies."""
+        return self.image_root / record.image
+
+
 def open_corpus(path: Path) -> Corpus:
-    """Open a corpus folder and check its table.
+    """Open a corpus folder, read its table into memory and check it.
 
     Raises:
         CorpusError: the folder is missing, is no corpus, is incomplete, damaged or of a newer format.
+    """
+    found = stream_corpus(path)
+    records = tuple(found.walk())
+    return Corpus(found.path, found.name, found.image_root, found.caption_style, records, found.report)
+
+
+def stream_corpus(path: Path) -> StreamedCorpus:
+    """Open a corpus folder without reading its table yet.
+
+    Raises:
+        CorpusError: the folder is missing, is no corpus, is incomplete or of a newer format.
     """
     path = Path(path)
     if not path.is_dir():
@@ -74,7 +116,7 @@ def open_corpus(path: Path) -> Corpus:
         raise CorpusError(f"the corpus {path} has no {TABLE_FILE}: clean again with --force")
     root = Path(os.path.normpath(path.absolute() / str(report["image_root"])))
     name, style = str(report["name"]), str(report.get("caption_style", ""))
-    return Corpus(path, name, root, style, read_table(path / TABLE_FILE), report)
+    return StreamedCorpus(path, name, root, style, report)
 
 
 def write_corpus(
@@ -103,12 +145,12 @@ def write_corpus(
     Raises:
         CorpusError: the folder exists, cannot be written, or a record breaks the schema.
     """
-    path, kept = Path(path), tuple(records)
+    path = Path(path)
+    check_target(path, force=force)
+    kept = tuple(checked(path, records))
     staged = image_root if image_root == staging_folder(path) else None
     if staged:
         image_root = path / IMAGES_FOLDER
-    check_target(path, force=force)
-    check_records(path, kept)
     head = {
         "format_version": FORMAT_VERSION,
         "name": name,

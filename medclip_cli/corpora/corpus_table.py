@@ -16,6 +16,7 @@ from medclip_cli.records import MODALITIES, SPLITS, CaptionedImage
 
 # Small enough that writing a large corpus needs no more memory than a small one.
 ROWS_PER_GROUP = 4_096
+_ROWS_READ_AT_ONCE = 512
 
 SCHEMA = pa.schema(
     [
@@ -55,35 +56,36 @@ def write_table(path: Path, records: Iterable[CaptionedImage]) -> None:
             writer.write_table(_to_arrow(batch))
 
 
-def read_table(path: Path) -> tuple[CaptionedImage, ...]:
-    """Read and check every record of a Parquet file.
+def stream_table(path: Path) -> Iterator[CaptionedImage]:
+    """Read and check the records of a Parquet file, some hundred in memory at a time.
 
     Raises:
         CorpusError: the file cannot be read, lacks a column, or breaks a rule of the schema.
     """
-    records: list[CaptionedImage] = []
-    shared: dict[str, str] = {}
+    return checked(path, _stream(path))
+
+
+def _stream(path: Path) -> Iterator[CaptionedImage]:
     try:
         # Not pq.read_table: it imports pyarrow.dataset, which imports pandas where that is installed.
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_PER_GROUP):
+            for batch in file.iter_batches(_ROWS_READ_AT_ONCE):
                 columns = {name: _column(batch, path, name) for name in SCHEMA.names}
+                shared: dict[str, str] = {}
                 for name in _REPEATING:
                     columns[name] = [shared.setdefault(value, value) for value in columns[name]]
-                records += _records(columns)
+                yield from _records(columns)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise CorpusError(
             f"{path} cannot be read as a corpus table ({_first_line(error)}): clean again"
         ) from error
-    check_records(path, records)
-    return tuple(records)
 
 
-def check_records(path: Path, records: Sequence[CaptionedImage]) -> None:
-    """Check that every record keeps the rules of the schema and that ids are unique.
+def checked(path: Path, records: Iterable[CaptionedImage]) -> Iterator[CaptionedImage]:
+    """Yield records that keep the rules of the schema and have ids of their own.
 
     Raises:
-        CorpusError: naming the corpus, the row and the rule.
+        CorpusError: naming the corpus, the row and the rule that it breaks.
     """
     seen: set[str] = set()
     for number, record in enumerate(records):
@@ -93,6 +95,7 @@ def check_records(path: Path, records: Sequence[CaptionedImage]) -> None:
         if fault is not None:
             raise CorpusError(f"{path}, row {number}: {fault}: clean again, or mend the table")
         seen.add(record.id)
+        yield record
 
 
 def leaves_root(image: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Protocol
 
@@ -26,31 +26,31 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference between a corpus and a collection.
+    """The difference between a corpus and a collection; by point id, since a corpus may not fit into memory.
 
     Attributes:
-        added: records that the collection does not hold.
-        changed: records that it holds in another form.
+        added: digest of each record that the collection does not hold.
+        changed: digest of each record that it holds in another form.
         unchanged: how many it holds as they are.
-        gone: ids of its points of this corpus that no record stands for any more.
+        gone: its points of this corpus that no record stands for any more.
     """
 
-    added: list[Task]
-    changed: list[Task]
+    added: dict[str, str]
+    changed: dict[str, str]
     unchanged: int
     gone: list[str]
 
     @property
-    def tasks(self) -> list[Task]:
-        """Everything that has to be embedded."""
-        return self.added + self.changed
+    def to_embed(self) -> int:
+        """How many records have to be embedded."""
+        return len(self.added) + len(self.changed)
+
+
+ImagePath = Callable[[CaptionedImage], Path]
 
 
 def find_changes(
-    corpus: str,
-    records: Sequence[CaptionedImage],
-    stored: Mapping[str, str],
-    image_path: Callable[[CaptionedImage], Path],
+    corpus: str, records: Iterable[CaptionedImage], stored: Mapping[str, str], image_path: ImagePath
 ) -> Changes:
     """Compare records with the digests that a collection holds of their corpus.
 
@@ -60,19 +60,30 @@ def find_changes(
         stored: digest by point id, of this corpus alone.
         image_path: where the image of a record lies.
     """
-    added: list[Task] = []
-    changed: list[Task] = []
-    seen: set[str] = set()
+    added: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    gone = set(stored)
+    unchanged = 0
     for record in records:
-        path, identifier = image_path(record), point_id(corpus, record.id)
-        seen.add(identifier)
-        task = Task(record, path, record_digest(record, path))
-        if identifier not in stored:
-            added.append(task)
-        elif stored[identifier] != task.digest:
-            changed.append(task)
-    gone = [identifier for identifier in stored if identifier not in seen]
-    return Changes(added, changed, len(seen) - len(added) - len(changed), gone)
+        identifier = point_id(corpus, record.id)
+        digest = record_digest(record, image_path(record))
+        gone.discard(identifier)
+        if stored.get(identifier) == digest:
+            unchanged += 1
+        else:
+            (changed if identifier in stored else added)[identifier] = digest
+    return Changes(added, changed, unchanged, sorted(gone))
+
+
+def tasks_of(
+    corpus: str, records: Iterable[CaptionedImage], changes: Changes, image_path: ImagePath
+) -> Iterator[Task]:
+    """Yield what has to be embedded of the records that `changes` was found in."""
+    for record in records:
+        identifier = point_id(corpus, record.id)
+        digest = changes.added.get(identifier) or changes.changed.get(identifier)
+        if digest is not None:
+            yield Task(record, image_path(record), digest)
 
 
 def record_digest(record: CaptionedImage, image: Path) -> str:
@@ -123,7 +134,7 @@ class Failure:
 def embed_into(
     writer: IndexWriter,
     corpus: str,
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     embedder: Embedder,
     *,
     batch_size: int = 32,
@@ -143,7 +154,8 @@ def embed_into(
         The records that could not be embedded; all others are stored.
     """
     failures: list[Failure] = []
-    outcomes = zip(tasks, embedder.embed_files((task.image for task in tasks), batch_size), strict=True)
+    tasks, ahead = tee(tasks)  # the embedder decodes a few batches ahead
+    outcomes = zip(tasks, embedder.embed_files((task.image for task in ahead), batch_size), strict=True)
     while chunk := list(islice(outcomes, _POINTS_PER_UPSERT)):
         good = [(task, outcome.vector) for task, outcome in chunk if outcome.vector is not None]
         captions = _embed_captions(embedder, [task.record.caption for task, _ in good], batch_size)

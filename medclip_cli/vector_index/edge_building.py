@@ -128,13 +128,14 @@ class BuildingShard:
         if free < needed + _SPARE_BYTES:
             raise CollectionError(_no_room(self._name, needed + _SPARE_BYTES, free, self.generation.parent))
 
-    def upsert(self, points: Sequence[Point], replaced: Sequence[str]) -> None:
-        """Store points; `replaced` are the ids among them that are there already."""
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Store points, in place of those with the same ids."""
         stored = [edge_requests.stored_point(point, self._encoder) for point in points]
+        ids: list[int | UUID | str] = [point.point_id for point in points]
         with self._room_needed():
             self.reserve_bytes(0)
-            if replaced:
-                self._shard.update(UpdateOperation.delete_points(list(replaced)))
+            if there := self._shard.retrieve(ids, with_payload=False, with_vector=False):
+                self._shard.update(UpdateOperation.delete_points([record.id for record in there]))
             self._shard.update(UpdateOperation.upsert_points(stored))
             self._checkpoint(len(points))
 

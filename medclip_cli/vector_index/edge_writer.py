@@ -71,7 +71,6 @@ class EdgeWriter:
         self._folder, self._spec, self._live, self._lock = folder, spec, live, lock
         self._base = None if rebuild else live
         self._corpora = dict(self._base.corpora) if self._base else {}
-        self._known: set[str] | None = None
         self._interrupted = self._interrupted_build()
         self._shard: BuildingShard | None = None
 
@@ -99,9 +98,7 @@ class EdgeWriter:
 
     def digests(self, corpus: str) -> dict[str, str]:
         """Return the content digest of every point of a corpus that is already there, by point id."""
-        stored = self._stored()
-        self._known = set(stored)
-        return {point: digest for point, (owner, digest) in stored.items() if owner == corpus}
+        return {point: digest for point, (owner, digest) in self._stored().items() if owner == corpus}
 
     def _stored(self) -> dict[str, StoredDigest]:
         if self._shard is not None or self._interrupted is not None:
@@ -133,24 +130,14 @@ class EdgeWriter:
         Raises:
             CollectionError: the vectors have another length, or the disk is full.
         """
-        if not points:
-            return
-        self._spec.check_points(points)
-        shard, known = self._open(), self._known_ids()
-        ids = [point.point_id for point in points]
-        shard.upsert(points, [point for point in ids if point in known])
-        known.update(ids)
+        if points:
+            self._spec.check_points(points)
+            self._open().upsert(points)
 
     def delete(self, point_ids: Iterable[str]) -> None:
         """Remove points; ids that are not there do not matter."""
-        if gone := [point for point in point_ids if point in self._known_ids()]:
+        if gone := list(point_ids):
             self._open().delete(gone)
-            self._known_ids().difference_update(gone)
-
-    def _known_ids(self) -> set[str]:
-        if self._known is None:
-            self._known = set(self._stored())
-        return self._known
 
     def _open(self) -> BuildingShard:
         """Return the shard being built: the interrupted one, a copy of the live one, or a new one."""

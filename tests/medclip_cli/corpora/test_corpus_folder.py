@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medclip_cli.corpora.corpus_folder import Corpus, open_corpus, write_corpus
+from medclip_cli.corpora.corpus_folder import Corpus, open_corpus, stream_corpus, write_corpus
 from medclip_cli.corpora.corpus_table import leaves_root
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import CaptionedImage, Rejection
@@ -180,6 +180,24 @@ def test_a_table_that_breaks_the_schema(tmp_path: Path, changes: dict[str, str],
     with pytest.raises(CorpusError, match=f"row 1: .*{message}"):
         write(tmp_path / "corpus", [record(0), replace(record(1), **changes)])
     assert not (tmp_path / "corpus").exists()
+
+
+def test_a_corpus_can_be_walked_through_again_and_again(tmp_path: Path) -> None:
+    written = write(tmp_path / "corpus", [record(0), FULL])
+    corpus = stream_corpus(tmp_path / "corpus")
+    assert [*corpus.walk()] == [*corpus.walk()] == [*written.records]
+    assert corpus.image_path(FULL) == written.image_path(FULL)
+
+
+def test_walking_reads_no_further_than_it_is_followed(tmp_path: Path) -> None:
+    write(tmp_path / "corpus", [record(0), record(1)])
+    file = tmp_path / "corpus" / "corpus.parquet"
+    table = pq.read_table(file)
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), file)
+    rows = stream_corpus(tmp_path / "corpus").walk()
+    assert [next(rows), next(rows)] == [record(0), record(1)]
+    with pytest.raises(CorpusError, match="row 2: its id is used twice"):
+        next(rows)
 
 
 def test_a_table_of_another_program(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from encoders.runtime import open_session
 from medclip_cli.cleaning.images import examine_images
-from medclip_cli.corpora.corpus_table import read_table, write_table
+from medclip_cli.corpora.corpus_table import stream_table, write_table
 from medclip_cli.corpora.tables import read_lines
 from medclip_cli.engines import read_scan
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
@@ -89,7 +89,7 @@ def test_a_corpus_table_with_text_that_is_no_utf_8(tmp_path):
     assert b"Qq" in data
     path.write_bytes(data.replace(b"Qq", b"\xff\xff"))
     with pytest.raises(CorpusError, match="cannot be read as a corpus table"):
-        read_table(path)
+        list(stream_table(path))
 
 
 def test_a_line_feed_in_a_name_makes_no_second_message(capsys):

@@ -123,7 +123,9 @@ class NoisyModel:
 
 
 def tune(*arguments, code=0):
-    result = CliRunner().invoke(app, ["collections", "tune", "scans", *map(str, arguments)])
+    result = CliRunner().invoke(
+        app, ["collections", "tune", "scans", "--model", "model", *map(str, arguments)]
+    )
     assert result.exit_code == code, (result.stdout, result.stderr)
     return result
 
