@@ -268,8 +268,8 @@ def _branch(
         elif len(going) < options.beam:
             going.append((row, token, log_probability))
     if len(done) >= options.beam and going:
-        # As if the best of what goes on ended with the next token, for certain. The usual rule, no bound, since
-        # a longer caption divides by more; the bound would let nearly every search run to its full length.
+        # As if the best of what goes on ended with the next token, for certain. The usual rule, no bound:
+        # a longer caption divides by more. By the bound, nearly every search would run to its full length.
         hope = max(log for _, _, log in going) / (length + 1) ** options.length_penalty
         if hope <= _ranked(done)[options.beam - 1].score:
             return []

@@ -135,7 +135,5 @@ def test_the_graphs_agree_with_torch_on_pictures_and_captions(saved_model, token
 def test_a_graph_that_cannot_be_run_says_so(model, tokenizer):
     data = export_text_graph(model, tokenizer)
     given = {"ids": torch.ones(2, 4, dtype=torch.int64)}  # and no mask
-    with pytest.raises(
-        ExportError, match="text graph that torch .* exported cannot be run .*pip install"
-    ):
+    with pytest.raises(ExportError, match="text graph that torch .* exported cannot be run .*pip install"):
         run_graph(open_session(data), given, "text")
