@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -203,7 +204,7 @@ def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: frozenset[st
     if not known:
         raise CorpusError(
             f"collection {index.info.name!r} holds no other case of corpus {corpus.name!r}: "
-            f"index its train split with medclip index {corpus.path}"
+            f"index its train split with medclip index {quote(str(corpus.path))}"
         )
     return known
 
