@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from medclip_cli.commands import train_confidence
+from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
 from medclip_cli.rendering import console, json_output
@@ -19,107 +20,48 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
 SOME_FAILED = 3
 INTERRUPTED = 130
-_DECODER = "Decoder"
-_RECIPE = "Recipe"
-_MACHINE = "Machine"
+
+_decoder, _recipe, _machine = asked.panel("Decoder"), asked.panel("Recipe"), asked.panel("Machine")
 
 
 def decoder(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus the model was trained on.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add the decoder to.")],
     kind: Annotated[
-        Literal["lstm", "transformer"],
-        typer.Option("--decoder", help="lstm: show, attend and tell.", rich_help_panel=_DECODER),
+        Literal["lstm", "transformer"], _decoder("lstm: show, attend and tell.", "--decoder")
     ] = "transformer",
     retrieve: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=20,
-            help="Let the transformer also read the captions of this many neighbours.",
-            rich_help_panel=_DECODER,
-        ),
+        int, _decoder("Let the transformer also read the captions of this many neighbours.", min=0, max=20)
     ] = 0,
-    width: Annotated[
-        Optional[int],  # noqa: UP045 - typer reads it at run time on Python 3.10
-        typer.Option(help="Of its layers, a multiple of 32. [default: 128]", rich_help_panel=_DECODER),
-    ] = None,
-    layers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Of the transformer. [default: 2]", rich_help_panel=_DECODER),
-    ] = None,
-    max_tokens: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Longest caption it learns to write. [default: 128]", rich_help_panel=_DECODER),
-    ] = None,
-    epochs: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Passes over the training captions. [default: 20]", rich_help_panel=_RECIPE),
-    ] = None,
-    minutes: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Stop after this time, with the learning rate brought down by then.", rich_help_panel=_RECIPE
-        ),
-    ] = None,
-    batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Captions in a step. [default: 64]", rich_help_panel=_RECIPE),
-    ] = None,
-    learning_rate: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Peak learning rate. [default: 0.002]", rich_help_panel=_RECIPE),
-    ] = None,
+    width: Annotated[int | None, _decoder("Of its layers, a multiple of 32. [default: 128]")] = None,
+    layers: Annotated[int | None, _decoder("Of the transformer. [default: 2]")] = None,
+    max_tokens: Annotated[int | None, _decoder("Longest caption it learns to write. [default: 128]")] = None,
+    epochs: Annotated[int | None, _recipe("Passes over the training captions. [default: 20]")] = None,
+    minutes: asked.Minutes = None,
+    batch_size: Annotated[int | None, _recipe("Captions in a step. [default: 64]")] = None,
+    learning_rate: Annotated[float | None, _recipe("Peak learning rate. [default: 0.002]")] = None,
     schedule: Annotated[
         Literal["cosine", "plateau"],
-        typer.Option(
-            help="cosine: the learning rate comes down over the run; plateau: it is halved when two epochs "
-            "brought no better CIDEr.",
-            rich_help_panel=_RECIPE,
+        _recipe(
+            "cosine: the learning rate comes down over the run; plateau: it is halved when two epochs "
+            "brought no better CIDEr."
         ),
     ] = "cosine",
     patience: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Stop after so many epochs without a better CIDEr. [default: never]", rich_help_panel=_RECIPE
-        ),
+        int | None, _recipe("Stop after so many epochs without a better CIDEr. [default: never]")
     ] = None,
     dropout: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Share of the decoder's values left out at random in training. [default: 0.2]",
-            rich_help_panel=_RECIPE,
-        ),
+        float | None,
+        _recipe("Share of the decoder's values left out at random in training. [default: 0.2]"),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="The same seed gives the same decoder on a CPU.", rich_help_panel=_RECIPE)
-    ] = 0,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the interrupted run of the same options.", rich_help_panel=_MACHINE
-        ),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Start anew where an interrupted run stands.", rich_help_panel=_MACHINE),
-    ] = False,
-    checkpoint_steps: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            help="Write a checkpoint after so many steps, besides those after epochs. [default: 1000]",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
-    ] = "auto",
+    seed: Annotated[int, _recipe("The same seed gives the same decoder on a CPU.")] = 0,
+    resume: asked.Resume = False,
+    force: Annotated[bool, _machine("Start anew where an interrupted run stands.", "--force")] = False,
+    checkpoint_steps: asked.CheckpointSteps = None,
+    device: asked.Device = "auto",
     precision: Annotated[
-        Optional[Literal["auto", "bf16", "fp32"]],  # noqa: UP045
-        typer.Option(
-            help="Number format of tower and decoder; auto is bf16 where the hardware has it.",
-            rich_help_panel=_MACHINE,
-        ),
+        Literal["auto", "bf16", "fp32"] | None,
+        _machine("Number format of tower and decoder; auto is bf16 where the hardware has it."),
     ] = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
