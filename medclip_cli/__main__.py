@@ -19,6 +19,7 @@ def main() -> None:
 
 
 def _run() -> None:
+    _replace_closed_streams()
     from medclip_cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
@@ -37,11 +38,17 @@ def _run() -> None:
         _flush_or_forget()
 
 
+def _replace_closed_streams() -> None:
+    """Give a stream that was closed (`2>&-`) somewhere to write: Python has None there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+
+
 def _flush_or_forget() -> None:
     """Write out what is buffered; where the reader has gone (`| head -1`), nobody misses it."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

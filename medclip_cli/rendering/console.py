@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import cache
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_COMMAND = "medclip "  # what holds one stays whole, to be copied
 
 
 @dataclass(slots=True)
@@ -60,17 +64,26 @@ def prose(text: str) -> None:
     if not stdout().is_terminal:
         out(text)
         return
-    from textwrap import wrap
-
     line = printable(text).replace("\n", "\\n")
-    for part in wrap(line, stdout().width, break_on_hyphens=False, drop_whitespace=True) or [""]:
-        sys.stdout.write(f"{part}\n")
+    sys.stdout.write(_folded(line, stdout().width) + "\n")
 
 
 def note(message: str) -> None:
     """Say something useful to know, unless ``--quiet``."""
-    if not verbosity.quiet:
-        print(printable(message), file=sys.stderr)  # noqa: T201
+    if verbosity.quiet:
+        return
+    text = printable(message)
+    if sys.stderr.isatty() and _COMMAND not in text:
+        width = get_terminal_size().columns
+        text = "\n".join(_folded(line, width) for line in text.split("\n"))
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _folded(line: str, width: int) -> str:
+    """Part a line between words where the terminal would do so anywhere."""
+    from textwrap import wrap
+
+    return "\n".join(wrap(line, width, break_on_hyphens=False))
 
 
 def detail(message: str) -> None:

@@ -223,6 +223,14 @@ def test_no_terminal_and_no_stdin_at_all(shell):
     assert err == "medclip: stdin is read, but nothing is piped into it: name the images instead\n"
 
 
+def test_closed_streams_are_written_to_in_vain(shell):
+    code, out, err = shell("medclip search 'axial CT' -k 1 2>&-")
+    assert (code, err, len(out.splitlines())) == (0, "", 2)
+    assert shell("medclip search 'axial CT' -k 1 --quiet >&-") == (0, "", "")
+    assert shell("medclip search 'axial CT' --collection none 2>&-") == (1, "", "")
+    assert shell("medclip search 'axial CT' >&- 2>&- <&-") == (0, "", "")
+
+
 def test_a_terminal_gets_colours_and_pictures_unless_told_otherwise(on_terminal):
     ask = ("search", "axial CT", "-k", "2")
     code, seen = on_terminal(*ask)

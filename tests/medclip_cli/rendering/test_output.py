@@ -138,6 +138,14 @@ def test_notes_go_to_stderr_and_quiet_silences_them(capsys):
     assert captured.err == "hello\nmedclip: careful\n"
 
 
+def test_notes_are_folded_between_words_on_a_terminal_but_commands_stay_whole(on_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    _, err = on_terminal()
+    console.note("one two three four five\nsix")
+    console.note("Next: medclip index corpus --model model")
+    assert err.getvalue() == "one two three four\nfive\nsix\nNext: medclip index corpus --model model\n"
+
+
 def test_details_are_for_verbose(capsys):
     console.detail("hidden")
     console.verbosity.verbose = True
