@@ -152,6 +152,31 @@ def test_the_commands_that_ask_send_nothing_that_writes(monkeypatch):
         assert not set(double.calls) & WRITES
 
 
+def test_a_read_only_key_is_enough_to_caption_search_and_evaluate(monkeypatch, road):
+    with grpc_qdrant(key="whole", read_only_key="reading") as double:
+        there = ["--url", double.url, "--collection", "scans"]
+
+        def run(key, *arguments):
+            monkeypatch.setenv("MEDCLIP_QDRANT_API_KEY", key)
+            result = CliRunner().invoke(app, [*map(str, arguments), *there, "--json"])
+            assert result.exit_code == 0, result.stderr
+            return json.loads(result.stdout)
+
+        indexed = run("whole", "index", road.corpus, "--model", road.model)
+        double.calls.clear()
+        captioned = run("reading", "caption", road.scan)
+        agreed = run("reading", "caption", road.scan, "--method", "consensus")
+        found = run("reading", "search", "axial CT of the torso", "--mode", "hybrid", "--top", 3)
+        judged = run("reading", "evaluate", road.corpus, "--split", "test", "--resamples", 20)
+        assert not set(double.calls) & WRITES
+    assert captioned["neighbours"]
+    assert captioned["caption"] == captioned["neighbours"][0]["caption"]
+    assert agreed["method"] == "consensus"
+    assert len(found) == 3
+    assert judged["n"] > 0
+    assert indexed["points"] == indexed["added"] > 0
+
+
 @pytest.fixture
 def certificate(tmp_path):
     if shutil.which("openssl") is None:
