@@ -42,16 +42,14 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
     it, where it halves the time of a step. Elsewhere it is emulated, many times slower than float32.
 
     Raises:
-        OptionsError: a GPU, or bf16 on it, is asked for and not there.
+        OptionsError: a GPU, or bf16 on it, is asked for and not there; or there are more processes than GPUs.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise OptionsError(
             "--device is 'cuda' and torch sees no GPU: use --device cpu, or install a CUDA build"
         )
-    chosen = torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
-    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun gives each process its own GPU
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    chosen = _own_gpu() if has_gpu and device != "cpu" else torch.device("cpu")
     has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else _cpu_has_bf16()
     if precision == "bf16" and chosen.type == "cuda" and not has_bf16:
         raise OptionsError("--precision is 'bf16' and this GPU has none: use --precision fp32")
@@ -75,6 +73,19 @@ def memory_errors(advice: str) -> Iterator[None]:
             f"the GPU's memory is too small for the model: {advice}, free the memory that other programs "
             "hold, or use --device cpu"
         ) from error
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process: the first, or the one that torchrun's number of it names."""
+    number = os.environ.get("LOCAL_RANK")
+    if number is None:
+        return torch.device("cuda")
+    if int(number) >= torch.cuda.device_count():
+        raise OptionsError(
+            f"torchrun started process {int(number) + 1} on this machine and torch sees "
+            f"{torch.cuda.device_count()} GPUs: give --nproc-per-node no more than that"
+        )
+    return torch.device("cuda", int(number))
 
 
 def _gpu_has_bf16() -> bool:

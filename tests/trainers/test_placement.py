@@ -39,6 +39,15 @@ def test_auto_with_a_gpu(gpu, monkeypatch):
         choose_placement("cuda", "bf16")
 
 
+def test_each_process_gets_its_own_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_placement("auto", "auto").device == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(OptionsError, match="process 3 on this machine and torch sees 2 GPUs: give --nproc"):
+        choose_placement("auto", "auto")
+
+
 @pytest.mark.parametrize("unit", ["avx512_bf16", "amx_bf16"])
 def test_auto_on_a_cpu_that_has_bf16(no_gpu, monkeypatch, unit):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, unit: True})
