@@ -25,6 +25,8 @@ from medclip_cli.rendering import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.commands.evaluation import Evaluation
+    from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.engines import Model
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
 SOME_FAILED = 3
@@ -65,7 +67,9 @@ RETRIEVAL_SHOWN = {
 
 
 def evaluate(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="A corpus, or a folder of images with captions.")
+    ],
     split: Annotated[
         Literal["train", "val", "test"],
         typer.Option(help="The split to judge.", rich_help_panel=JUDGING),
@@ -147,6 +151,7 @@ def evaluate(
     request = evaluation.Request(split, evaluation.methods_named(method), skip_overlap, wanted_meteor(meteor))
     with asking.open_collection(settings) as index:
         encoder = asking.open_matching_model(index.info, settings.model)
+        _say_where_it_learned(encoder, opened)
         with progress.track(f"Judging {split}", total=len(opened.split(split))) as bar:
             result = evaluation.evaluate_split(opened, index, encoder, request, bar.advance)
         report = evaluation_report.build_report(
@@ -170,6 +175,16 @@ def evaluate(
         raise typer.Exit(SOME_FAILED)
 
 
+def _say_where_it_learned(model: Model, corpus: Corpus) -> None:
+    """Say it when a model may have learned from images it is judged by: other corpora have other splits."""
+    learned = model.trained_on.get("corpus")
+    if learned and learned != corpus.name:
+        console.note(
+            f"Model {model.name} was trained on corpus {learned}, not on {corpus.name}: should they share "
+            "images, it may have learned from these."
+        )
+
+
 def _show(result: Evaluation, report: dict[str, Any]) -> None:
     _show_captions(report)
     tables.gap()
@@ -182,7 +197,8 @@ def _show(result: Evaluation, report: dict[str, Any]) -> None:
     _show_retrieval(report)
     _show_published(report)
     if result.overlap:
-        console.note(f"{len(result.overlap)} cases of the split are in the collection; they were left out")
+        cases = console.counted(len(result.overlap), "case")
+        console.note(f"The collection holds {cases} of the split: their images answer nothing.")
     console.note(f"{LEGEND}.\n{asking.DISCLAIMER}")
 
 

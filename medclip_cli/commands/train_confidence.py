@@ -23,7 +23,9 @@ SHOWN = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "C
 
 
 def confidence(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus the model was trained on.")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="The corpus or folder the model was trained on.")
+    ],
     model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add it to.")],
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -35,9 +37,11 @@ def confidence(
     What comes out is kept in the model folder: medclip caption reads it for --method auto, for the confidence
     of each answer, and to tell a scan from what is none.
     """
+    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.settings import load_settings
 
-    measured = measure(open_corpus(corpus), model)
+    measured = measure(open_corpus(corpus_of(corpus, load_settings().home)), model)
     if as_json:
         json_output.write(as_json_object(measured))
     else:

@@ -25,7 +25,9 @@ _decoder, _recipe, _machine = asked.panel("Decoder"), asked.panel("Recipe"), ask
 
 
 def decoder(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus the model was trained on.")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="The corpus or folder the model was trained on.")
+    ],
     model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add the decoder to.")],
     kind: Annotated[
         Literal["lstm", "transformer"], _decoder("lstm: show, attend and tell.", "--decoder")
@@ -77,14 +79,16 @@ def decoder(
     """
     from medclip_cli import engines
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION
+    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.decoder_engines import DecoderRequest, train_decoder
     from medclip_cli.rendering.training_progress import show_decoder_training
     from medclip_cli.scoring.captions import score_captions
+    from medclip_cli.settings import load_settings
 
     if not engines.is_first_process():
         console.verbosity.quiet = True
-    opened = open_corpus(corpus)
+    opened = open_corpus(corpus_of(corpus, load_settings().home))
     train, judged = opened.split("train"), opened.split("val")
     if not train or not judged:
         raise UsageError(f"{corpus} needs images in its train and val splits to train a decoder")

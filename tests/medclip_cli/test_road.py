@@ -106,6 +106,19 @@ def test_evaluate_judges_the_split_beside_its_floors(road):
     assert 0 < answer["retrieval"]["image_to_text"]["chance_r@1"] < 0.5
 
 
+def test_a_folder_of_images_will_do_and_what_the_model_may_have_seen_is_said(road, tmp_path):
+    home, model = tmp_path / "home", tmp_path / "model"
+    shutil.copytree(road.model, model)
+    assert road.medclip("index", road.raw, "--model", model, "--collection", "own", home=home).code == 0
+    judged = road.medclip("evaluate", road.raw, "--no-meteor", "--resamples", 10, home=home)
+    assert judged.code == 0, judged.err
+    said = " ".join(judged.err.split())
+    assert "of the split: their images answer nothing." in said
+    assert "Model model was trained on corpus corpus, not on raw-" in said
+    assert road.medclip("train", "confidence", road.raw, "--model", model, home=home).code == 0
+    assert (model / "captioning.json").is_file()
+
+
 def test_evaluate_of_an_empty_split_says_so(road, tmp_path):
     done = road.medclip("evaluate", tmp_path / "none", "--json")
     assert done.code == 1

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from medclip_cli import decoder_engines
@@ -135,3 +137,17 @@ def test_a_corpus_without_val_images_is_wrong_usage(tmp_path, training):
     result = invoke(tmp_path / "corpus")
     assert result.exit_code == 2
     assert "needs images in its train and val splits" in " ".join(result.stderr.split())
+
+
+def test_a_folder_of_images_will_do(tmp_path, training):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 255, (48, 48), dtype=np.uint8)
+        Image.fromarray(pixels).save(scans / f"{number}.png")
+        (scans / f"{number}.txt").write_text(f"scan {number}")
+    result = invoke(scans)
+    assert result.exit_code == 0, result.stderr
+    ((train, validation, _, provenance),) = training[0]
+    assert train + validation < 12 and validation
+    assert provenance["corpus"].startswith("scans-")
