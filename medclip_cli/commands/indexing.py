@@ -56,6 +56,8 @@ class IndexJob:
         """Yield those of this machine's part."""
         from medclip_cli.vector_index.base import point_id
 
+        if self.part is None:
+            return self.records()
         return (record for record in self.records() if self.is_mine(point_id(self.corpus.name, record.id)))
 
     def is_mine(self, point: str) -> bool:
