@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from trainers.augmentation import Augmentation
 from trainers.errors import OptionsError
-from trainers.options import DeviceName, Precision
+from trainers.options import DeviceName, Precision, ScheduleName, check_choice, check
 
 DecoderName = Literal["lstm", "transformer"]
-ScheduleName = Literal["cosine", "plateau"]
+HEAD_WIDTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class CaptioningOptions:
         self._check_amounts()
 
     def _check_choices(self) -> None:
-        if self.decoder not in ("lstm", "transformer"):
-            raise OptionsError(f"--decoder is '{self.decoder}': give lstm or transformer")
-        if self.schedule not in ("cosine", "plateau"):
-            raise OptionsError(f"--schedule is '{self.schedule}': give cosine or plateau")
+        check_choice("--decoder", self.decoder, get_args(DecoderName))
+        check_choice("--schedule", self.schedule, get_args(ScheduleName))
+        check_choice("--device", self.device, get_args(DeviceName))
+        check_choice("--precision", self.precision, get_args(Precision))
         if self.decoder == "lstm" and self.retrieve:
             raise OptionsError("--retrieve needs --decoder transformer: an LSTM reads no captions")
 
@@ -102,26 +102,27 @@ class CaptioningOptions:
             ("--layers", self.layers, 1),
             ("--max-tokens", self.max_tokens, 4),
             ("views", self.views, 1),
-            ("--patience", 1 if self.patience is None else self.patience, 1),
+            ("--patience", self.patience, 1),
             ("--checkpoint-steps", self.checkpoint_steps, 1),
         ):
-            if value < least:
-                raise OptionsError(f"{flag} is {value}: give at least {least}")
+            check(value is None or value >= least, flag, value, f"at least {least}")
 
     def _check_amounts(self) -> None:
-        if self.width < HEAD_WIDTH or self.width % HEAD_WIDTH:
-            raise OptionsError(f"--width is {self.width}: give a multiple of {HEAD_WIDTH}")
-        if not 0 <= self.dropout < 1:
-            raise OptionsError(f"--dropout is {self.dropout}: give a share from 0 to below 1")
-        if not 0 < self.learning_rate <= 1:
-            raise OptionsError(f"--learning-rate is {self.learning_rate}: give more than 0 and at most 1")
-        if self.time_limit_minutes is not None and self.time_limit_minutes <= 0:
-            raise OptionsError(f"--minutes is {self.time_limit_minutes}: give more than 0")
+        fits = self.width >= HEAD_WIDTH and self.width % HEAD_WIDTH == 0
+        check(fits, "--width", self.width, f"a multiple of {HEAD_WIDTH}")
+        rate, limit = self.learning_rate, self.time_limit_minutes
+        check(0 < rate <= 1, "--learning-rate", rate, "more than 0 and at most 1")
+        check(limit is None or limit > 0, "--minutes", limit, "more than 0")
+        for name, share in (
+            ("--dropout", self.dropout),
+            ("warm-up", self.warmup_fraction),
+            ("label smoothing", self.label_smoothing),
+        ):
+            check(0 <= share < 1, name, share, "a share from 0 to below 1")
+        check(self.weight_decay >= 0, "weight decay", self.weight_decay, "0 or more")
+        check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
 
     @property
     def heads(self) -> int:
         """Attention heads of a transformer."""
         return max(1, self.width // HEAD_WIDTH)
-
-
-HEAD_WIDTH = 32

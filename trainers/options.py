@@ -105,31 +105,29 @@ class ContrastiveOptions:
 
     def __post_init__(self) -> None:
         """Refuse values no run can have, naming the flag to change."""
-        _check_choice("--loss", self.loss, get_args(LossName))
-        _check_choice("--device", self.device, get_args(DeviceName))
-        _check_choice("--precision", self.precision, get_args(Precision))
-        _check_choice("--freeze", self.freeze, get_args(FrozenTowers))
-        _check(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
-        _check(
-            self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative"
-        )
-        _check_choice("--schedule", self.schedule, get_args(ScheduleName))
+        check_choice("--loss", self.loss, get_args(LossName))
+        check_choice("--device", self.device, get_args(DeviceName))
+        check_choice("--precision", self.precision, get_args(Precision))
+        check_choice("--freeze", self.freeze, get_args(FrozenTowers))
+        check(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
+        check(self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative")
+        check_choice("--schedule", self.schedule, get_args(ScheduleName))
         self._check_counts()
         self._check_views()
         self._check_amounts()
 
     def _check_counts(self) -> None:
-        _check(self.accumulate >= 1, "--accumulate", self.accumulate, "at least 1")
+        check(self.accumulate >= 1, "--accumulate", self.accumulate, "at least 1")
         chunk, patience = self.cache_chunk, self.patience
-        _check(chunk is None or chunk >= 1, "--cache-chunk", chunk, "at least 1")
-        _check(patience is None or patience >= 1, "--patience", patience, "at least 1 epoch")
-        _check(self.checkpoint_steps >= 1, "--checkpoint-steps", self.checkpoint_steps, "at least 1")
-        _check(self.seed >= 0, "--seed", self.seed, "0 or more")
+        check(chunk is None or chunk >= 1, "--cache-chunk", chunk, "at least 1")
+        check(patience is None or patience >= 1, "--patience", patience, "at least 1 epoch")
+        check(self.checkpoint_steps >= 1, "--checkpoint-steps", self.checkpoint_steps, "at least 1")
+        check(self.seed >= 0, "--seed", self.seed, "0 or more")
 
     def _check_views(self) -> None:
         epochs = self.image_epochs
-        _check(0 <= epochs < self.epochs, "--image-epochs", epochs, "0 or more, and fewer than --epochs")
-        _check(self.view_weight >= 0, "--view-weight", self.view_weight, "0 or more")
+        check(0 <= epochs < self.epochs, "--image-epochs", epochs, "0 or more, and fewer than --epochs")
+        check(self.view_weight >= 0, "--view-weight", self.view_weight, "0 or more")
         if self.views == 1:
             return
         if self.freeze in ("image", "both"):
@@ -140,24 +138,40 @@ class ContrastiveOptions:
             raise OptionsError("--view-weight and --image-epochs need two views: leave --no-augmentation out")
 
     def _check_amounts(self) -> None:
-        _check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
-        _check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
-        _check(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
-        _check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")
-        _check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
-        _check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")
+        check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
+        check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
+        check(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
+        check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")
+        check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
+        check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")
         for rate in (self.learning_rate, self.image_learning_rate, self.text_learning_rate):
-            _check(rate is None or 0 < rate <= 1, "learning rate", rate, "more than 0 and at most 1")
-        _check(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a share between 0 and 1")
+            check(rate is None or 0 < rate <= 1, "learning rate", rate, "more than 0 and at most 1")
+        check(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a share between 0 and 1")
         limit = self.time_limit_minutes
-        _check(limit is None or limit > 0, "--minutes", limit, "more than 0")
+        check(limit is None or limit > 0, "--minutes", limit, "more than 0")
 
 
-def _check(holds: bool, name: str, value: object, wanted: str) -> None:
+def check(holds: bool, name: str, value: object, wanted: str) -> None:
+    """Refuse a value that no run can have.
+
+    Args:
+        holds: whether a run can have it.
+        name: the flag to change, or what it is about.
+        value: what was given.
+        wanted: what to give instead.
+
+    Raises:
+        OptionsError: it does not hold.
+    """
     if not holds:
         raise OptionsError(f"{name} is {value}: give {wanted}")
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        OptionsError: it is not; the message lists those that are.
+    """
     if value not in known:
         raise OptionsError(f"{name} is '{value}': give one of {', '.join(known)}")

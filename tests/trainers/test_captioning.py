@@ -303,6 +303,12 @@ def test_views_differ_and_the_first_is_the_image_itself(drawn, bundle):
         ({"schedule": "moon"}, "--schedule is 'moon'"),
         ({"patience": 0}, "--patience is 0"),
         ({"checkpoint_steps": 0}, "--checkpoint-steps is 0"),
+        ({"device": "moon"}, "--device is 'moon': give one of auto, cpu, cuda"),
+        ({"precision": "fp8"}, "--precision is 'fp8'"),
+        ({"warmup_fraction": 1.0}, "warm-up is 1.0"),
+        ({"label_smoothing": -0.1}, "label smoothing is -0.1"),
+        ({"weight_decay": -1.0}, "weight decay is -1.0"),
+        ({"clip_norm": 0.0}, "clip norm is 0.0"),
     ],
 )
 def test_impossible_options_name_their_flag(given, message):
