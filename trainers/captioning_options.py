@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from trainers.augmentation import Augmentation
 from trainers.errors import OptionsError
-from trainers.options import DeviceName, Precision, ScheduleName, check_choice, check
+from trainers.options import DeviceName, Precision, ScheduleName, check, check_choice
 
 DecoderName = Literal["lstm", "transformer"]
 HEAD_WIDTH = 32
