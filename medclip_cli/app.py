@@ -18,6 +18,7 @@ from medclip_cli.errors import MedclipError
 from medclip_cli.rendering import console
 
 MARKUP: Final = "rich"
+WRONG_USAGE = 2
 INTERRUPTED = 130  # as in __main__, which must not import more than it needs
 
 
@@ -116,6 +117,11 @@ class MedclipGroup(TyperGroup):
             formatter.write_dl([record for record in records if record])
         formatter.write("\nmedclip COMMAND --help says more, with an example.\n")
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Read the options before the command inside the error boundary."""
+        with _one_line_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command inside the error boundary."""
         with _one_line_errors():
@@ -140,10 +146,29 @@ def _one_line_errors() -> Iterator[None]:
     except MemoryError as error:
         _fail("out of memory: use a smaller --batch-size, or close other programs", 1, error)
     except Exception as error:
-        if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
-            raise  # typer's own way of ending a command
-        # The message of an error nobody foresaw may hold a patient's words: only its kind is shown.
-        _fail(f"unexpected {type(error).__name__}, a fault of medclip: --debug shows where", 1, error)
+        _end_by(error)
+
+
+def _end_by(error: Exception) -> None:
+    if _is_wrong_usage(error):
+        _fail(_corrected(error), WRONG_USAGE, error)
+    if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+        raise error  # typer's own way of ending a command
+    # The message of an error nobody foresaw may hold a patient's words: only its kind is shown.
+    _fail(f"unexpected {type(error).__name__}, a fault of medclip: --debug shows where", 1, error)
+
+
+def _is_wrong_usage(error: Any) -> bool:  # noqa: ANN401 - typer keeps the classes of its errors to itself
+    """Whether typer refuses the command line; a group without its command is answered with its help."""
+    return hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError"
+
+
+def _corrected(error: Any) -> str:  # noqa: ANN401
+    """What is wrong with the command line, and where to read what would be right."""
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "medclip"
+    see = " See" if message.endswith("?") else ": see"
+    return f"{message[:1].lower()}{message[1:]}{see} {command} --help"
 
 
 def _fail(message: str, exit_code: int, error: BaseException) -> None:

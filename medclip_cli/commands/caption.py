@@ -236,10 +236,10 @@ def _show_all(
                     label = inputs.label_of(one.embedded.source)
                     output.failure(label, one.embedded.error or "cannot be read")
                     continue
-                bar.advance()
                 output.answer(one, seeing.scan_of(one))
                 for add in pages:
                     add(one)
+                bar.advance()
         except KeyboardInterrupt:
             no_page = "; no page is written" if pages else ""
             console.note(f"{console.counted(bar.done, 'image')} answered{no_page}. Go on with the others.")

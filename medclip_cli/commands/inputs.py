@@ -22,7 +22,7 @@ _CHUNK = 1 << 16
 def expand_images(
     arguments: Iterable[str], files_from: str | None = None, *, nul_separated: bool = False
 ) -> Iterator[Path]:
-    """Yield the image paths that are meant, in the order they were named, as they become known.
+    """Return the image paths that are meant, in the order they were named, as they become known.
 
     Args:
         arguments: files; folders, for the images in them and below; patterns the shell left alone; ``-`` for
@@ -34,11 +34,14 @@ def expand_images(
         UsageError: nothing is named, or ``-`` is given while nothing is piped into stdin.
         MedclipError: a folder or a pattern without a single image, or a list that cannot be read.
     """
-    separator = b"\0" if nul_separated else b"\n"
     lists = [STDIN] if files_from is None and nul_separated and not arguments else []
     named = [*arguments, *lists]
     if not named and files_from is None:
         raise UsageError("no image is named: give image files, a folder, or '-' to read paths from stdin")
+    return _expanded(named, files_from, b"\0" if nul_separated else b"\n")
+
+
+def _expanded(named: Iterable[str], files_from: str | None, separator: bytes) -> Iterator[Path]:
     for argument in named:
         if argument == STDIN:
             yield from _listed(_stdin(), separator)

@@ -133,6 +133,33 @@ def test_wrong_usage_is_exit_2_on_stderr():
     assert "no-such-option" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--loud"], "no such option: --loud: see medclip --help"),
+        (["serch"], "no such command 'serch'. Did you mean 'search'? See medclip --help"),
+        (
+            ["caption", "--colection", "x"],
+            "no such option: --colection (Possible options: --collection, --offline): "
+            "see medclip caption --help",
+        ),
+        (["models", "shw"], "no such command 'shw'. Did you mean 'show'? See medclip models --help"),
+        (["collections", "show"], "missing argument 'NAME': see medclip collections show --help"),
+        (["caption"], "no image is named: give image files, a folder, or '-' to read paths from stdin"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_where_to_look(arguments, said):
+    result = runner.invoke(app, arguments, prog_name="medclip")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"medclip: {said}\n")
+
+
+def test_a_group_without_its_command_shows_its_help():
+    result = runner.invoke(app, ["models"])
+    assert result.exit_code == 2
+    assert "Usage:" in result.output
+    assert "see medclip" not in result.output
+
+
 def test_an_error_is_one_line_on_stderr_and_exit_1(tmp_path):
     result = runner.invoke(
         app, ["clean", "folder", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
