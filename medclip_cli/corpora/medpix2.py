@@ -7,6 +7,8 @@ category ("Neoplasm, glial"). With these the seed's caption template gives the p
 picked by the nearest pixels (dev split, BLEU-1 0.56, CIDEr 0.40); ``Location Category`` ("Head") in the place
 of the category gives 0.60 and 0.56, since it only repeats what the location says. A template can still name
 it as ``{location_category}``.
+
+An age of 0 is none: of 63 such images most belong to adults by their history, a few to newborns.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from medclip_cli.corpora.tables import read_json
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
+
+NO_AGE = "0"
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
@@ -46,6 +50,7 @@ def _row(
 ) -> SourceRow:
     about, case_id, name = entry["Description"], str(entry.get("U_id")), str(entry.get("image"))
     story, topic = _part(case, "Case"), _part(case, "Topic")
+    age = None if str(about.get("Age")) == NO_AGE else about.get("Age")
     # The set is published as PNG; without a file to look at that is the name to expect.
     image = next((p for p in (f"{prefix}{name}{s}" for s in (".png", ".jpg")) if p in images.paths), None)
     return SourceRow(
@@ -65,7 +70,7 @@ def _row(
             region=entry.get("Location"),
             location_category=entry.get("Location Category"),
             category=topic.get("Category"),
-            age=about.get("Age"),
+            age=age,
             sex=about.get("Sex"),
             diagnosis=story.get("Title"),
             caption=about.get("Caption"),
@@ -74,7 +79,7 @@ def _row(
         view=view_of(about.get("Plane")),
         region=known(entry.get("Location")),
         category=known(topic.get("Category")),
-        age=age_of(about.get("Age")),
+        age=age_of(age),
         sex=sex_of(about.get("Sex")),
     )
 

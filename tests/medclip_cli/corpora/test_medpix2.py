@@ -60,13 +60,13 @@ def test_what_the_source_leaves_open(tmp_path: Path) -> None:
     assert (row.view, row.sex, row.age, row.region, row.category, row.split) == (
         None,
         None,
-        0.0,
+        None,
         None,
         None,
         None,
     )
     assert row.modality == "OT"
-    assert "view" not in row.words
+    assert not {"view", "age", "sex"} & row.words.keys()
 
 
 def test_cases_of_which_parts_are_null(tmp_path: Path) -> None:
