@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,7 +47,7 @@ _WRITING = "Writing (with --method generate)"
 
 def caption(
     images: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        list[str] | None,
         typer.Argument(
             metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
         ),
@@ -70,13 +70,13 @@ def caption(
         ),
     ] = False,
     min_confidence: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             min=0, max=1, help="Give no caption that is less sure than this.", rich_help_panel=_ANSWER
         ),
     ] = None,
     reference: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="TEXT",
             help="The true caption, to score the answer with: BLEU, ROUGE-L, METEOR, CIDEr. Repeatable.",
@@ -84,7 +84,7 @@ def caption(
         ),
     ] = None,
     corpus: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="CORPUS",
             help="Score the answers for images of this corpus with their own captions; their own patients "
@@ -93,7 +93,7 @@ def caption(
         ),
     ] = None,
     explain: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Write an HTML page: the neighbours of each scan, the words they share, where a decoder "
@@ -102,33 +102,33 @@ def caption(
         ),
     ] = None,
     beam: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Captions kept in mind while searching. [default: 3]", rich_help_panel=_WRITING),
     ] = None,
     length_penalty: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="0 favours short captions. [default: 1]", rich_help_panel=_WRITING),
     ] = None,
     temperature: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             help="Draw captions instead of searching: 1 as probable as they are.", rich_help_panel=_WRITING
         ),
     ] = None,
     top_p: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="Draw from this much of the probability.", rich_help_panel=_WRITING),
     ] = None,
     seed: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Of what is drawn. [default: 0]", rich_help_panel=_WRITING),
     ] = None,
     max_tokens: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Longest caption. [default: 96]", rich_help_panel=_WRITING),
     ] = None,
     num_captions: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Captions for each image, with their scores.", rich_help_panel=_WRITING),
     ] = None,
     allow_repeats: Annotated[

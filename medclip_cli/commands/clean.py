@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ class Splits(str, Enum):
 
 def clean(
     dataset: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        str | None,
         typer.Argument(
             metavar="DATASET",
             help="The data set's name; --list names them all.",
@@ -50,15 +50,15 @@ def clean(
         ),
     ] = None,
     root: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Argument(metavar="ROOT", help="The folder it was downloaded to."),
     ] = None,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", "-o", help="The corpus folder to make."),
     ] = None,
     caption: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="A style (report, findings, impression, labels, template, fields, medpix-seed) or a "
             "template like 'a {modality} of the {region}'. [default: the data set's own]",
@@ -81,11 +81,11 @@ def clean(
         ),
     ] = UncertainLabels.mention,
     modality: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Keep only these, as CT,MR.", rich_help_panel=_ROWS),
     ] = None,
     limit: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Read so many rows at most.", rich_help_panel=_ROWS),
     ] = None,
     splits: Annotated[
@@ -108,30 +108,30 @@ def clean(
         typer.Option("--strict", help="Fail when train leaks into a held-out split.", rich_help_panel=_ROWS),
     ] = False,
     captions: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="The table of captions. [default: found in ROOT]", rich_help_panel=_TABLE),
     ] = None,
     image_column: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Its column of image paths. [default: guessed]", rich_help_panel=_TABLE),
     ] = None,
     caption_column: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Its column of captions. [default: guessed]", rich_help_panel=_TABLE),
     ] = None,
     group_pattern: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="Regular expression on the image path; what it matches is the patient.",
             rich_help_panel=_TABLE,
         ),
     ] = None,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="The corpus's name. [default: that of the --out folder]"),
     ] = None,
     threads: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Images decoded at once. [default: one a core]"),
     ] = None,
     copy_images: Annotated[

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -184,7 +184,7 @@ def drop(
 def export_(
     name: Name,
     out: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        Path | None,
         typer.Option("--out", "-o", help="The file to write. [default: NAME.medclip]"),
     ] = None,
     with_model: Annotated[
@@ -218,7 +218,7 @@ def export_(
 def import_(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Written by medclip collections export.")],
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--name", help="Name of the collection. [default: the one it had]"),
     ] = None,
     force: Force = False,

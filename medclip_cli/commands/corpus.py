@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The corpus folder to make.")],
     name: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        str | None,
         typer.Option(help="The corpus's name. [default: that of the --out folder]"),
     ] = None,
     force: Force = False,
@@ -107,11 +107,11 @@ def export(
     corpus: CorpusPath,
     kind: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.jsonl,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", "-o", help="The file, or for webdataset the folder. [default: stdout]"),
     ] = None,
     split: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Only train, val or test. [default: all]"),
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Rows in one webdataset shard.")] = 10_000,

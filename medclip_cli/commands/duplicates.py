@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-sco
 def duplicates(
     source: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")],
     collection: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        str | None,
         typer.Option(
             "--collection",
             "-c",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -75,7 +75,7 @@ def evaluate(
         typer.Option(help="The split to judge.", rich_help_panel=JUDGING),
     ] = "val",
     method: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        list[str] | None,
         typer.Option(
             help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]",
             rich_help_panel=JUDGING,
@@ -90,7 +90,7 @@ def evaluate(
         ),
     ] = True,
     by: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="FIELD",
             help="Break retrieval down by modality, view, region, category or sex. Repeatable.",
@@ -98,7 +98,7 @@ def evaluate(
         ),
     ] = None,
     against: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="An earlier run, saved with --json: test the difference.",
@@ -107,7 +107,7 @@ def evaluate(
     ] = None,
     html: Html = None,
     plots: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG.", rich_help_panel="Output"),
     ] = None,
     as_csv: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,7 +40,7 @@ def index(
         ),
     ],
     model: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        Path | None,
         typer.Option(
             "--model",
             "-m",
@@ -51,7 +51,7 @@ def index(
     ] = None,
     collection: CollectionName = None,
     split: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="Which splits: train, val, test, several with commas, or all. [default: train, so that the "
             "others can judge the collection; all of a folder that is no corpus]"
@@ -69,7 +69,7 @@ def index(
     ] = False,
     url: ServerUrl = None,
     shard: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="I/N",
             help="Embed part I of N; N machines fill one collection, and the last to end puts it in place.",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 JUDGING = "Judging"
 
 Meteor = Annotated[
-    Optional[bool],  # noqa: UP045 - typer reads it at run time on Python 3.10
+    bool | None,
     typer.Option(
         "--meteor/--no-meteor",
         help="METEOR 1.5, which takes seconds to start. [default: where the extra `meteor` is installed]",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 @app.command("list", epilog="Example: medclip models list work --json | jq -r '.[].path'")
 def list_(
     folders: Annotated[
-        Optional[list[Path]],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        list[Path] | None,
         typer.Argument(metavar="FOLDER...", help="Look here too: model folders, or folders of them."),
     ] = None,
     as_json: JsonOutput = False,

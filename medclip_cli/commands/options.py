@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -54,7 +54,7 @@ Debug = Annotated[
     ),
 ]
 Html = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--html",
         metavar="FILE",
@@ -75,7 +75,7 @@ JsonOutput = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output folder if it exists.")]
 CollectionName = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+    str | None,
     typer.Option(
         "--collection",
         "-c",
@@ -85,7 +85,7 @@ CollectionName = Annotated[
     ),
 ]
 ModelPath = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--model",
         "-m",
@@ -98,7 +98,7 @@ Top = Annotated[
     int, typer.Option("--top", "-k", min=1, max=1000, help="How many neighbours.", rich_help_panel=_ASKING)
 ]
 Where = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option(
         "--where",
         "-w",
@@ -108,11 +108,11 @@ Where = Annotated[
     ),
 ]
 MinScore = Annotated[
-    Optional[float],  # noqa: UP045
+    float | None,
     typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
 ]
 ServerUrl = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--url",
         help="A Qdrant server that has the collections; its key is read from MEDCLIP_QDRANT_API_KEY. "
@@ -121,13 +121,13 @@ ServerUrl = Annotated[
     ),
 ]
 Offline = Annotated[
-    Optional[bool],  # noqa: UP045
+    bool | None,
     typer.Option(
         "--offline", help="Never reach the network; fail before. [default: off]", rich_help_panel=_MACHINE
     ),
 ]
 LockTimeout = Annotated[
-    Optional[float],  # noqa: UP045
+    float | None,
     typer.Option(
         "--lock-timeout",
         min=0,
@@ -137,7 +137,7 @@ LockTimeout = Annotated[
     ),
 ]
 FilesFrom = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--files-from",
         metavar="FILE",

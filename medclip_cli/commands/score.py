@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,7 @@ def score(
         ),
     ],
     references: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="References by id: COCO annotations, JSON Lines or CSV.",
@@ -42,7 +42,7 @@ def score(
         ),
     ] = None,
     against: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Another system's predictions of the same ids: test the difference.",
@@ -58,7 +58,7 @@ def score(
     ] = "ptb",
     meteor: Meteor = None,
     scorer: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="NAME",
             help="Also run a scorer that an installed package offers. Repeatable.",
@@ -74,7 +74,7 @@ def score(
         ),
     ] = False,
     findings: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Findings to look for, one 'name: synonym, synonym' a line.",
@@ -82,7 +82,7 @@ def score(
         ),
     ] = None,
     per_item: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Write the id and the scores of each item here, as JSON Lines.",

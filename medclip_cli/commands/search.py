@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,11 +43,11 @@ _LIKE = "Example images"
 
 def search(
     words: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads it at run time on Python 3.10
+        str | None,
         typer.Argument(metavar="TEXT", help="What to look for; '-' reads texts from stdin, one a line."),
     ] = None,
     images: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(
             "--image",
             "-i",
@@ -57,7 +57,7 @@ def search(
         ),
     ] = None,
     unlike: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(
             "--not-image",
             metavar="FILE",
@@ -83,7 +83,7 @@ def search(
         typer.Option(help="Fuse by reciprocal rank or by normalised score.", rich_help_panel=_RANKING),
     ] = "rrf",
     diverse: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             min=0,
             max=1,
@@ -96,7 +96,7 @@ def search(
         typer.Option("--exact", help="Compare with every vector; slower.", rich_help_panel=_RANKING),
     ] = False,
     exclude_groups: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--exclude-group",
             metavar="GROUP",
