@@ -6,7 +6,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C: 128 + SIGINT
+from medclip_cli.errors import INTERRUPTED
 
 
 def main() -> None:

@@ -14,12 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from medclip_cli import __version__
-from medclip_cli.errors import MedclipError
+from medclip_cli.errors import INTERRUPTED, MedclipError
 from medclip_cli.rendering import console
 
 MARKUP: Final = "rich"
 WRONG_USAGE = 2
-INTERRUPTED = 130  # as in __main__, which must not import more than it needs
 
 
 @dataclass(frozen=True, slots=True)

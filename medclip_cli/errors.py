@@ -7,7 +7,12 @@ MedclipError (exit 1)
 ├── ModelError               a model folder, or training, that failed
 ├── CollectionError          a collection that is missing, locked, damaged or made by another model
 └── ScoringError             predictions or references that cannot be scored
+
+Two ends are no error of the command: `SOME_FAILED` and `INTERRUPTED`.
 """
+
+SOME_FAILED = 3  # exit code: done, but for what could not be read
+INTERRUPTED = 130  # exit code: what a shell expects of a program ended by Ctrl-C, 128 + SIGINT
 
 
 class MedclipError(Exception):

@@ -27,7 +27,7 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import SOME_FAILED, UsageError
 from medclip_cli.rendering import console, progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from medclip_cli.decoder_engines import GenerationOptions
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
-SOME_FAILED = 3
 DEFAULT_BEAM = 3
 _ANSWER = "Answer"
 _WRITING = "Writing (with --method generate)"

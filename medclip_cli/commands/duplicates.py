@@ -11,6 +11,7 @@ import typer
 
 from medclip_cli.commands import completing, seeing
 from medclip_cli.commands.options import Debug, JsonOutput, Offline, Pictures, Quiet, ServerUrl, Verbose
+from medclip_cli.errors import SOME_FAILED
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from medclip_cli.vector_index.doors import Place
     from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
 
-SOME_FAILED = 3
 EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-score 0.99"
 
 

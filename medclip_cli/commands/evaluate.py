@@ -21,7 +21,9 @@ from medclip_cli.commands.options import (
     ServerUrl,
     Verbose,
 )
+from medclip_cli.errors import SOME_FAILED
 from medclip_cli.rendering import console, json_output, progress, tables
+from medclip_cli.rendering.evaluation_names import method_name
 
 if TYPE_CHECKING:
     from medclip_cli.commands.evaluation import Evaluation
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from medclip_cli.engines import Model
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
-SOME_FAILED = 3
 # Headings and names are short: the tables are read in terminals of 80 columns.
 SHOWN = {
     "bleu1": "BLEU-1",
@@ -40,15 +41,6 @@ SHOWN = {
     "rouge_l_f1": "F1",
     "meteor": "METEOR",
     "cider": "CIDEr",
-}
-METHODS = {
-    "nearest": "nearest",
-    "consensus": "consensus",
-    "generate": "generate",
-    "random": "random floor",
-    "most_frequent": "common floor",
-    "pixel_nearest": "pixel floor",
-    "same_fields_oracle": "fields oracle",
 }
 LEGEND = (
     "floors need no model: a random caption, the commonest one, the nearest by 32x32 grey pixels; the oracle "
@@ -206,7 +198,7 @@ def _show_captions(report: dict[str, Any]) -> None:
     shown = {name: SHOWN[name] for name in SHOWN if name in next(iter(report["captions"].values()))}
     rows: list[tuple[tables.Cell, ...]] = [
         (
-            METHODS[method],
+            method_name(method),
             *(scores[name] for name in shown),
             scores["distinct"],
             report["comparisons"].get(method, {}).get("cider", {}).get("p"),
@@ -234,7 +226,7 @@ def _show_published(report: dict[str, Any]) -> None:
 def _show_intervals(report: dict[str, Any]) -> None:
     names = ("bleu4", "rouge_l", "cider")
     rows = [
-        (METHODS[method], *(f"{found[name][0]:.3f} to {found[name][1]:.3f}" for name in names))
+        (method_name(method), *(f"{found[name][0]:.3f} to {found[name][1]:.3f}" for name in names))
         for method, found in report["intervals"].items()
     ]
     tables.show("95 % bootstrap intervals", ("captions", *(SHOWN[name] for name in names)), rows)
@@ -242,7 +234,7 @@ def _show_intervals(report: dict[str, Any]) -> None:
 
 def _show_against(against: dict[str, Any]) -> None:
     rows: list[tuple[tables.Cell, ...]] = [
-        (METHODS[method], SHOWN[name], found["difference"], *found["interval"], found["p"])
+        (method_name(method), SHOWN[name], found["difference"], *found["interval"], found["p"])
         for method, differences in against["differences"].items()
         for name, found in differences.items()
         if name in SHOWN

@@ -19,7 +19,7 @@ from medclip_cli.commands.options import (
     ServerUrl,
     Verbose,
 )
-from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.errors import SOME_FAILED, CollectionError, UsageError
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def index(
         report = indexing.run_index(job, name, writer)
     _show(report, as_json)
     if report.failed:
-        raise typer.Exit(3)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _model_path(settings: Settings, place: Place, given: Path | None) -> Path:

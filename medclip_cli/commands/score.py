@@ -10,7 +10,7 @@ import typer
 
 from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
     from medclip_cli.commands.scoring_run import ScoringRun
@@ -20,7 +20,6 @@ EXAMPLE = (
     "medclip score coco_results.json --references captions_val.json --against other_results.json"
 )
 
-_SOME_UNMATCHED = 3
 _STDIN = "-"
 _NAMED_AT_MOST = 5
 
@@ -126,7 +125,7 @@ def score(
         _show(run)
     _tell(run)
     if run.given.unmatched or run.given.missing:
-        raise typer.Exit(_SOME_UNMATCHED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _read(source: str) -> tuple[bytes, str]:

@@ -26,7 +26,7 @@ from medclip_cli.commands.options import (
     Where,
 )
 from medclip_cli.commands.search_output import SearchOutput
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import SOME_FAILED, UsageError
 from medclip_cli.rendering import console
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from medclip_cli.vector_index.base import Query, VectorIndex
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
-SOME_FAILED = 3
 _RANKING = "Ranking"
 _LIKE = "Example images"
 

@@ -11,14 +11,13 @@ import typer
 from medclip_cli.commands import train_confidence, train_decoder
 from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quiet, Verbose
+from medclip_cli.errors import INTERRUPTED, SOME_FAILED
 from medclip_cli.rendering import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.training_engines import TrainedModel
 
 EXAMPLE = "Example: medclip train encoders work/medpix --preset tiny --from-scratch --out work/model"
-SOME_FAILED = 3
-INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, help="Train a model on a corpus.")
 

@@ -10,7 +10,7 @@ import typer
 from medclip_cli.commands import train_confidence
 from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import INTERRUPTED, SOME_FAILED, UsageError
 from medclip_cli.rendering import console, json_output
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from medclip_cli.decoder_engines import TrainedDecoder
 
 EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
-SOME_FAILED = 3
-INTERRUPTED = 130
 
 _decoder, _recipe, _machine = asked.panel("Decoder"), asked.panel("Recipe"), asked.panel("Machine")
 
