@@ -144,8 +144,8 @@ def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image:
         on_image()
     if rows and not seen.rows:
         raise CorpusError(
-            f"none of the {len(rows)} {rows[0].split} images can be read: is the image root "
-            f"{corpus.image_root} right?"
+            f"none of the {len(rows)} {rows[0].split} images can be read: if they moved from "
+            f"{corpus.image_root}, clean again"
         )
     return seen
 

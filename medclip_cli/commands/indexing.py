@@ -238,7 +238,7 @@ def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[li
     if failed and len(failed) == changes.to_embed and not changes.unchanged:
         raise CollectionError(
             f"none of the {len(failed)} images could be read (the first: {failed[0].image}: "
-            f"{failed[0].error}): is the image root {root} right?"
+            f"{failed[0].error}): if the images moved from {root}, clean again"
         )
     if job.prune:
         writer.delete(changes.gone)

@@ -64,12 +64,7 @@ class Corpus:
 class StreamedCorpus:
     """A corpus folder whose table is read anew whenever it is walked through, so that memory stays flat.
 
-    Attributes:
-        path: the folder.
-        name: as in `Corpus`.
-        image_root: as in `Corpus`.
-        caption_style: as in `Corpus`.
-        report: as in `Corpus`.
+    Attributes: those of `Corpus`.
     """
 
     path: Path
@@ -110,7 +105,9 @@ def stream_corpus(path: Path) -> StreamedCorpus:
     """
     path = Path(path)
     if not path.is_dir():
-        raise CorpusError(f"no corpus at {path}: make one with medclip clean DATASET ROOT --out {path}")
+        raise CorpusError(
+            f"no corpus at {path}, there is no such folder: medclip clean DATASET ROOT --out {path} makes one"
+        )
     report = _read_report(path)
     if not (path / TABLE_FILE).is_file():
         raise CorpusError(f"the corpus {path} has no {TABLE_FILE}: clean again with --force")

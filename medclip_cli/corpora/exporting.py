@@ -80,7 +80,7 @@ def write_shards(
                 written.append(shard)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        hint = f"is the image root {corpus.image_root} right?" if missing else "export again"
+        hint = f"if the images moved from {corpus.image_root}, clean again" if missing else "export again"
         raise CorpusError(f"{error.filename or folder} failed ({error.strerror}): {hint}") from error
     return written
 

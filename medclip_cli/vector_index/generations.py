@@ -75,7 +75,7 @@ def live_collection(home: Path, name: str) -> CollectionInfo:
     info = read_manifest(collection_folder(home, name))
     if info is None:
         known = collection_names(home)
-        hint = f"there are {', '.join(known)}" if known else "make one with medclip index"
+        hint = f"name one of {', '.join(known)}" if known else "make one with medclip index"
         raise CollectionError(f"no collection {name!r} in {collections_folder(home)}: {hint}")
     return info
 

@@ -190,6 +190,6 @@ def test_confidence_needs_validation_images(road, tmp_path):
     raw.rename(tmp_path / "elsewhere")
     done = road.medclip("train", "confidence", tmp_path / "corpus", "--model", road.model)
     assert done.code == 1
-    assert f"none of the 1 train images can be read: is the image root {raw} right?" in " ".join(
+    assert f"none of the 1 train images can be read: if they moved from {raw}, clean again" in " ".join(
         done.err.split()
     )

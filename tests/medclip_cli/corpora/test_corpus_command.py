@@ -205,6 +205,6 @@ def test_exports_that_fail(tmp_path: Path) -> None:
     made.image_path(made.records[0]).unlink()
     message = refusal(*arguments, "--out", tmp_path / "s")
     assert "failed (No such file" in message
-    assert message.endswith(f"is the image root {made.image_root} right?")
+    assert message.endswith(f"if the images moved from {made.image_root}, clean again")
     (tmp_path / "file").touch()
     assert refusal(*arguments, "--out", tmp_path / "file").endswith("export again")

@@ -83,7 +83,7 @@ def test_show(scans, corpus):
 
 def test_show_of_an_unknown_one_names_those_there_are(scans):
     assert "no collection 'other'" in run("show", "other", code=1).stderr
-    assert "there are scans" in run("show", "other", code=1).stderr
+    assert "name one of scans" in run("show", "other", code=1).stderr
 
 
 def test_drop(scans):

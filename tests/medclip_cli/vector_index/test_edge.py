@@ -15,7 +15,7 @@ def test_an_unknown_collection_names_those_there_are(edge, home):
     with pytest.raises(CollectionError, match="no collection 'scans' in .*: make one with medclip index"):
         edge.open()
     edge.write(draw_points(1))
-    with pytest.raises(CollectionError, match="no collection 'other' in .*: there are scans"):
+    with pytest.raises(CollectionError, match="no collection 'other' in .*: name one of scans"):
         open_collection(home, "other")
 
 
