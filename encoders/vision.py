@@ -106,7 +106,7 @@ def pool_quadrants(features: Tensor) -> Tensor:
     Returns:
         ``[b, 4 c]``.
     """
-    height, width = features.shape[-2:]
+    height, width = (int(side) for side in features.shape[-2:])  # a traced side is no kernel of a graph
     kernel = ((height + 1) // 2, (width + 1) // 2)
     quadrants = F.avg_pool2d(features, kernel, stride=(height // 2, width // 2))  # [b, c, 2, 2]
     return quadrants.flatten(1)
