@@ -53,7 +53,8 @@ def main() -> None:
 
 
 def _run_demo(folder: Path) -> Path:
-    subprocess.run(["medclip", "demo", "--out", "demo"], cwd=folder, check=True)
+    demo = [sys.executable, "-m", "medclip_cli", "demo", "--out", "demo"]
+    subprocess.run(demo, cwd=folder, check=True)
     return folder / "demo"
 
 
