@@ -28,6 +28,8 @@ class CaptionCodec:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Wrap a tokenizer whose first three tokens are ``SPECIAL``."""
         self._tokenizer = tokenizer
+        # A caption that says "</s>" has these letters in it, and no end.
+        tokenizer.encode_special_tokens = True
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CaptionCodec:

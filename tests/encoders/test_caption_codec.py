@@ -22,6 +22,15 @@ def test_any_text_comes_back_but_for_its_white_space(text):
     assert CODEC.decode(CODEC.encode([text], 10_000)[0]).split() == text.split()
 
 
+@pytest.mark.parametrize("token", SPECIAL)
+def test_a_special_token_in_a_caption_is_but_letters(token):
+    again = CaptionCodec.from_bytes(CODEC.to_bytes())
+    for codec in (CODEC, again):
+        ids = codec.encode([f"Axial {token} CT"], 64)[0]
+        assert codec.decode(ids) == f"Axial {token} CT"
+        assert not set(ids[1:-1]) & {PAD_ID, START_ID, END_ID}
+
+
 def test_rows_are_padded_and_cut():
     ids = CODEC.encode(["Axial", CAPTIONS[1]], 6)
     assert ids.shape == (2, 6)
