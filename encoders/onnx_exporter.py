@@ -110,19 +110,34 @@ def export_by_tracing(
         for name, part in zip(inputs, _of_each_input(dynamic), strict=True)
     }
     file = io.BytesIO()
-    torch.onnx.export(
-        module,
-        args=() if isinstance(sample, Mapping) else sample,
-        f=file,  # type: ignore[arg-type]  # annotated as a path, but an open file will do
-        kwargs=dict(sample) if isinstance(sample, Mapping) else None,
-        dynamo=False,
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_axes=axes | {name: {0: "batch"} for name in outputs},
-        opset_version=OPSET,
-        verbose=False,
-    )
+    with _traceable():
+        torch.onnx.export(
+            module,
+            args=() if isinstance(sample, Mapping) else sample,
+            f=file,  # type: ignore[arg-type]  # annotated as a path, but an open file will do
+            kwargs=dict(sample) if isinstance(sample, Mapping) else None,
+            dynamo=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=axes | {name: {0: "batch"} for name in outputs},
+            opset_version=OPSET,
+            verbose=False,
+        )
     return onnx.load_from_string(file.getvalue())
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Attention by operators that ONNX knows, and no graph on the terminal when one cannot be made."""
+    fast, log = torch.backends.mha.get_fastpath_enabled(), torch._C._jit_set_onnx_log_enabled
+    torch.backends.mha.set_fastpath_enabled(False)
+    # The exporter turns its log on where it means to leave it as it was, and writes past sys.stdout.
+    torch._C._jit_set_onnx_log_enabled = lambda enabled: None
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._jit_set_onnx_log_enabled = log
 
 
 def _of_each_input(dynamic: Any) -> list[Mapping[int, Any]]:  # noqa: ANN401 - nested as the inputs are

@@ -137,6 +137,39 @@ def test_a_tower_that_reads_no_input_is_refused(exporter, model, tokenizer):
 
 
 @torch.no_grad()
+def test_attention_of_torch_itself(exporter, model):
+    class Attentive(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.see = nn.Linear(3, 32)
+            self.attend = nn.MultiheadAttention(32, 2, batch_first=True)
+
+        def forward(self, pixels):
+            x = self.see(pixels.mean(dim=3).transpose(1, 2))  # [b, 32, 32]
+            return self.attend(x, x, x, need_weights=False)[0].mean(dim=1)
+
+    model.image_tower = Attentive().eval()
+    pixels = torch.randn(4, 3, 32, 32)
+    (vectors,) = run_graph(open_session(export_image_graph(model, 32)), {"pixels": pixels}, "image")
+    np.testing.assert_allclose(vectors, model.embed_images(pixels).numpy(), atol=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_what_onnx_does_not_know_is_one_line(exporter, model, tokenizer, capfd):
+    class Exotic(nn.Module):
+        feature_dim = 8
+
+        def forward(self, ids, mask):
+            return torch.special.bessel_j0(ids.float()).sum(dim=1, keepdim=True).expand(-1, 8)
+
+    model.text_tower = Exotic()
+    with pytest.raises(ExportError, match="text tower cannot be exported to ONNX") as failure:
+        export_text_graph(model, tokenizer)
+    assert "\n" not in str(failure.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@torch.no_grad()
 @pytest.mark.skipif(not CAN_TRACE, reason="this torch has no exporter that traces")
 @pytest.mark.filterwarnings(
     "ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning"
