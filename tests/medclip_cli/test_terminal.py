@@ -107,7 +107,7 @@ def test_a_failure_is_one_even_where_nobody_reads(shell):
 
 
 def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "medclip_cli", "caption", "-", "-c", "phantoms", "--json"],
         env=environment,
         stdin=subprocess.PIPE,
@@ -115,12 +115,13 @@ def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    process.stdin.write(f"{road.scan}\n" * 30)
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["image"] == str(road.scan)
-    process.send_signal(signal.SIGINT)  # while it waits for more paths
-    answers, said = process.communicate(timeout=60)
+    ) as process:
+        process.stdin.write(f"{road.scan}\n" * 30)
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["image"] == str(road.scan)
+        process.send_signal(signal.SIGINT)  # while it waits for more paths
+        # Not communicate(), which forgets what readline() has read ahead.
+        answers, said = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     counted = re.search(r"(\d+) images? answered\. Go on with the others\.\n", said)
     printed = len(answers.splitlines()) + 1
