@@ -26,7 +26,13 @@ from medclip_cli.private_files import open_private_bytes
 from medclip_cli.vector_index import generations, locks, manifest
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.edge import load_shard
-from medclip_cli.vector_index.sparse_files import PackedReader, content_hash, filled_ranges, unpack
+from medclip_cli.vector_index.sparse_files import (
+    PackedReader,
+    content_hash,
+    filled_ranges,
+    standing_paths,
+    unpack,
+)
 
 FORMAT_VERSION = 1
 SUFFIX = ".medclip"
@@ -92,8 +98,8 @@ def _hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+    for path in standing_paths(folder):
+        if path.is_file():
             yield path.relative_to(folder).as_posix(), path
 
 

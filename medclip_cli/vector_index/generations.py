@@ -28,7 +28,7 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import locks
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.manifest import HOW_TO_MEND, MANIFEST, check_name, read_manifest, write_json
-from medclip_cli.vector_index.sparse_files import content_hash
+from medclip_cli.vector_index.sparse_files import content_hash, standing_paths
 
 BUILDING = "building.json"
 FILES = "files.json"
@@ -172,7 +172,7 @@ def remove_unless_held(path: Path) -> None:
 
 def disk_bytes(folder: Path) -> int:
     """Return how many bytes the files of a folder take on disk."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_blocks * 512 for path in standing_paths(folder) if path.is_file())
 
 
 def record_files(generation: Path) -> None:

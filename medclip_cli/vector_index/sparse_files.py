@@ -16,9 +16,19 @@ _BLOCK = 1 << 16
 Range = tuple[int, int]
 
 
+def standing_paths(folder: Path) -> Iterator[Path]:
+    """Yield what is below a folder, in order, without hidden files.
+
+    Whoever opens a shard writes its smallest files anew, under hidden names that are gone a moment later.
+    """
+    for path in sorted(folder.rglob("*")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder and everything below it, holes included."""
-    for path in sorted(source.rglob("*")):
+    """Copy a folder and everything below it that stands, holes included."""
+    for path in standing_paths(source):
         copy = target / path.relative_to(source)
         if path.is_dir():
             copy.mkdir(parents=True, exist_ok=True)

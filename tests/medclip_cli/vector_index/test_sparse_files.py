@@ -83,3 +83,15 @@ def test_too_few_bytes_are_noticed(tmp_path):
         unpack(io.BytesIO(b"abc"), tmp_path / "file", 10, [(0, 5)])
     with pytest.raises(ValueError, match="do not fit the file"):
         unpack(io.BytesIO(b"abc"), tmp_path / "file", 10, [(8, 11)])
+
+
+def test_what_an_engine_writes_for_a_moment_is_left_where_it_is(tmp_path):
+    """Another process opens the shard meanwhile: such a file is gone before it can be read."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "segment.json").write_bytes(b"{}" * 4_000)
+    before = disk_bytes(source)
+    (source / ".atomicwrite7Xa2").write_bytes(b"{}" * 4_000)
+    copy_folder(source, target)
+    assert [path.name for path in target.iterdir()] == ["segment.json"]
+    assert disk_bytes(source) == before
