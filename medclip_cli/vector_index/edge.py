@@ -5,9 +5,10 @@ Many processes read one collection at once, while another builds its next genera
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,12 +26,15 @@ from medclip_cli.vector_index.ranking import contenders, ranked
 from medclip_cli.vector_index.sparse_files import copy_folder
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from qdrant_edge import EdgeShard
 
 VECTORS = ("image", "caption")
 LARGEST_COPY_BYTES = 2 << 30
 LEAST_FREE_BYTES = 1 << 20
 _Result = TypeVar("_Result")
+_left_open: list[EdgeShard] = []
 
 
 def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0) -> EdgeIndex:
@@ -149,6 +153,20 @@ def engine_reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def _leave_open(shard: EdgeShard) -> None:
+    """Let the end of the process close a shard, unless another one is asked before.
+
+    Closing one, the engine has the system forget its pages. The next process, most often the next question,
+    would fetch them from the disk again, in ten times the time of asking (decision 7).
+    """
+    # Python would close it when it clears this module; what is referred to from nowhere, it does not find.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
+    _left_open.append(shard)
+    for earlier in _left_open[:-1]:
+        _left_open.remove(earlier)
+        earlier.close()
+
+
 def _engine_message(name: str, reason: str) -> str:
     lowered = reason.lower()
     if any(sign in lowered for sign in ("read-only file system", "permission denied", "no space left")):
@@ -188,10 +206,20 @@ class EdgeIndex:
             self._info.check_query(query)
         requests = [query_request(query, self._encoder, self._info) for query in queries]
         answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
-        return [
-            ranked(query, ((hit.score, hit.payload or {}) for hit in contenders(query, hits)))
+        found = [
+            [(hit.score, hit.id) for hit in contenders(query, hits)]
             for query, hits in zip(queries, answers, strict=True)
         ]
+        payloads = self._payloads({point for hits in found for _, point in hits})
+        return [
+            ranked(query, ((score, payloads[point]) for score, point in hits))
+            for query, hits in zip(queries, found, strict=True)
+        ]
+
+    def _payloads(self, points: Iterable[int | UUID | str]) -> dict[int | UUID | str, Mapping[str, Any]]:
+        """Read what is stored of the answers that are shown; the engine would read that of all it found."""
+        records = self._ask(lambda shard: shard.retrieve(list(points), with_payload=True, with_vector=False))
+        return {record.id: record.payload or {} for record in records}
 
     def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
         """Yield every point in the order of the ids, a few thousand in memory at a time.
@@ -226,7 +254,7 @@ class EdgeIndex:
         if self._shard is not None:
             shard, self._shard = self._shard, None
             with engine_errors(self._info.name):
-                shard.close()
+                _leave_open(shard)
             self._held.close()
 
     def __enter__(self) -> EdgeIndex:

@@ -21,6 +21,14 @@ HNSW_FROM_KILOBYTES = 65_536
 # A question reads only the pages it touches: at its defaults the engine reads all vectors of both kinds when
 # it opens a shard, which was most of the time of asking 220,000 points once.
 PLACEMENT = qe.Memory.Cold
+# With a graph come copies of the vectors rounded to 8 bits, which are compared first; half as many again as
+# are wanted are then compared whole, so that scores are exact (decision 7).
+OVERSAMPLING = 1.5
+_ROUNDED = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=PLACEMENT)
+_APPROXIMATE = qe.SearchParams(
+    hnsw_ef=HNSW_EF, quantization=qe.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+)
+_EXACT = qe.SearchParams(exact=True)
 _PAYLOAD_PAGE = 1_000
 _VECTOR_PAGE = 2_000
 
@@ -31,7 +39,9 @@ def shard_config(dim: int) -> qe.EdgeConfig:
     There is no write-ahead log: with one, a single process at a time may open the shard. A writer flushes at
     checkpoints instead, and nobody reads a shard while it is written.
     """
-    vector = qe.EdgeVectorParams(size=dim, distance=qe.Distance.Cosine, memory=PLACEMENT)
+    vector = qe.EdgeVectorParams(
+        size=dim, distance=qe.Distance.Cosine, memory=PLACEMENT, quantization_config=_ROUNDED
+    )
     sparse = qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf, memory=PLACEMENT)
     return qe.EdgeConfig(
         vectors={"image": vector, "caption": vector},
@@ -43,6 +53,7 @@ def shard_config(dim: int) -> qe.EdgeConfig:
             indexing_threshold=HNSW_FROM_KILOBYTES, default_segment_number=1, vacuum_min_vector_number=1000
         ),
         wal_enabled=False,
+        max_search_threads=1,  # one for each segment, and there is one; more only hand over to each other
     )
 
 
@@ -65,7 +76,7 @@ def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
 
 
 def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.QueryRequest:
-    """Return one question as a request.
+    """Return one question as a request for ids and scores; whoever asks fetches the payloads it shows.
 
     Args:
         query: the question.
@@ -73,13 +84,12 @@ def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.Qu
         info: of the collection: how it spells its values, and its weights.
     """
     chosen = edge_filter(query.where, query.exclude_groups, info.fields)
-    params = qe.SearchParams(exact=query.exact, hnsw_ef=None if query.exact else HNSW_EF)
+    params = _EXACT if query.exact else _APPROXIMATE
     arms = _arms(query, encoder)
     if query.diversity is not None and query.compared_vectors:
         return _diverse(query, arms[0], chosen, params)
     shared: dict[str, Any] = {
         "limit": query.top + EXTRA,
-        "with_payload": True,
         "filter": chosen,
         "score_threshold": query.min_score,
     }
@@ -116,7 +126,6 @@ def _diverse(
     return qe.QueryRequest(
         query=qe.Mmr(compared, lambda_=relevance, candidates_limit=max(MMR_POOL, query.top), using=using),
         limit=query.top,
-        with_payload=True,
         filter=chosen,
         score_threshold=query.min_score,
         params=params,

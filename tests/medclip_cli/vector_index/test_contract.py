@@ -292,8 +292,8 @@ def test_another_model_is_refused_by_name_and_fingerprint(index):
 
 
 def test_only_contenders_have_their_payload_looked_at():
-    hits = [SimpleNamespace(score=score) for score in (0.9, 0.8, 0.8, 0.8000001, 0.7, 0.6)]
+    hits = [SimpleNamespace(score=score) for score in (0.9, 0.8000001, 0.8, 0.8, 0.7, 0.6)]
     kept = contenders(Query(image_vector=draw_vector(1), top=2), hits)
-    assert [hit.score for hit in kept] == [0.9, 0.8, 0.8, 0.8000001]
+    assert [hit.score for hit in kept] == [0.9, 0.8000001, 0.8, 0.8]
     assert contenders(Query(image_vector=draw_vector(1), top=2, diversity=0.5), hits) == hits
     assert contenders(Query(image_vector=draw_vector(1), top=9), hits) == hits

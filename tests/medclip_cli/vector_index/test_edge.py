@@ -1,5 +1,7 @@
 """The embedded engine on disk: collections, their generations, and what becomes of old ones."""
 
+from pathlib import Path
+
 import pytest
 
 from medclip_cli.errors import CollectionError, UsageError
@@ -88,3 +90,37 @@ def test_point_ids_belong_to_corpus_and_record():
     ids = {point_id(*pair) for pair in (("a", "b"), ("a/b", "c"), ("a", "b/c"), ("b", "a"))}
     assert len(ids) == 4
     assert draw_point(3).point_id == point_id("drawn", "drawn/00003")
+
+
+def mapped_folders():
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        return maps.read()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what is mapped")
+def test_a_collection_that_was_asked_stays_mapped_until_another_is(edge, home):
+    """The engine has the system forget the pages of what it closes, and the next process would read them."""
+    edge.write(draw_points(3))
+    other = type(edge)(home, "other")
+    other.write(draw_points(3))
+    for asked in (edge, other, edge):
+        with asked.open() as index:
+            index.query([Query(image_vector=draw_vector(1))])
+        mapped = mapped_folders()
+        assert [str(folder_of(home, name)) in mapped for name in ("scans", "other")] == [
+            asked is edge,
+            asked is other,
+        ]
+
+
+def test_rounded_vectors_find_and_whole_ones_score(edge, home, monkeypatch):
+    monkeypatch.setattr(edge_requests, "HNSW_FROM_KILOBYTES", 1)  # a graph for these few, too
+    edge.write(draw_points(500))
+    assert list(folder_of(home).glob("generations/*/shard/segments/*/vector_storage-image/quantized.data"))
+    questions = [draw_vector(number) + 0.1 * draw_vector(5_000 + number) for number in range(50)]
+    with edge.open() as index:
+        found = index.query([Query(image_vector=question) for question in questions])
+        exact = index.query([Query(image_vector=question, exact=True) for question in questions])
+    assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in exact]
+    for hits, whole in zip(found, exact, strict=True):
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in whole], abs=1e-6)
