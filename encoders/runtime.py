@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,15 @@ LIGHT_TEXTS = 8
 
 
 class OnnxEncoder:
-    """Images and captions to unit vectors, by the graphs of a model folder."""
+    """Images and captions to unit vectors, by the graphs of a model folder.
+
+    Attributes:
+        usual_batch: images in one forward pass; more only costs memory.
+        passes_at_once: one keeps all cores busy.
+    """
+
+    usual_batch: ClassVar[int] = 32
+    passes_at_once: ClassVar[int] = 1
 
     def __init__(self, bundle: ModelBundle, *, threads: int | None = None) -> None:
         """Remember the folder; nothing is loaded yet.

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import cpu_count
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from medclip_cli.errors import MedclipError, ModelError, UsageError
+from medclip_cli.in_order import in_order, usable_cores
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
     Source = Path | BinaryIO
+    SquareOrReason = tuple[Source, NDArray[np.uint8] | str]
 
 Decoded = TypeVar("Decoded")
 HUB_PREFIX = "hf:"
+_DECODING_THREADS = 16
+_CHUNKS_IN_BATCH = 16  # files are handed to the threads that decode them in so many parts of a batch
 
 
 class UnreadableScanError(MedclipError):
@@ -97,6 +100,8 @@ class Model:
         self.name: str = bundle.path.name
         self.fingerprint: str = bundle.fingerprint
         self.dim: int = bundle.config.embedding_dim
+        self.batch_size: int = encoder.usual_batch
+        self.passes_at_once: int = encoder.passes_at_once
         self.trained_on = bundle.config.trained_on
 
     def read_addition(self, name: str) -> str | None:
@@ -118,28 +123,40 @@ class Model:
         with model_errors():
             return self._encoder.embed_texts(texts)
 
-    def embed_files(self, sources: Iterable[Source], batch_size: int = 32) -> Iterator[Embedded]:
+    def embed_files(self, sources: Iterable[Source], batch_size: int | None = None) -> Iterator[Embedded]:
         """Embed image files in order, decoding ahead of the forward pass in threads.
 
         A file that cannot be read becomes an `Embedded` with its reason; the others go on. Memory stays flat:
-        at most three batches of pixels exist at a time.
+        a few batches of squares exist at a time.
+
+        Args:
+            sources: the files.
+            batch_size: images in one forward pass; None for what suits where the model runs.
         """
         import numpy as np
 
         from encoders.errors import ScanError
         from encoders.preprocessing import load_square
 
-        def decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
+        def decode(source: Source) -> SquareOrReason:
             try:
                 return source, load_square(source, self._encoder.image_spec)
             except ScanError as error:
                 return source, str(error)
 
-        index = 0
-        for batch in decoded_ahead(decode, sources, batch_size):
+        def embed(
+            batches: Sequence[list[SquareOrReason]],
+        ) -> list[tuple[list[SquareOrReason], Iterator[Vectors]]]:
+            (batch,) = batches
             squares = [item for _, item in batch if not isinstance(item, str)]
             with model_errors():
-                vectors = iter(self._encoder.embed_squares(np.stack(squares)) if squares else ())
+                return [(batch, iter(self._encoder.embed_squares(np.stack(squares)) if squares else ()))]
+
+        index = 0
+        batches = decoded_ahead(decode, sources, batch_size or self.batch_size)
+        for batch, vectors in in_order(
+            embed, batches, self.passes_at_once, chunk=1, ahead=self.passes_at_once
+        ):
             for source, item in batch:
                 if isinstance(item, str):
                     yield Embedded(index, source, None, item)
@@ -221,7 +238,7 @@ def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
         except UnreadableScanError:
             return np.zeros((side, side), dtype=np.uint8)
 
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_DECODING_THREADS, usable_cores())) as pool:
         return np.stack(list(pool.map(shrink, paths)))
 
 
@@ -275,18 +292,12 @@ def decoded_ahead(
     decode: Callable[[Source], Decoded], sources: Iterable[Source], batch_size: int
 ) -> Iterator[list[Decoded]]:
     """Yield batches of decoded files in order, while threads decode the next two batches."""
-    source = iter(sources)
-    with ThreadPoolExecutor(min(8, cpu_count() or 1), thread_name_prefix="decode") as pool:
-        waiting: deque[Future[Decoded]] = deque()
+    chunk = max(1, batch_size // _CHUNKS_IN_BATCH)
 
-        def refill() -> None:
-            while len(waiting) < 3 * batch_size:
-                try:
-                    waiting.append(pool.submit(decode, next(source)))
-                except StopIteration:
-                    return
+    def decode_some(some: Sequence[Source]) -> list[Decoded]:
+        return [decode(source) for source in some]
 
-        refill()
-        while waiting:
-            yield [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
-            refill()
+    threads = min(_DECODING_THREADS, usable_cores())
+    decoded = in_order(decode_some, sources, threads, chunk=chunk, ahead=3 * batch_size // chunk)
+    while batch := list(islice(decoded, batch_size)):
+        yield batch

@@ -12,10 +12,10 @@ from typing import Literal
 
 from medclip_cli.cleaning.captions import CaptionStyle, Uncertain, template_words, with_uncertain
 from medclip_cli.cleaning.images import ImageFacts, ReadScan, examine_images
-from medclip_cli.cleaning.in_order import in_order
 from medclip_cli.cleaning.journal import Journal
 from medclip_cli.cleaning.rules import Reason, Rule, captioned, readable_row, safe_path, wanted_modality
 from medclip_cli.cleaning.splits import assign_splits, leaked_groups
+from medclip_cli.in_order import in_order
 from medclip_cli.records import CaptionedImage, Rejection, SourceRow
 
 SplitPolicy = Literal["official", "filtered", "group"]

@@ -57,7 +57,10 @@ def index(
             "others can judge the collection; all of a folder that is no corpus]"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images in one forward pass. [default: 32; on a GPU 128]"),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Begin anew: with another model, or after damage.")
     ] = False,

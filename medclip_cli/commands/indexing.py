@@ -33,7 +33,7 @@ class IndexJob:
         sizes: how many records each split of it has.
         splits: those that go into the collection.
         model: that embeds them; on a GPU, if there is one, once it is clear that there is something to embed.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; None for what suits where the model runs.
         prune: remove points that no record of these splits stands for any more.
         dry_run: only say what would be done.
         part: this machine's part and how many there are; None for all of it.
@@ -43,7 +43,7 @@ class IndexJob:
     sizes: Mapping[str, int]
     splits: tuple[str, ...]
     model: Model
-    batch_size: int = 32
+    batch_size: int | None = None
     prune: bool = False
     dry_run: bool = False
     part: tuple[int, int] | None = None

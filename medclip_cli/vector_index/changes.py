@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, tee
+from itertools import tee
 from pathlib import Path
 from typing import Protocol
 
+from medclip_cli.in_order import in_order
 from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import IndexWriter, Point, Vector, point_id
 from medclip_cli.vector_index.payload import content_digest
@@ -115,7 +116,11 @@ class Embedded(Protocol):
 class Embedder(Protocol):
     """Turns images and captions into unit-length vectors."""
 
-    def embed_files(self, sources: Iterable[Path], batch_size: int) -> Iterator[Embedded]:
+    @property
+    def passes_at_once(self) -> int:
+        """How many forward passes should be under way; with more than 1, points are stored meanwhile."""
+
+    def embed_files(self, sources: Iterable[Path], batch_size: int | None) -> Iterator[Embedded]:
         """Yield what became of each image, in order."""
 
     def embed_texts(self, texts: Sequence[str]) -> Vector:
@@ -137,7 +142,7 @@ def embed_into(
     tasks: Iterable[Task],
     embedder: Embedder,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     on_done: Callable[[Failure | None], None] = lambda _: None,
 ) -> list[Failure]:
     """Embed records and store them, a few batches in memory at a time.
@@ -147,38 +152,55 @@ def embed_into(
         corpus: name of their corpus.
         tasks: what to embed.
         embedder: the model.
-        batch_size: images and captions in one forward pass.
+        batch_size: images in one forward pass; None for what suits the embedder.
         on_done: called after each record, with what was wrong with it, if anything was.
 
     Returns:
         The records that could not be embedded; all others are stored.
     """
     failures: list[Failure] = []
-    tasks, ahead = tee(tasks)  # the embedder decodes a few batches ahead
-    outcomes = zip(tasks, embedder.embed_files((task.image for task in ahead), batch_size), strict=True)
-    while chunk := list(islice(outcomes, _POINTS_PER_UPSERT)):
-        good = [(task, outcome.vector) for task, outcome in chunk if outcome.vector is not None]
-        captions = _embed_captions(embedder, [task.record.caption for task, _ in good], batch_size)
-        writer.upsert(
-            [
-                Point(task.record, corpus, vector, captions[task.record.caption], task.digest)
-                for task, vector in good
-            ]
-        )
-        for task, outcome in chunk:
+
+    def embed_captions(outcomes: Sequence[_Outcome]) -> list[list[_Outcome | Point]]:
+        return [_points(corpus, outcomes, embedder)]
+
+    ahead = embedder.passes_at_once
+    outcomes = _embed_images(tasks, embedder, batch_size)
+    for chunk in in_order(embed_captions, outcomes, 1, chunk=_POINTS_PER_UPSERT, ahead=ahead):
+        writer.upsert([made for made in chunk if isinstance(made, Point)])
+        for made in chunk:
             failure = None
-            if outcome.vector is None:
-                failure = Failure(task.record.id, str(task.image), outcome.error or "unreadable")
+            if not isinstance(made, Point):
+                failure = Failure(made.task.record.id, str(made.task.image), made.error or "unreadable")
                 failures.append(failure)
             on_done(failure)
     return failures
 
 
-def _embed_captions(embedder: Embedder, captions: Sequence[str], batch_size: int) -> dict[str, Vector]:
-    """Embed each different caption once, those of like length together, which spares padding."""
-    distinct = sorted(set(captions), key=lambda caption: (len(caption), caption))
-    vectors: dict[str, Vector] = {}
-    for start in range(0, len(distinct), batch_size):
-        batch = distinct[start : start + batch_size]
-        vectors.update(zip(batch, embedder.embed_texts(batch), strict=True))
-    return vectors
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of the image of a record."""
+
+    task: Task
+    vector: Vector | None
+    error: str | None
+
+
+def _embed_images(tasks: Iterable[Task], embedder: Embedder, batch_size: int | None) -> Iterator[_Outcome]:
+    tasks, ahead = tee(tasks)  # the embedder decodes a few batches ahead
+    embedded = embedder.embed_files((task.image for task in ahead), batch_size)
+    for task, found in zip(tasks, embedded, strict=True):
+        yield _Outcome(task, found.vector, found.error)
+
+
+def _points(corpus: str, outcomes: Sequence[_Outcome], embedder: Embedder) -> list[_Outcome | Point]:
+    """Make points of what was read, embedding each different caption once; leave the rest as it is."""
+    captions = list({one.task.record.caption: None for one in outcomes if one.vector is not None})
+    vectors = dict(zip(captions, embedder.embed_texts(captions), strict=True))
+    made: list[_Outcome | Point] = []
+    for one in outcomes:
+        if one.vector is None:
+            made.append(one)
+        else:
+            caption = vectors[one.task.record.caption]
+            made.append(Point(one.task.record, corpus, one.vector, caption, one.task.digest))
+    return made

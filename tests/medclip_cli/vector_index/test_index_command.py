@@ -6,7 +6,6 @@ import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +35,7 @@ class ByteModel:
     dim: int = DIM
     interrupt_after: int | None = None
     embedded: int = 0
+    passes_at_once: int = 1
 
     @property
     def name(self):
@@ -47,9 +47,9 @@ class ByteModel:
         return (vector / np.linalg.norm(vector)).astype(np.float32)
 
     def embed_texts(self, texts):
-        return np.stack([self._vector(text.encode()) for text in texts])
+        return np.reshape([self._vector(text.encode()) for text in texts], (-1, self.dim))
 
-    def embed_files(self, sources, batch_size=32):
+    def embed_files(self, sources, batch_size=None):
         for index, source in enumerate(sources):
             if self.embedded == self.interrupt_after:
                 raise KeyboardInterrupt
@@ -318,17 +318,6 @@ def test_a_missing_folder_is_one_line(tmp_path, model):
     result = index(tmp_path / "nowhere", "-m", model.path, code=1)
     assert result.stderr.count("\n") == 1
     assert "no corpus at" in result.stderr
-
-
-def test_captions_of_a_batch_are_embedded_once():
-    from medclip_cli.vector_index.changes import _embed_captions
-
-    asked = []
-    embedder = SimpleNamespace(embed_texts=lambda texts: asked.append(list(texts)) or np.eye(len(texts)))
-    vectors = _embed_captions(embedder, ["long caption", "b", "a", "b"], batch_size=2)
-    assert asked == [["a", "b"], ["long caption"]]
-    assert set(vectors) == {"a", "b", "long caption"}
-    assert vectors["b"].tolist() == [0.0, 1.0]
 
 
 class TestOnAServer:

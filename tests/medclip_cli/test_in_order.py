@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from medclip_cli.cleaning.in_order import CHUNK, WAITING_PER_THREAD, in_order
+from medclip_cli.in_order import CHUNK, WAITING_PER_THREAD, in_order
 
 
 def test_results_come_in_order_and_few_wait() -> None:
@@ -30,6 +30,19 @@ def test_results_come_in_order_and_few_wait() -> None:
     assert next(results) == 0
     assert len(asked) <= CHUNK * WAITING_PER_THREAD * 2
     assert list(results) == [n * n for n in range(1, 1000)]
+
+
+def test_one_ahead_does_nothing_while_a_result_is_used() -> None:
+    begun: list[int] = []
+
+    def work(chunk: Sequence[int]) -> Sequence[int]:
+        begun.append(len(chunk))
+        return chunk
+
+    results = in_order(work, range(10), threads=1, chunk=4, ahead=1)
+    seen = [(next(results), len(begun)) for _ in range(10)]
+    assert seen == [(n, n // 4 + 1) for n in range(10)]
+    assert begun == [4, 4, 2]
 
 
 def test_an_exception_comes_after_the_results_before_it() -> None:

@@ -19,25 +19,34 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    work: Callable[[Sequence[Item]], Sequence[Result]], items: Iterable[Item], threads: int | None = None
+    work: Callable[[Sequence[Item]], Sequence[Result]],
+    items: Iterable[Item],
+    threads: int | None = None,
+    *,
+    chunk: int = CHUNK,
+    ahead: int | None = None,
 ) -> Iterator[Result]:
     """Yield what `work` makes of `items`, in their order, with only a few results waiting at a time.
 
     Args:
-        work: turns some items, `CHUNK` at most, into as many results.
-        items: taken only as they are needed.
+        work: turns some items, `chunk` at most, into as many results.
+        items: taken only as they are needed, by whoever takes the results.
         threads: as many as there are cores by default.
+        chunk: items that are handed over at once.
+        ahead: chunks that are handed over before the result of the first is waited for; `WAITING_PER_THREAD`
+            for each thread by default. With 1 nothing happens while a result is used.
 
     An exception comes when the turn of its chunk does, after the results of the chunks before.
     """
     threads = threads or usable_cores()
+    ahead = ahead or WAITING_PER_THREAD * threads
     source = iter(items)
     waiting: deque[Future[Sequence[Result]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="in-order")
     try:
-        while chunk := list(islice(source, CHUNK)):
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) >= WAITING_PER_THREAD * threads:
+        while some := list(islice(source, chunk)):
+            waiting.append(pool.submit(work, some))
+            if len(waiting) >= ahead:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
