@@ -1,9 +1,10 @@
 """An index run: beside the bare forward passes, once more with nothing changed, and its memory.
 
 Model and scans are drawn: a base-size model (ResNet-50 and BERT-base), JPEGs of 512 pixels and captions that
-all differ. Memory is measured with a small model and small scans, so that the rows are what grows.
+all differ. Memory is measured with a small model and small scans, so that the rows are what grows. Embedding
+is measured on a GPU where there is one.
 
-    python -m benchmarks.bench_index_run [--runs 5] [--scans 1000]
+    python -m benchmarks.bench_index_run [--runs 5] [--scans 1000] [--only cpu|gpu|again|memory]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +40,7 @@ from medclip_cli.vector_index.edge_writer import create_writer
 FOLDER = Path("work/bench")
 BATCH = 32
 EMBEDDED = 96
+EMBEDDED_ON_GPU = 2_048
 FEW, MANY = 2_000, 20_000
 SMALL_SIDE = 64
 
@@ -47,13 +50,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--scans", type=int, default=1_000, help="of the run that is done once more")
+    arguments.add_argument("--only", choices=("cpu", "gpu", "again", "memory"))
     given = arguments.parse_args()
-    scans = draw_scans(FOLDER / "index-scans", given.scans)
+    wanted = {given.only} if given.only else {"gpu" if has_gpu() else "cpu", "again", "memory"}
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        record(embedding(Path(folder), scans[:EMBEDDED], given.runs))
-        record(once_more(Path(folder), scans, given.runs))
-        for row in memory(Path(folder)):
+        if "cpu" in wanted:
+            record(embedding(Path(folder), _scans(EMBEDDED), given.runs))
+        if "gpu" in wanted:
+            record(embedding_on_gpu(Path(folder), _scans(EMBEDDED_ON_GPU), given.runs))
+        if "again" in wanted:
+            record(once_more(Path(folder), _scans(given.scans), given.runs))
+        for row in memory(Path(folder)) if "memory" in wanted else ():
             record(row)
+
+
+def _scans(count: int) -> list[Path]:
+    return draw_scans(FOLDER / f"index-scans-{count}", count)
 
 
 def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
@@ -83,6 +95,58 @@ def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
         "bare ONNX Runtime passes of both, tensors ready"
     )
     return compare(claim, ours, theirs, aim=1 / 0.9, runs=runs)
+
+
+def embedding_on_gpu(folder: Path, scans: Sequence[Path], runs: int) -> Row:
+    """Compare embedding and storing with the bare bfloat16 passes of both towers, tensors on the GPU."""
+    import torch
+
+    from encoders.dual import load_dual_encoder
+    from encoders.preprocessing import CaptionTokenizer
+
+    path = base_model(FOLDER)
+    bundle, model = ModelBundle.open(path), open_model(path, for_many=True)
+    spec = CollectionSpec(model.dim, model.fingerprint, model.name, str(path), 12.0)
+    tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
+    towers = load_dual_encoder(bundle).to("cuda", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified("tokenizer.json"))
+    with ThreadPoolExecutor() as pool:
+        pixels = np.stack(list(pool.map(lambda scan: load_pixels(scan, bundle.config.image), scans)))
+    starts = range(0, len(scans), model.batch_size)
+    batches = [torch.from_numpy(pixels[start : start + model.batch_size]).cuda() for start in starts]
+    batches = [batch.to(memory_format=torch.channels_last) for batch in batches]
+    captions = sorted((task.record.caption for task in tasks), key=len)
+    tokens = [
+        [torch.from_numpy(part).cuda() for part in tokenizer(captions[start : start + model.batch_size])]
+        for start in starts
+    ]
+    number = iter(range(1_000))
+
+    def ours() -> None:
+        with create_writer(folder / "home", f"gpu{next(number)}", spec) as writer:
+            embed_into(writer, "drawn", tasks, model)
+
+    def theirs() -> None:
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+            for images, texts in zip(batches, tokens, strict=True):
+                towers.embed_images(images)
+                towers.embed_texts(*texts)
+        torch.cuda.synchronize()
+
+    claim = (
+        f"index of {len(scans):,} JPEGs of {IMAGE_SIDE} px with captions, base-size model, GPU / "
+        f"bare bf16 passes of both, batches of {model.batch_size}, tensors ready"
+    )
+    found = compare(claim, ours, theirs, aim=1 / 0.8, runs=runs)
+    rates = [f"{len(scans) / statistics.median(side):,.0f} pairs/s" for side in (found.ours, found.theirs)]
+    return replace(found.row, ours=rates[0], theirs=rates[1])
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def once_more(folder: Path, scans: Sequence[Path], runs: int) -> Row:

@@ -30,7 +30,7 @@ from medclip_cli.records import CaptionedImage
 from trainers.batches import PairSplits, TrainingPair
 from trainers.contrastive_task import ContrastiveTask
 from trainers.listeners import EpochReport, SilentListener, StepReport
-from trainers.placement import Placement, choose_placement
+from trainers.placement import Placement, choose_placement, tuned_convolutions
 from trainers.processes import Processes
 from trainers.recipes import options_for
 from trainers.training_run import TrainingRun
@@ -38,6 +38,7 @@ from trainers.training_run import TrainingRun
 MEDCLIP = str(Path(sys.executable).with_name("medclip"))
 SCANS, JUDGED = 512, 64
 EPOCHS = 5
+ON_GPU = (64, 256)  # the preset's batch, and one that is worth a GPU's while
 STARTS = 5
 PLACES = ("chest", "abdomen", "pelvis", "left knee", "right knee", "brain", "neck", "lumbar spine")
 
@@ -176,10 +177,26 @@ def speed(pairs: Sequence[TrainingPair], placement: Placement, steps: int | None
     """Images/s of preset base, from scratch, beside the seed's loop on the same device."""
     on_gpu = placement.device.type == "cuda"
     steps = steps or (60 if on_gpu else 3)
-    batch = 64 if on_gpu else seed_loop.BATCH_SIZE
     theirs = seed_loop.images_per_second(pairs, placement.device, steps)
+    for batch in ON_GPU if on_gpu else (seed_loop.BATCH_SIZE,):
+        row = _faster(batch, steps, theirs, pairs, placement, folder)
+        if on_gpu:
+            record(row)
+        else:
+            sides = f"{row.ours} / {row.theirs} = {row.found}"
+            print(f"{row.what} / {row.against}: {sides} (the aim of 8 is for a GPU)")
+
+
+def _faster(
+    batch: int,
+    steps: int,
+    theirs: float,
+    pairs: Sequence[TrainingPair],
+    placement: Placement,
+    folder: Path,
+) -> Row:
     # On a GPU the first epoch, which decodes, is not counted: a run has dozens.
-    first = SCANS // batch if on_gpu else 1
+    first = SCANS // batch if placement.device.type == "cuda" else 1
     listener = Timekeeper(first + steps)
     train(
         "base",
@@ -192,7 +209,7 @@ def speed(pairs: Sequence[TrainingPair], placement: Placement, steps: int | None
     )
     ends = listener.ends[first - 1 :]
     ours = batch * (len(ends) - 1) / (ends[-1] - ends[0])
-    row = Row(
+    return Row(
         f"images/s of preset base from scratch, {placement.precision}, batch {batch}, on {placement.device}",
         against="the seed's loop: float32, batch 12, two workers",
         value=ours / theirs,
@@ -201,12 +218,6 @@ def speed(pairs: Sequence[TrainingPair], placement: Placement, steps: int | None
         ours=f"{ours:.3g} images/s",
         theirs=f"{theirs:.3g} images/s",
     )
-    if on_gpu:
-        record(row)
-    else:
-        print(
-            f"{row.what} / {row.against}: {row.ours} / {row.theirs} = {row.found} (the aim of 8 is for a GPU)"
-        )
 
 
 def train(
@@ -228,7 +239,7 @@ def train(
     options = replace(options, checkpoint_steps=10**9)
     splits = PairSplits(pairs[:SCANS], pairs[SCANS:])
     task = ContrastiveTask(model, tokenizer, splits, options, placement, listener, Processes())
-    with closing(task):
+    with tuned_convolutions(), closing(task):
         work = folder / f"{name}.training"
         TrainingRun(task, placement, work, "", listener=listener, processes=Processes()).fit()
 

@@ -26,7 +26,7 @@ from trainers.listeners import SilentListener, TrainingListener
 from trainers.model_card import FILE_NAME as CARD
 from trainers.model_card import write_card
 from trainers.options import ContrastiveOptions
-from trainers.placement import choose_placement, memory_errors
+from trainers.placement import choose_placement, memory_errors, tuned_convolutions
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
@@ -94,7 +94,11 @@ def train_encoders(
     _check_work_folder(out, options)
     check_replaceable(out, force=options.force or options.resume)
     placement = choose_placement(options.device, options.precision)
-    with memory_errors(_LESS_MEMORY), joined_processes(placement.device) as processes:
+    with (
+        memory_errors(_LESS_MEMORY),
+        tuned_convolutions(),
+        joined_processes(placement.device) as processes,
+    ):
         _check_shares(options, processes)
         tokenizer, model = _build_model(train, options)
         heard = listener if listener and processes.is_first else SilentListener()

@@ -75,6 +75,17 @@ def memory_errors(advice: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms on the first batch of a shape: the scans of a run all have the same."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def _own_gpu() -> torch.device:
     """The GPU of this process: the first, or the one that torchrun's number of it names."""
     number = os.environ.get("LOCAL_RANK")

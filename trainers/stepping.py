@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from encoders.preprocessing import ImagePreprocessing
 from trainers.augmentation import NO_AUGMENTATION
-from trainers.batches import Batch
+from trainers.batches import Batch, Rows
 from trainers.criterion import Criterion, Vectors
 from trainers.errors import DeviceMemoryError, DivergedError
 from trainers.objective import PairEncoder, to_pixels
@@ -133,14 +133,21 @@ class Stepper:
         gathered = [self._processes.gather(part) for part in vectors[:-1]]
         rows = [part.detach().requires_grad_() for part, _ in gathered]
         leaves = Vectors._make((*rows, vectors.calibration.detach().requires_grad_()))
-        device = self._encoder.placement.device
-        numbers, _ = self._processes.gather(torch.from_numpy(batch.rows).to(device))
-        loss = self.criterion(leaves, self.criterion.targets(numbers.cpu().numpy(), device))
+        targets = self.criterion.targets(self._all_rows(batch), self._encoder.placement.device)
+        loss = self.criterion(leaves, targets)
         found = torch.autograd.grad(loss * weight, leaves, allow_unused=True, materialize_grads=True)
         # DistributedDataParallel takes the mean of the processes; each holds only its share of the sum.
         world = self._processes.world
         own = (slope[part] * world for slope, (_, part) in zip(found[:-1], gathered, strict=True))
         return loss.detach(), Vectors._make((*own, found[-1]))
+
+    def _all_rows(self, batch: Batch) -> Rows:
+        """The rows of the batch over all processes."""
+        if self._processes.world == 1:  # asking the GPU would wait for all it has been told to do
+            return batch.rows
+        gathered, _ = self._processes.gather(torch.from_numpy(batch.rows).to(self._encoder.placement.device))
+        rows: Rows = gathered.cpu().numpy()
+        return rows
 
     def _backward(self, outputs: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
         reached = [(out, slope) for out, slope in zip(outputs, slopes, strict=True) if out.requires_grad]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainers.errors import OptionsError
-from trainers.placement import choose_placement
+from trainers.placement import choose_placement, tuned_convolutions
 
 
 @pytest.fixture
@@ -66,3 +66,11 @@ def test_autocast_follows_the_precision(no_gpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     with choose_placement("cpu", "fp32").autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_convolutions_are_tuned_for_the_run_alone():
+    before = torch.backends.cudnn.benchmark
+    with pytest.raises(KeyError), tuned_convolutions():
+        assert torch.backends.cudnn.benchmark
+        raise KeyError
+    assert torch.backends.cudnn.benchmark == before

@@ -40,12 +40,14 @@ OBJECTIVES = [
 ]
 
 
-def stepper_for(pairs, model, processes=None, **given):
+def stepper_for(pairs, model, processes=None, placement=CPU, **given):
     options = small_options(**({"augmentation": Augmentation(), "label_agreement": 0.5} | given))
     criterion = criterion_for(pairs, options)
-    encoder = PairEncoder(model, options.loss, CPU, classes=sum(criterion.label_sizes)).train()
+    model = model.to(placement.device)
+    encoder = PairEncoder(model, options.loss, placement, classes=sum(criterion.label_sizes)).train()
     if encoder.label_head is not None:  # it starts at zero, where its slope by the image is zero too
-        nn.init.normal_(encoder.label_head.weight, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(1)
+        nn.init.normal_(encoder.label_head.weight)
     return Stepper(encoder, TINY.image_preprocessing, criterion, options, processes or Processes()), encoder
 
 
