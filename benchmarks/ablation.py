@@ -16,6 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LARGE = (
+    *("--image-size", "128", "--image-widths", "64,128,256,512", "--image-blocks", "2,2,2,2"),
+    *("--text-width", "256", "--text-layers", "4", "--embedding-dim", "256"),
+)
 ROWS: dict[str, tuple[str, ...]] = {
     "tiny": (),
     "no-label-heads": ("--label-weight", "0"),
@@ -34,6 +38,15 @@ ROWS: dict[str, tuple[str, ...]] = {
     "soft": ("--label-weight", "0", "--loss", "soft", "--label-agreement", "0"),
     "256-dimensions": ("--embedding-dim", "256"),
     "batch-256": ("--batch-size", "256"),
+    # Worth a GPU's while.
+    "large": LARGE,
+    "large-views": (*LARGE, "--view-weight", "0.5"),
+    "large-160-px": (*LARGE, "--image-size", "160"),
+    "large-ema": (*LARGE, "--ema", "0.995", "--augment-strength", "1.5"),
+    # How much a seed says.
+    "seed-1": ("--seed", "1", "--epochs", "200"),
+    "seed-2": ("--seed", "2", "--epochs", "200"),
+    "seed-3": ("--seed", "3", "--epochs", "200"),
 }
 FLOORS = {
     "random": "a random caption",
@@ -70,6 +83,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="a folder for models and results")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of a row")
+    parser.add_argument("--split", default="val", help="what is judged; the epoch is chosen on val")
     parser.add_argument("--text-model", type=Path, help="a folder of a pretrained transformers text encoder")
     parser.add_argument("--only", nargs="*", choices=list(ROWS), help="these rows alone")
     return parser.parse_args()
@@ -97,8 +111,17 @@ def _train_and_judge(name: str, result: Path, arguments: argparse.Namespace) -> 
     _medclip(home, "index", str(arguments.corpus), "--model", str(model), "--collection", name, "--rebuild")
     judged = _medclip(
         home,
-        *("evaluate", str(arguments.corpus), "--model", str(model), "--collection", name, "--split", "val"),
-        *("--method", "nearest", "--method", "consensus", "--no-meteor", "--json"),
+        *("evaluate", str(arguments.corpus), "--model", str(model), "--collection", name),
+        *(
+            "--split",
+            arguments.split,
+            "--method",
+            "nearest",
+            "--method",
+            "consensus",
+            "--no-meteor",
+            "--json",
+        ),
     )
     result.write_text(judged, encoding="utf-8")
 
