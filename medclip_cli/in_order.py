@@ -34,13 +34,17 @@ def in_order(
         threads: as many as there are cores by default.
         chunk: items that are handed over at once.
         ahead: chunks that are handed over before the result of the first is waited for; `WAITING_PER_THREAD`
-            for each thread by default. With 1 nothing happens while a result is used.
+            for each thread by default. With 1 there are no threads: one thing happens after the other.
 
     An exception comes when the turn of its chunk does, after the results of the chunks before.
     """
     threads = threads or usable_cores()
     ahead = ahead or WAITING_PER_THREAD * threads
     source = iter(items)
+    if ahead == 1:
+        while some := list(islice(source, chunk)):
+            yield from work(some)
+        return
     waiting: deque[Future[Sequence[Result]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="in-order")
     try:

@@ -25,6 +25,8 @@ from medclip_cli.vector_index.edge import engine_errors, engine_reason
 from medclip_cli.vector_index.generations import Building
 
 CHECKPOINT_POINTS = 2_048
+# What was written stays mapped into memory until the shard is closed; opening it again takes milliseconds.
+CHECKPOINTS_AN_OPENING = 4
 # More values than this say nothing to a person.
 MOST_VALUES = 200
 COUNTED_FIELDS = ("modality", "view", "region", "category", "findings", "sex", "split", "corpus", "source")
@@ -52,7 +54,7 @@ class BuildingShard:
         self.generation = generations.generation_folder(folder, building.generation)
         self._name = folder.name
         self._needed = 0
-        self._unflushed = 0
+        self._unflushed = self._flushes = 0
         self._encoder = words.caption_encoder(building.average_words)
         with self._room_needed():
             self._shard = self._left_behind() or self._begin(folder, copy_of)
@@ -151,6 +153,14 @@ class BuildingShard:
         if self._unflushed >= CHECKPOINT_POINTS:
             self._shard.flush()
             self._unflushed = 0
+            self._flushes += 1
+            if self._flushes % CHECKPOINTS_AN_OPENING == 0:
+                self._open_again()
+
+    def _open_again(self) -> None:
+        """Have the system take back the pages of what was written."""
+        self._shard.close()
+        self._shard = EdgeShard.load(str(self.generation / generations.SHARD))
 
     def finish(self, say: OnStage) -> tuple[int, dict[str, dict[str, int]]]:
         """Index, optimise and close the shard, and write down what its files are.
@@ -165,6 +175,7 @@ class BuildingShard:
                 say("indexing the fields")
                 for field in edge_requests.INDEXED_FIELDS:
                     self._shard.update(edge_requests.payload_index(field))
+                    self._open_again()
             say(f"optimising {points:,} points")
             self._shard.optimize()
             self._shard.flush()
