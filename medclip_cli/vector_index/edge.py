@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from qdrant_edge import EdgeShard
+
+    _PointId = int | UUID | str
+    _Hits = list[tuple[float, _PointId]]
+    _Payloads = dict[_PointId, Mapping[str, Any]]
 
 VECTORS = ("image", "caption")
 LARGEST_COPY_BYTES = 2 << 30
@@ -204,22 +208,23 @@ class EdgeIndex:
 
         for query in queries:
             self._info.check_query(query)
-        requests = [query_request(query, self._encoder, self._info) for query in queries]
-        answers = self._ask(lambda shard: shard.query_batch(QueryBatchRequest(requests)) if requests else [])
-        found = [
-            [(hit.score, hit.id) for hit in contenders(query, hits)]
-            for query, hits in zip(queries, answers, strict=True)
-        ]
-        payloads = self._payloads({point for hits in found for _, point in hits})
+        if not queries:
+            return []
+        asked = QueryBatchRequest([query_request(query, self._encoder, self._info) for query in queries])
+
+        def ask(shard: EdgeShard) -> tuple[list[_Hits], _Payloads]:
+            answers = zip(queries, shard.query_batch(asked), strict=True)
+            found = [[(hit.score, hit.id) for hit in contenders(query, hits)] for query, hits in answers]
+            # The engine would read the payload of all it found: of those that are shown is enough.
+            shown = list({point for hits in found for _, point in hits})
+            records = shard.retrieve(shown, with_payload=True, with_vector=False)
+            return found, {record.id: record.payload or {} for record in records}
+
+        found, payloads = self._ask(ask)
         return [
             ranked(query, ((score, payloads[point]) for score, point in hits))
             for query, hits in zip(queries, found, strict=True)
         ]
-
-    def _payloads(self, points: Iterable[int | UUID | str]) -> dict[int | UUID | str, Mapping[str, Any]]:
-        """Read what is stored of the answers that are shown; the engine would read that of all it found."""
-        records = self._ask(lambda shard: shard.retrieve(list(points), with_payload=True, with_vector=False))
-        return {record.id: record.payload or {} for record in records}
 
     def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
         """Yield every point in the order of the ids, a few thousand in memory at a time.

@@ -14,7 +14,7 @@ RRF_K = 60  # Cormack, Clarke and Buettcher, SIGIR 2009
 # step of 8 is a tenth of the time of a search.
 HNSW_EF = 40
 MMR_POOL = 100
-EXTRA = 16
+EXTRA = 8
 _DECIMALS = 6
 
 
