@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SPLITS = ("train", "val", "test")
-MODALITIES = ("CT", "MR", "XR", "US", "NM", "PET", "AN", "GX", "HE", "OT")
+OTHER_MODALITY = "OT"
+MODALITIES = ("CT", "MR", "XR", "US", "NM", "PET", "AN", "GX", "HE", OTHER_MODALITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class SourceRow:
 
     key: str
     image: str
-    modality: str = "OT"
+    modality: str = OTHER_MODALITY
     group: str = ""
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medclip_cli.records import OTHER_MODALITY
+
 if TYPE_CHECKING:
     from medclip_cli.records import CaptionedImage
 
 VOTED_FIELDS = ("modality", "view", "region", "category", "findings")
 # The fields a caption must have right to count as right, where the truth is known.
 JUDGED_FIELDS = ("modality", "view", "region")
-# A modality is OT where nobody said which it is, too: two images that share it share nothing.
-_UNKNOWN_MODALITY = "OT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Vote:
 def known_fields(record: CaptionedImage, names: Sequence[str] = JUDGED_FIELDS) -> dict[str, str]:
     """Return what is known of an image in the fields that answers are judged by."""
     known = {name: getattr(record, name) for name in names if getattr(record, name)}
-    return {name: value for name, value in known.items() if (name, value) != ("modality", _UNKNOWN_MODALITY)}
+    # A modality is OT where nobody said which it is, too: two images that share it share nothing.
+    return {name: value for name, value in known.items() if (name, value) != ("modality", OTHER_MODALITY)}
 
 
 def vote(

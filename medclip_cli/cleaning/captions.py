@@ -9,7 +9,7 @@ from typing import Literal
 from medclip_cli.cleaning.caption_text import one_line, without_marks
 from medclip_cli.cleaning.templates import Template
 from medclip_cli.errors import UsageError
-from medclip_cli.records import SourceRow
+from medclip_cli.records import OTHER_MODALITY, SourceRow
 
 Uncertain = Literal["positive", "negative", "drop", "mention"]
 
@@ -103,7 +103,7 @@ def template_words(row: SourceRow) -> dict[str, str]:
     """Return what a template may name: the columns of the corpus, then the source's own words."""
     known = {
         "image": row.image,
-        "modality": row.modality,
+        "modality": None if row.modality == OTHER_MODALITY else row.modality,  # "an OT scan" says nothing
         "view": row.view,
         "region": row.region,
         "category": row.category,

@@ -90,6 +90,12 @@ def test_template_words_prefer_the_source_and_leave_out_what_is_missing() -> Non
     }
 
 
+def test_a_modality_that_nobody_knows_is_no_word_of_a_caption() -> None:
+    source = row(modality="OT", view="Axial", region="Head")
+    assert captions("{view} {modality} of the {region}", source) == ("Axial of the Head",)
+    assert captions("fields", source) == ("plane: axial",)
+
+
 def test_uncertain_labels() -> None:
     source = row(findings=("Mass",), uncertain=("Edema",))
     mentioned = with_uncertain(source, "mention")
