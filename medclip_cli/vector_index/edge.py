@@ -166,9 +166,8 @@ def _leave_open(shard: EdgeShard) -> None:
     # Python would close it when it clears this module; what is referred to from nowhere, it does not find.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
     _left_open.append(shard)
-    for earlier in _left_open[:-1]:
-        _left_open.remove(earlier)
-        earlier.close()
+    while len(_left_open) > 1:
+        _left_open.pop(0).close()
 
 
 def _engine_message(name: str, reason: str) -> str:
