@@ -112,16 +112,8 @@ def _train_and_judge(name: str, result: Path, arguments: argparse.Namespace) -> 
     judged = _medclip(
         home,
         *("evaluate", str(arguments.corpus), "--model", str(model), "--collection", name),
-        *(
-            "--split",
-            arguments.split,
-            "--method",
-            "nearest",
-            "--method",
-            "consensus",
-            "--no-meteor",
-            "--json",
-        ),
+        *("--method", "nearest", "--method", "consensus"),
+        *("--split", arguments.split, "--no-meteor", "--json"),
     )
     result.write_text(judged, encoding="utf-8")
 
