@@ -291,13 +291,17 @@ def model_errors() -> Iterator[None]:
 def decoded_ahead(
     decode: Callable[[Source], Decoded], sources: Iterable[Source], batch_size: int
 ) -> Iterator[list[Decoded]]:
-    """Yield batches of decoded files in order, while threads decode the next two batches."""
+    """Yield batches of decoded files in order, while threads decode the next two batches.
+
+    No more than those three batches are asked for before the first is there: whoever writes names into a pipe
+    may wait for its answers before writing more.
+    """
     chunk = max(1, batch_size // _CHUNKS_IN_BATCH)
 
     def decode_some(some: Sequence[Source]) -> list[Decoded]:
         return [decode(source) for source in some]
 
     threads = min(_DECODING_THREADS, usable_cores())
-    decoded = in_order(decode_some, sources, threads, chunk=chunk, ahead=3 * batch_size // chunk)
+    decoded = in_order(decode_some, sources, threads, chunk=chunk, ahead=2 * batch_size // chunk + 1)
     while batch := list(islice(decoded, batch_size)):
         yield batch

@@ -72,3 +72,17 @@ def test_a_hub_model_that_is_nowhere(tmp_path):
     with pytest.raises(ModelError, match="nobody/nothing"):
         engines.hub_model("hf:nobody/nothing", tmp_path)
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_no_more_than_three_batches_are_asked_for_before_the_first_is_there():
+    asked = []
+
+    def names():
+        for number in range(100):
+            asked.append(number)
+            yield number
+
+    batches = engines.decoded_ahead(lambda name: name, names(), 8)
+    assert next(batches) == list(range(8))
+    assert len(asked) == 24
+    assert [number for batch in batches for number in batch] == list(range(8, 100))
