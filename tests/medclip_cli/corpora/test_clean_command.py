@@ -127,10 +127,11 @@ def test_wrong_usage(
 
 
 def test_a_name_that_no_row_fills_is_said(scans: Path, tmp_path: Path) -> None:
-    asked = "{modality} of {reigon}"
+    asked = "{image} of {reigon}"
     result = run("folder", scans, "--out", tmp_path / "corpus", "--caption", asked, "--splits", "group")
-    assert "no row fills {reigon}: there are image, modality" in result.stderr
-    assert open_corpus(tmp_path / "corpus").records[0].caption == "OT"
+    assert "no row fills {reigon}: there are image\n" in result.stderr
+    record = open_corpus(tmp_path / "corpus").records[0]
+    assert record.caption == record.image
 
 
 def test_strict_fails_on_a_leak_and_writes_nothing(tmp_path: Path) -> None:
