@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Row, compare, record
-from encoders.additions import add_files
 from encoders.bundle import ModelBundle
+from encoders.bundle_update import add_files
 from encoders.caption_codec import train_codec
 from encoders.caption_runtime import OnnxCaptioner
 from encoders.decoder_export import decoder_files, describe_decoder
@@ -31,7 +31,7 @@ from encoders.export import describe_model, save_bundle
 from encoders.generation import GenerationOptions
 from encoders.presets import SMALL_TRANSFORMER, preset_named
 from encoders.runtime import OnnxEncoder
-from medclip_cli.commands.answering import choose
+from medclip_cli.captioning.predictor import choose
 from medclip_cli.records import Neighbour
 
 WRITING = GenerationOptions(beam=3, max_tokens=40)

@@ -54,13 +54,13 @@ def one_more_image(home: Path, scans: list[Path], runs: int) -> Comparison:
     from encoders.bundle import ModelBundle
     from encoders.preprocessing import load_pixels
     from encoders.runtime import OnnxEncoder
-    from medclip_cli.commands.answering import Answerer, Asked, answer_files
-    from medclip_cli.engines import open_model
+    from medclip_cli.captioning.predictor import PredictionRequest, Predictor, answer_files
+    from medclip_cli.models import open_model
     from medclip_cli.vector_index.edge import open_collection
 
     model, encoder = open_model(base_model(FOLDER)), OnnxEncoder.open(ModelBundle.open(base_model(FOLDER)))
     pixels = [load_pixels(scan, encoder.image_spec)[None] for scan in scans]
-    asked = Asked(Answerer("nearest", None))
+    asked = PredictionRequest(Predictor("nearest", None))
     with open_collection(home, COLLECTION) as index:
         return compare(
             f"{len(scans)} more images in the same caption call, JPEGs of {IMAGE_SIDE} px / "

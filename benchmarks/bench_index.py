@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks.drawn_points import COLLECTION, DIM, SPEC, DrawnVectors, draw_points, drawn_collection
 from benchmarks.timing import Comparison, Row, compare, record
 from medclip_cli.vector_index.base import Query
+from medclip_cli.vector_index.bm25 import caption_encoder
 from medclip_cli.vector_index.edge import open_collection
 from medclip_cli.vector_index.edge_writer import create_writer
 from medclip_cli.vector_index.generations import SHARD, generation_folder
 from medclip_cli.vector_index.payload import payload_of
-from medclip_cli.vector_index.words import caption_encoder
 
 FOLDER = Path("work/bench")
 POINTS = 220_000  # CheXpert has as many films

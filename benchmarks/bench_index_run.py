@@ -32,10 +32,10 @@ from encoders.bundle import ModelBundle
 from encoders.preprocessing import load_pixels
 from encoders.runtime import OnnxEncoder
 from medclip_cli.corpora.corpus_folder import write_corpus
-from medclip_cli.engines import open_model
+from medclip_cli.models import open_model
 from medclip_cli.vector_index.base import CollectionSpec
-from medclip_cli.vector_index.changes import Task, embed_into
 from medclip_cli.vector_index.edge_writer import create_writer
+from medclip_cli.vector_index.sync import Task, embed_into
 
 FOLDER = Path("work/bench")
 BATCH = 32

@@ -29,8 +29,8 @@ from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.records import CaptionedImage
 from trainers.batches import PairSplits, TrainingPair
 from trainers.contrastive_task import ContrastiveTask
+from trainers.device import Placement, choose_placement, tuned_convolutions
 from trainers.listeners import EpochReport, SilentListener, StepReport
-from trainers.placement import Placement, choose_placement, tuned_convolutions
 from trainers.processes import Processes
 from trainers.recipes import options_for
 from trainers.training_run import TrainingRun

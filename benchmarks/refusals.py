@@ -20,15 +20,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.timing import Row, record
+from medclip_cli.captioning import session
+from medclip_cli.captioning.calibrate import Examples, find_neighbours
 from medclip_cli.captioning.consensus import NEIGHBOURS
-from medclip_cli.commands import asking
-from medclip_cli.commands.answering import Answerer, Asked, answer_files, make_answerer
-from medclip_cli.commands.calibrating import Examples, find_neighbours
+from medclip_cli.captioning.predictor import PredictionRequest, Predictor, answer_files, make_predictor
 from medclip_cli.corpora.corpus_folder import open_corpus
 from medclip_cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from medclip_cli.engines import Model, Source
+    from medclip_cli.models import Model, Source
     from medclip_cli.vector_index.base import VectorIndex
 
 STRANGERS = 100
@@ -44,9 +44,9 @@ def main() -> None:
     arguments.add_argument("--model", type=Path, help="the collection's model, where it lies elsewhere")
     given = arguments.parse_args()
     corpus = open_corpus(given.corpus)
-    with asking.open_collection(load_settings({"collection": given.collection})) as index:
-        model = asking.open_matching_model(index.info, given.model)
-        answerer = make_answerer(model, "nearest", None)
+    with session.open_collection(load_settings({"collection": given.collection})) as index:
+        model = session.open_matching_model(index.info, given.model)
+        answerer = make_predictor(model, "nearest", None)
         if answerer.calibration is None:
             raise SystemExit(
                 f"{model.path} has no calibration: medclip train confidence CORPUS --model MODEL"
@@ -84,12 +84,12 @@ def main() -> None:
 def count_refused(
     index: VectorIndex,
     model: Model,
-    answerer: Answerer,
+    answerer: Predictor,
     paths: Sequence[Source],
     own_group: Callable[[Source], frozenset[str]] | None = None,
 ) -> int:
     """How many images get no caption, asked as `medclip caption` asks."""
-    asked = Asked(answerer, own_group=own_group)
+    asked = PredictionRequest(answerer, own_group=own_group)
     answers = [one.answer for one in answer_files(index, model, paths, asked)]
     return sum(answer is not None and answer.caption is None for answer in answers)
 

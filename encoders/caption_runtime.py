@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedCaption:
     """One generated caption.
 
     Attributes:
@@ -94,7 +94,7 @@ class OnnxCaptioner:
 
     def write(
         self, grid: Floats, retrieved: Sequence[Sequence[str]] | None, options: GenerationOptions
-    ) -> list[list[Written]]:
+    ) -> list[list[GeneratedCaption]]:
         """Write captions.
 
         Args:
@@ -122,7 +122,7 @@ class OnnxCaptioner:
 
     def _write_batch(
         self, grid: Floats, retrieved: Sequence[Sequence[str]] | None, options: GenerationOptions
-    ) -> list[list[Written]]:
+    ) -> list[list[GeneratedCaption]]:
         inputs: dict[str, np.ndarray] = {"grid": np.ascontiguousarray(grid, dtype=np.float32)}
         if self.retrieve:
             inputs["retrieved"] = retrieved_ids(
@@ -140,9 +140,9 @@ class OnnxCaptioner:
         logits, attention, *after = self._session(STEP_GRAPH_FILE).run(None, inputs)
         return Step(logits, attention, tuple(after))
 
-    def _written(self, hypothesis: Hypothesis) -> Written:
+    def _written(self, hypothesis: Hypothesis) -> GeneratedCaption:
         rows, columns = self.config.grid
-        return Written(
+        return GeneratedCaption(
             caption=self._codec.decode(hypothesis.tokens),
             score=hypothesis.score,
             log_probability=hypothesis.log_probability,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.caption_codec import START_ID
-from encoders.decoder_output import Told
+from encoders.decoder_output import DecoderOutput
 
 
 class LstmDecoder(nn.Module):
@@ -52,7 +52,9 @@ class LstmDecoder(nn.Module):
         self.drop = nn.Dropout(dropout)
         nn.init.normal_(self.tokens.weight, std=width**-0.5)
 
-    def begin(self, grid: Tensor, retrieved: Tensor | None = None) -> tuple[Told, tuple[Tensor, ...]]:
+    def begin(
+        self, grid: Tensor, retrieved: Tensor | None = None
+    ) -> tuple[DecoderOutput, tuple[Tensor, ...]]:
         """Look at the grid ``[b, g, c]`` and read the start token.
 
         Returns:
@@ -62,10 +64,10 @@ class LstmDecoder(nn.Module):
         start = torch.full_like(grid[:, 0, 0], START_ID, dtype=torch.int64)
         return self.step(start, memory, state), memory
 
-    def step(self, token: Tensor, memory: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> Told:
+    def step(self, token: Tensor, memory: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> DecoderOutput:
         """Read one more token ``[b]``."""
         output, attention, state = self._advance(self.drop(self.tokens(token)), memory, state)
-        return Told(self._logits(output), attention, state)
+        return DecoderOutput(self._logits(output), attention, state)
 
     def forward(self, ids: Tensor, grid: Tensor, retrieved: Tensor | None = None) -> Tensor:
         """``[b, s]`` that begin with the start token, and the grid -> logits ``[b, s, v]`` of the next."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Told(NamedTuple):
+class DecoderOutput(NamedTuple):
     """What a decoder says: logits ``[b, v]``, attention over the grid ``[b, g]``, and what it remembers."""
 
     logits: Tensor

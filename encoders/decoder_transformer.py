@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoders.caption_codec import PAD_ID, START_ID
-from encoders.decoder_output import Told
+from encoders.decoder_output import DecoderOutput
 from encoders.text import TransformerBlock
 
 NO_MATCH = -1e9  # added to the attention of places that are padding; finite, so no row is all minus infinity
@@ -141,7 +141,9 @@ class TransformerDecoder(nn.Module):
         nn.init.normal_(self.tokens.weight, std=width**-0.5)
         nn.init.normal_(self.positions.weight, std=0.02)
 
-    def begin(self, grid: Tensor, retrieved: Tensor | None = None) -> tuple[Told, tuple[Tensor, ...]]:
+    def begin(
+        self, grid: Tensor, retrieved: Tensor | None = None
+    ) -> tuple[DecoderOutput, tuple[Tensor, ...]]:
         """Look at the grid ``[b, g, c]``, read the captions ``[b, k, r]`` and the start token.
 
         Returns:
@@ -153,7 +155,7 @@ class TransformerDecoder(nn.Module):
         position = torch.zeros_like(start)
         return self._tell(start, position, crossed, bias, None), (crossed, bias)
 
-    def step(self, token: Tensor, memory: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> Told:
+    def step(self, token: Tensor, memory: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> DecoderOutput:
         """Read one more token ``[b]``."""
         (crossed, bias), (past, position) = memory, state
         return self._tell(token.unsqueeze(1), position.unsqueeze(1), crossed, bias, past)
@@ -169,7 +171,7 @@ class TransformerDecoder(nn.Module):
 
     def _tell(
         self, token: Tensor, position: Tensor, crossed: Tensor, bias: Tensor, past: Tensor | None
-    ) -> Told:
+    ) -> DecoderOutput:
         x = self.drop(self.tokens(token) * self.scale + self.positions(position))
         remembered = []
         attention = bias
@@ -180,7 +182,7 @@ class TransformerDecoder(nn.Module):
         logits = F.linear(self.norm(x[:, -1]), self.tokens.weight)
         looked = attention[:, -1, : self.grid_cells]
         looked = looked / looked.sum(dim=-1, keepdim=True).clamp(min=1e-9)
-        return Told(logits, looked, (torch.stack(remembered, dim=1), position[:, -1] + 1))
+        return DecoderOutput(logits, looked, (torch.stack(remembered, dim=1), position[:, -1] + 1))
 
     def _memory(self, grid: Tensor, retrieved: Tensor | None) -> tuple[Tensor, Tensor]:
         cells = self.drop(self.see(grid) + self.place)  # [b, g, w]

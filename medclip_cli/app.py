@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from medclip_cli import __version__
 from medclip_cli.errors import INTERRUPTED, MedclipError
-from medclip_cli.rendering import console
+from medclip_cli.terminal import console
 
 MARKUP: Final = "rich"
 WRONG_USAGE = 2
@@ -123,6 +123,7 @@ class MedclipGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command inside the error boundary."""
+        console.show_log()
         with _one_line_errors():
             return super().invoke(ctx)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.rendering import console
+from medclip_cli.terminal import console
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

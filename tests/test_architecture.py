@@ -24,7 +24,7 @@ def modules_loaded_by(code):
     "module",
     [
         "medclip_cli.app",
-        "medclip_cli.engines",
+        "medclip_cli.models",
         "encoders.presets",
         "encoders.scans",
         "encoders.preprocessing",

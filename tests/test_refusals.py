@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.refusals import count_refused_by_halves, draw_strangers
-from medclip_cli.commands.calibrating import Examples
+from medclip_cli.captioning.calibrate import Examples
 from medclip_cli.records import CaptionedImage, Neighbour
 
 

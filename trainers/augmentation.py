@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.errors import OptionsError
+from encoders.errors import OptionsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from encoders.errors import ScanError
 from encoders.preprocessing import ImagePreprocessing, load_square
 from trainers.augmentation import NO_AUGMENTATION, Augmentation, draw
 from trainers.batches import TrainingPair
+from trainers.device import Placement
 from trainers.objective import to_pixels
-from trainers.placement import Placement
 from trainers.randomness import derived_seed, generator
 
 BATCH_SIZE = 32

@@ -9,14 +9,14 @@ from pathlib import Path
 from encoders.bundle import ModelBundle
 from encoders.caption_codec import CaptionCodec, train_codec
 from encoders.dual import DualEncoder, load_dual_encoder
+from encoders.errors import DataError
 from trainers.batches import PairSplits, TrainingPair
+from trainers.caption_data import CaptionFeed, RetrievalBank, texts_of
+from trainers.caption_evaluation import CaptionJudge, ScoreCaptions
 from trainers.caption_examples import GridCache, Views
-from trainers.caption_feeding import CaptionFeed, Library, texts_of
-from trainers.caption_judging import CaptionJudge, ScoreCaptions
 from trainers.caption_listeners import CaptionListener
 from trainers.captioning_options import CaptioningOptions
-from trainers.errors import DataError
-from trainers.placement import Placement
+from trainers.device import Placement
 from trainers.processes import Processes
 
 
@@ -56,7 +56,7 @@ def prepare(
 
     Raises:
         DataError: no training or no validation image can be read.
-        encoders.errors.EncoderError: the encoder is damaged or its image tower has no grid.
+        ModelError: the encoder is damaged or its image tower has no grid.
     """
     encoder = load_dual_encoder(bundle).to(placement.device).eval()
     codec = train_codec((text for pair in splits.train for text in texts_of(pair)), options.vocab_size)
@@ -64,7 +64,7 @@ def prepare(
     judged = splits.validation if processes.is_first else ()
     eye = _Eye(encoder, bundle, placement, listener, views.count * len(splits.train) + len(judged))
     seen = eye.see(splits.train, views)
-    library = Library(splits.train, seen, codec, options)
+    library = RetrievalBank(splits.train, seen, codec, options)
     feed = CaptionFeed(splits.train, seen, codec, library, options, processes)
     judge = None
     if processes.is_first:

@@ -9,11 +9,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from encoders.caption_codec import PAD_ID
 from encoders.decoder import Decoder
-from trainers.caption_feeding import CaptionBatch
+from encoders.errors import DeviceMemoryError, DivergedError
+from trainers.caption_data import CaptionBatch
 from trainers.captioning_options import CaptioningOptions
-from trainers.errors import DeviceMemoryError, DivergedError
+from trainers.device import Placement
 from trainers.optimisers import build_adamw, set_rates
-from trainers.placement import Placement
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from encoders.bundle import ModelBundle
 from encoders.decoder_export import decoder_files, describe_decoder
+from encoders.errors import OptionsError
 from trainers.batches import PairSplits, TrainingPair
+from trainers.caption_evaluation import ScoreCaptions
 from trainers.caption_examples import grid_sides
-from trainers.caption_judging import ScoreCaptions
 from trainers.caption_listeners import CaptionListener
 from trainers.caption_preparing import Prepared, prepare
 from trainers.captioning_options import CaptioningOptions
@@ -20,10 +21,9 @@ from trainers.captioning_task import CaptioningTask
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.checkpoints import data_fingerprint, read_checkpoint
 from trainers.curves import draw_caption_curves
-from trainers.errors import OptionsError
+from trainers.device import choose_placement, memory_errors
 from trainers.journal import plain_options
 from trainers.listeners import SilentListener
-from trainers.placement import choose_placement, memory_errors
 from trainers.processes import joined_processes
 from trainers.training_run import TrainingRun
 
@@ -86,7 +86,7 @@ def train_decoder(
         DivergedError: the loss is no longer a number.
         CheckpointError: there is no run to resume, or it was another one.
         OptionsError: the device is not there, or an interrupted run stands in the way.
-        encoders.errors.EncoderError: the encoder is damaged or its image tower has no grid.
+        ModelError: the encoder is damaged or its image tower has no grid.
     """
     work, data = work_folder(bundle), f"{data_fingerprint(train, validation)} {bundle.fingerprint}"
     _check_work_folder(work, data, options)

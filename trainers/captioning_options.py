@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from encoders.errors import OptionsError
 from trainers.augmentation import Augmentation
-from trainers.errors import OptionsError
 from trainers.options import DeviceName, Precision, ScheduleName, check, check_choice
 
 DecoderName = Literal["lstm", "transformer"]

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import torch
 
 from encoders.decoder import Decoder
-from trainers.caption_feeding import CaptionBatch
-from trainers.caption_judging import DECIDING_SCORE
+from trainers.caption_data import CaptionBatch
+from trainers.caption_evaluation import DECIDING_SCORE
 from trainers.caption_listeners import CaptionEpoch
 from trainers.caption_preparing import Prepared
 from trainers.caption_stepping import CaptionStepper
 from trainers.captioning_options import CaptioningOptions
-from trainers.placement import Placement
+from trainers.device import Placement
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
 from trainers.run_state import BestEpoch
-from trainers.schedules import Halvings, warmup_cosine
+from trainers.schedules import PlateauSchedule, warmup_cosine
 from trainers.tasks import EpochFacts
 from trainers.torch_captions import build_for
 
@@ -41,7 +41,7 @@ class CaptioningTask:
         self.module = build_for(options, prepared.codec.vocab_size, prepared.grid).to(placement.device)
         self._stepper = CaptionStepper(self.module, options, placement, processes)
         self.best: BestEpoch[Scores] = BestEpoch(lambda scores: scores[DECIDING_SCORE])
-        self._halvings = Halvings()
+        self._halvings = PlateauSchedule()
 
     @property
     def optimiser(self) -> torch.optim.Optimizer:
@@ -134,4 +134,4 @@ class CaptioningTask:
             best["scores"] or None,
             best["weights"],
         )
-        self._halvings = Halvings(memory["cuts"], memory["cut_epoch"])
+        self._halvings = PlateauSchedule(memory["cuts"], memory["cut_epoch"])

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from encoders.errors import CheckpointError
 from trainers.batches import TrainingPair
-from trainers.errors import CheckpointError
 
 FILE_NAME = "checkpoint.pt"
 # What may differ between a run and its resumption without changing a weight on the same machine.

@@ -11,6 +11,7 @@ from typing import Any
 
 from encoders.bundle import check_replaceable
 from encoders.dual import DualEncoder, build_dual_encoder, build_tokenizer
+from encoders.errors import DataError, DivergedError, OptionsError
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
 from trainers.batches import PairSplits, TrainingPair
@@ -19,14 +20,13 @@ from trainers.checkpoints import data_fingerprint
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
 from trainers.curves import FILE_NAME as CURVES
 from trainers.curves import draw_curves
-from trainers.errors import DataError, DivergedError, OptionsError
+from trainers.device import choose_placement, memory_errors, tuned_convolutions
 from trainers.journal import FILE_NAME as JOURNAL
 from trainers.journal import plain_options
 from trainers.listeners import SilentListener, TrainingListener
 from trainers.model_card import FILE_NAME as CARD
 from trainers.model_card import write_card
 from trainers.options import ContrastiveOptions
-from trainers.placement import choose_placement, memory_errors, tuned_convolutions
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
@@ -88,7 +88,7 @@ def train_encoders(
         DivergedError: the loss is no longer a number; the best epoch before, if any, was written all the
             same.
         OptionsError: the device is not there.
-        encoders.errors.EncoderError: weights are missing, or ``out`` cannot be written.
+        ModelError: weights are missing, or ``out`` cannot be written.
     """
     _check_pairs(train, validation)
     _check_work_folder(out, options)

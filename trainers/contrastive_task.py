@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import torch
 
 from encoders.dual import DualEncoder
+from encoders.errors import DivergedError
 from encoders.preprocessing import CaptionTokenizer
 from trainers.averaging import AveragedEncoder
 from trainers.batches import Batch, PairSplits, TrainingPair
 from trainers.criterion import criterion_for
-from trainers.errors import DivergedError
-from trainers.feeding import feed
-from trainers.judging import Judge, Judgement
+from trainers.data import feed
+from trainers.device import Placement
+from trainers.evaluation import Judge, Judgement
 from trainers.listeners import EpochReport, TrainingListener
 from trainers.objective import PairEncoder
 from trainers.options import ContrastiveOptions
-from trainers.placement import Placement
 from trainers.processes import Processes
 from trainers.reporting import notes_on, where_it_diverged
 from trainers.run_state import BestEpoch

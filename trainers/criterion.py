@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from trainers import losses
-from trainers.agreement import Agreement
 from trainers.batches import Rows, TrainingPair
 from trainers.labels import LabelFields
 from trainers.options import ContrastiveOptions, LossName
+from trainers.soft_targets import Agreement
 
 VIEW_SCALE = 10.0  # 1 / temperature; SimCLR, table 5
 

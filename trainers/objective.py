@@ -11,8 +11,8 @@ from encoders.dual import DualEncoder
 from encoders.preprocessing import ImagePreprocessing
 from trainers.augmentation import Augmentation, augment
 from trainers.criterion import Vectors
+from trainers.device import Placement
 from trainers.options import FrozenTowers, LossName
-from trainers.placement import Placement
 
 SIGLIP_BIAS = -10.0
 _IS_FEATURES = 2  # dimensions of [b, f]

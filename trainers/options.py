@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from encoders.errors import OptionsError
 from encoders.presets import EncoderPreset
 from trainers.augmentation import NO_AUGMENTATION, Augmentation
-from trainers.errors import OptionsError
 
 LossName = Literal["infonce", "matched", "soft", "sigmoid"]
 DeviceName = Literal["auto", "cpu", "cuda"]

@@ -74,7 +74,7 @@ class Plateau:
 
 
 @dataclass(slots=True)
-class Halvings:
+class PlateauSchedule:
     """A rate that is halved when neither a better epoch nor a cut was among the last few.
 
     Attributes:

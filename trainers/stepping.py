@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from encoders.errors import DeviceMemoryError, DivergedError
 from encoders.preprocessing import ImagePreprocessing
 from trainers.augmentation import NO_AUGMENTATION
 from trainers.batches import Batch, Rows
 from trainers.criterion import Criterion, Vectors
-from trainers.errors import DeviceMemoryError, DivergedError
 from trainers.objective import PairEncoder, to_pixels
 from trainers.optimisers import build_adamw, parameter_groups, set_rates
 from trainers.options import ContrastiveOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.errors import OptionsError
+from encoders.errors import OptionsError
 from trainers.listeners import EpochReport, RunStart, StepReport, TrainingListener
 
 if TYPE_CHECKING:

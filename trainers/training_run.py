@@ -7,17 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from encoders.errors import DataError
 from trainers.checkpoints import read_checkpoint, write_checkpoint
-from trainers.errors import DataError
+from trainers.device import Placement
 from trainers.journal import FILE_NAME, Journal, plain_options
 from trainers.listeners import RunListener, RunStart, StepReport
-from trainers.pace import Pace
-from trainers.placement import Placement
 from trainers.processes import Processes
 from trainers.run_state import Progress
 from trainers.schedules import run_progress
-from trainers.stopping import StopSignals
+from trainers.signals import StopSignals
 from trainers.tasks import EpochFacts, Task
+from trainers.throughput import Pace
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 

@@ -15,7 +15,7 @@ from medclip_cli.cleaning.images import ImageFacts, ReadScan, examine_images
 from medclip_cli.cleaning.journal import Journal
 from medclip_cli.cleaning.rules import Reason, Rule, captioned, readable_row, safe_path, wanted_modality
 from medclip_cli.cleaning.splits import assign_splits, leaked_groups
-from medclip_cli.in_order import in_order
+from medclip_cli.parallel import ordered_map
 from medclip_cli.records import CaptionedImage, Rejection, SourceRow
 
 SplitPolicy = Literal["official", "filtered", "group"]
@@ -137,7 +137,7 @@ def check_images(
             under_way.append(drafts.popleft())
             yield under_way[-1]
 
-    for found, is_new in in_order(examine, hand_out(), threads):
+    for found, is_new in ordered_map(examine, hand_out(), threads):
         draft = under_way.popleft()
         if is_new:
             journal.remember(draft.image, found)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import asking, inputs, seeing
+from medclip_cli.captioning import session
+from medclip_cli.commands import image_output, inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -28,15 +29,15 @@ from medclip_cli.commands.options import (
     Where,
 )
 from medclip_cli.errors import SOME_FAILED, UsageError
-from medclip_cli.rendering import console, progress
+from medclip_cli.terminal import console, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
-    from medclip_cli.commands.answering import Answered
+    from medclip_cli.captioning.predictor import Prediction
     from medclip_cli.commands.caption_output import CaptionOutput
-    from medclip_cli.decoder_engines import GenerationOptions
+    from medclip_cli.models import GenerationOptions
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
 DEFAULT_BEAM = 3
@@ -157,10 +158,10 @@ def caption(
     debug: Debug = False,
 ) -> None:
     """Caption each image from what is known of the images most like it."""
-    from medclip_cli.commands.answering import Asked, answer_files, make_answerer
+    from medclip_cli.captioning.explanation import Explainer
+    from medclip_cli.captioning.predictor import PredictionRequest, answer_files, make_predictor
     from medclip_cli.commands.caption_output import CaptionOutput
-    from medclip_cli.commands.explaining import Explainer
-    from medclip_cli.commands.references import open_references
+    from medclip_cli.evaluation.references import open_references
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
@@ -185,25 +186,27 @@ def caption(
         "captions": num_captions,
         "no_repeat": 0 if allow_repeats else None,
     }
-    with asking.open_collection(settings) as index:
-        encoder = asking.open_matching_model(index.info, settings.model)
-        answerer = make_answerer(encoder, method, min_confidence)
+    with session.open_collection(settings) as index:
+        encoder = session.open_matching_model(index.info, settings.model)
+        answerer = make_predictor(encoder, method, min_confidence)
         explainer = Explainer(explain, index.info) if explain else None
         with (
-            seeing.open_gallery(html, "Captions", index.info) as add_to_gallery,
+            image_output.open_gallery(html, "Captions", index.info) as add_to_gallery,
             open_references(reference or (), corpus, index) as truth,
         ):
             written = _writing(answerer.method, writing)
-            asked = Asked(answerer, conditions, top, min_score, written, truth.own_group if truth else None)
+            asked = PredictionRequest(
+                answerer, conditions, top, min_score, written, truth.own_group if truth else None
+            )
             output = CaptionOutput(index.info, as_json, show_fields, truth, pictures)
-            pages: list[Callable[[Answered], None]] = [explainer.add] if explainer else []
+            pages: list[Callable[[Prediction], None]] = [explainer.add] if explainer else []
             if html is not None:
-                pages.append(lambda one: add_to_gallery(seeing.captioned(one, index.info)))
+                pages.append(lambda one: add_to_gallery(image_output.captioned(one, index.info)))
             answered, failed = _show_all(answer_files(index, encoder, sources, asked), output, pages)
         if explainer and answered:
             explainer.write()
     if answered and not as_json:
-        console.note(asking.DISCLAIMER)
+        console.note(session.DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
 
@@ -224,7 +227,7 @@ def _sources(
 
 
 def _show_all(
-    answers: Iterable[Answered], output: CaptionOutput, pages: Sequence[Callable[[Answered], None]]
+    answers: Iterable[Prediction], output: CaptionOutput, pages: Sequence[Callable[[Prediction], None]]
 ) -> tuple[int, int]:
     """Show each answer as it comes; returns how many there were, and how many images could not be read."""
     with progress.track_output("Captioning") as bar:
@@ -235,7 +238,7 @@ def _show_all(
                     label = inputs.label_of(one.embedded.source)
                     output.failure(label, one.embedded.error or "cannot be read")
                     continue
-                output.answer(one, seeing.scan_of(one))
+                output.answer(one, image_output.scan_of(one))
                 for add in pages:
                     add(one)
                 bar.advance()
@@ -253,7 +256,7 @@ def _writing(method: str, given: dict[str, object]) -> GenerationOptions | None:
         UsageError: an option is out of range, or belongs to another method.
     """
     if method == "generate":
-        from medclip_cli.decoder_engines import writing_options
+        from medclip_cli.models import writing_options
 
         return writing_options(**given)
     for name in (name for name, value in given.items() if value is not None):

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medclip_cli.commands import asking, inputs, seeing
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.captioning import session
+from medclip_cli.commands import image_output, inputs
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from medclip_cli.captioning.predictor import Answer, Prediction
     from medclip_cli.captioning.votes import Vote
-    from medclip_cli.commands.answering import Answer, Answered
-    from medclip_cli.commands.references import References
+    from medclip_cli.evaluation.references import References
     from medclip_cli.records import Neighbour
-    from medclip_cli.rendering.pictures import Mode
+    from medclip_cli.terminal.pictures import Mode
     from medclip_cli.vector_index.base import CollectionInfo
 
 
@@ -44,7 +45,7 @@ class CaptionOutput:
             json_output.write_line({"image": path, "caption": None, "error": error})
         console.warn(f"{path}: {error}")
 
-    def answer(self, one: Answered, scan: Image | None = None) -> None:
+    def answer(self, one: Prediction, scan: Image | None = None) -> None:
         """Show one answer with the neighbours it was made of."""
         source, answer, neighbours = one.embedded.source, one.answer, one.neighbours
         assert answer is not None  # those that cannot be read are failures
@@ -56,7 +57,7 @@ class CaptionOutput:
         sure = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
         console.prose(f"{path}: {answer.caption or answer.reason}{sure}")
         if neighbours:
-            seeing.draw(neighbours, self.info, self.pictures, scan)
+            image_output.draw(neighbours, self.info, self.pictures, scan)
             tables.show(
                 f"Nearest in {self.info.name}",
                 ("rank", "score", "image", "caption"),
@@ -96,7 +97,7 @@ class CaptionOutput:
             }
         if scores is not None:
             record["reference_scores"] = scores
-        record["neighbours"] = [asking.neighbour_record(neighbour, self.info) for neighbour in neighbours]
+        record["neighbours"] = [session.neighbour_record(neighbour, self.info) for neighbour in neighbours]
         record["model"] = self.info.model_name
         record["collection"] = self.info.name
         return record

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from medclip_cli.commands import completing
+from medclip_cli.commands import completion
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 EXAMPLE = (
     "Example: medclip clean medpix2 MedPix-2-0 --out work/medpix --caption medpix-seed, "
@@ -46,7 +46,7 @@ def clean(
         typer.Argument(
             metavar="DATASET",
             help="The data set's name; --list names them all.",
-            autocompletion=completing.datasets,
+            autocompletion=completion.datasets,
         ),
     ] = None,
     root: Annotated[
@@ -147,7 +147,7 @@ def clean(
     debug: Debug = False,
 ) -> None:
     """Read a data set, leave out what cannot be used, and write a corpus."""
-    from medclip_cli.commands import making
+    from medclip_cli.cleaning import corpus_builder
     from medclip_cli.corpora.layout import ReadOptions
     from medclip_cli.corpora.registry import layout_named
 
@@ -157,7 +157,7 @@ def clean(
         raise UsageError(
             "medclip clean needs DATASET, ROOT and --out: medclip clean --list names the data sets"
         )
-    job = making.CleaningJob(
+    job = corpus_builder.CleaningJob(
         layout=layout_named(dataset),
         root=root,
         out=None if dry_run else out,
@@ -165,7 +165,7 @@ def clean(
         caption=caption,
         strip_marks=strip_marks,
         uncertain=uncertain.value,
-        modalities=making.parse_modalities(modality),
+        modalities=corpus_builder.parse_modalities(modality),
         splits=splits.value,
         seed=seed,
         limit=limit,
@@ -176,7 +176,7 @@ def clean(
         copy_images=copy_images,
         force=force,
     )
-    report = making.make_corpus(job)
+    report = corpus_builder.make_corpus(job)
     if as_json:
         json_output.write(report)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medclip_cli.commands import completing
+from medclip_cli.commands import completion
 from medclip_cli.commands.options import (
     Debug,
     Force,
@@ -23,12 +23,12 @@ from medclip_cli.commands.options import (
     Verbose,
 )
 from medclip_cli.errors import CollectionError, CorpusError, MedclipError, UsageError
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.records import CaptionedImage
     from medclip_cli.vector_index.base import CollectionInfo, CorpusSource
-    from medclip_cli.vector_index.doors import Place
+    from medclip_cli.vector_index.store import StoreLocation
     from medclip_cli.vector_index.verification import Verification
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ app = typer.Typer(
 )
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The collection.", autocompletion=completing.collections),
+    typer.Argument(metavar="NAME", help="The collection.", autocompletion=completion.collections),
 ]
 _SHOWN_VALUES = 12
 
@@ -77,22 +77,22 @@ def list_(
         console.note(f"No collections in {place.url or place.home}: make one with medclip index.")
 
 
-def _place(url: str | None, offline: bool | None) -> Place:
-    from medclip_cli.commands.asking import place_of
+def _place(url: str | None, offline: bool | None) -> StoreLocation:
+    from medclip_cli.captioning.session import place_of
     from medclip_cli.settings import load_settings
 
     return place_of(load_settings({"qdrant_url": url, "offline": offline}))
 
 
-def _describe_all(place: Place) -> list[dict[str, Any]]:
-    from medclip_cli.vector_index import doors, generations
+def _describe_all(place: StoreLocation) -> list[dict[str, Any]]:
+    from medclip_cli.vector_index import generations, store
 
     if place.url is not None:
-        return [_summary(info) for info in doors.list_collections(place)]
+        return [_summary(info) for info in store.list_collections(place)]
     found: list[dict[str, Any]] = []
     for name in generations.collection_names(place.home):
         try:
-            found.append(_summary(doors.describe(place, name)))
+            found.append(_summary(store.describe(place, name)))
         except CollectionError as error:
             found.append({"name": name, "error": str(error)})
             console.warn(str(error))
@@ -127,8 +127,8 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
-    from medclip_cli.vector_index.doors import describe
     from medclip_cli.vector_index.manifest import info_to_json
+    from medclip_cli.vector_index.store import describe
 
     info = describe(_place(url, offline), name)
     if as_json:
@@ -170,7 +170,7 @@ def drop(
     debug: Debug = False,
 ) -> None:
     """Remove a collection from disk; corpus, images and model stay."""
-    from medclip_cli.vector_index.doors import drop_collection
+    from medclip_cli.vector_index.store import drop_collection
 
     if not yes:
         if not sys.stdin.isatty():
@@ -197,7 +197,7 @@ def export_(
     debug: Debug = False,
 ) -> None:
     """Write a collection to one checksummed file; it holds captions and vectors, but no images."""
-    from medclip_cli.commands.asking import check_own_model
+    from medclip_cli.captioning.session import check_own_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
@@ -228,7 +228,7 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Bring a collection back from a file; a damaged or altered one is refused, and nothing changes."""
-    from medclip_cli.engines import open_model
+    from medclip_cli.models import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
@@ -259,7 +259,7 @@ def verify(
 
     Exit code 1 when anything is wrong.
     """
-    from medclip_cli.vector_index.doors import open_collection
+    from medclip_cli.vector_index.store import open_collection
     from medclip_cli.vector_index.verification import verify_collection
 
     with open_collection(_place(url, offline), name) as index:
@@ -319,8 +319,8 @@ def tune(
     The captions of a held-out split are asked; an answer is worth the share of modality, view, region and
     category that it has in common with the image whose caption was asked.
     """
-    from medclip_cli.commands.tuning_weights import learn_weights
-    from medclip_cli.vector_index.doors import remember_weights
+    from medclip_cli.evaluation.tune_weights import learn_weights
+    from medclip_cli.vector_index.store import remember_weights
     from medclip_cli.vector_index.tuning import best_weights
 
     place = _place(url, offline)

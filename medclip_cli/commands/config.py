@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.rendering import json_output, tables
+from medclip_cli.terminal import json_output, tables
 
 EXAMPLE = "Example: medclip config show --json | jq -r .home.value"
 

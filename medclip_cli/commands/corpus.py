@@ -13,7 +13,7 @@ import typer
 from medclip_cli.commands.options import Debug, Force, Html, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.private_files import open_private_text
-from medclip_cli.rendering import console, json_output, progress, tables
+from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -189,14 +189,15 @@ def _fine_hash(root: Path) -> Callable[[CaptionedImage], bytes | None]:
     """Return what looks at an image again when its coarse hash is like another's; most are never opened."""
     from functools import lru_cache
 
+    from encoders.errors import ScanError
+    from encoders.scans import read_scan
     from medclip_cli.cleaning.hashes import difference_hashes
-    from medclip_cli.engines import UnreadableScanError, read_scan
 
     @lru_cache(maxsize=65_536)
     def of_image(image: str) -> bytes | None:
         try:
             return bytes.fromhex(difference_hashes(read_scan(root / image))[1])
-        except UnreadableScanError:
+        except ScanError:
             return None
 
     return lambda record: of_image(record.image)
@@ -244,9 +245,9 @@ def _export_shards(
 
 
 def _write_page(path: Path, described: dict[str, Any], corpus: Corpus) -> None:
-    from medclip_cli.commands.thumbnails import jpeg, thumbnails
-    from medclip_cli.rendering.corpus_page import corpus_page
-    from medclip_cli.rendering.web_page import write_page
+    from medclip_cli.pages.corpus_page import corpus_page
+    from medclip_cli.pages.thumbnails import jpeg, thumbnails
+    from medclip_cli.pages.web_page import write_page
 
     samples = thumbnails([corpus.image_root / sample["image"] for sample in described["samples"]])
     write_page(path, corpus_page(described, [jpeg(sample) for sample in samples]))

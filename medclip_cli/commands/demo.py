@@ -10,7 +10,7 @@ import typer
 
 from medclip_cli.commands.options import Debug, Force, Quiet, Verbose
 from medclip_cli.errors import CorpusError
-from medclip_cli.rendering import console, tables
+from medclip_cli.terminal import console, tables
 
 if TYPE_CHECKING:
     from medclip_cli.records import CaptionedImage
@@ -95,13 +95,13 @@ def _one_of_each(rows: tuple[CaptionedImage, ...]) -> list[CaptionedImage]:
 
 
 def _show_captions(images: list[tuple[Path, CaptionedImage]]) -> None:
-    from medclip_cli.commands import asking
+    from medclip_cli.captioning import session
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query
 
     rows = []
-    with asking.open_collection(load_settings({"collection": COLLECTION})) as index:
-        encoder = asking.open_matching_model(index.info, None)
+    with session.open_collection(load_settings({"collection": COLLECTION})) as index:
+        encoder = session.open_matching_model(index.info, None)
         for embedded, (_, truth) in zip(encoder.embed_files(path for path, _ in images), images, strict=True):
             (found,) = index.query([Query(image_vector=embedded.vector, top=1)])
             match = "yes" if found[0].caption == truth.caption else "no"

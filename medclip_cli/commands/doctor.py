@@ -13,7 +13,7 @@ import typer
 from medclip_cli import __version__
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import MedclipError
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.settings import Settings
@@ -141,8 +141,8 @@ def _server(settings: Settings) -> list[Finding]:
 
 def _models(settings: Settings) -> list[Finding]:
     """Open every model that is known, as asking would."""
-    from medclip_cli.commands.known_places import known_models
-    from medclip_cli.engines import open_model
+    from medclip_cli.discovery import known_models
+    from medclip_cli.models import open_model
 
     findings = []
     for path, known_from in known_models(settings).items():
@@ -157,7 +157,7 @@ def _models(settings: Settings) -> list[Finding]:
 
 
 def _collections(settings: Settings) -> list[Finding]:
-    from medclip_cli.engines import open_model
+    from medclip_cli.models import open_model
     from medclip_cli.vector_index import edge
 
     try:

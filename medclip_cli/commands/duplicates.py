@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medclip_cli.commands import completing, seeing
+from medclip_cli.commands import completion, image_output
 from medclip_cli.commands.options import Debug, JsonOutput, Offline, Pictures, Quiet, ServerUrl, Verbose
 from medclip_cli.errors import SOME_FAILED
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.records import CaptionedImage
-    from medclip_cli.rendering.pictures import Mode
-    from medclip_cli.vector_index.doors import Place
-    from medclip_cli.vector_index.duplicates import DuplicateGroup, Likeness
+    from medclip_cli.terminal.pictures import Mode
+    from medclip_cli.vector_index.duplicates import DuplicateGroup, DuplicatePair
+    from medclip_cli.vector_index.store import StoreLocation
 
 EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-score 0.99"
 
@@ -32,7 +32,7 @@ def duplicates(
             "--collection",
             "-c",
             help="Compare the vectors that this collection has of it, too.",
-            autocompletion=completing.collections,
+            autocompletion=completion.collections,
         ),
     ] = None,
     min_score: Annotated[
@@ -52,7 +52,7 @@ def duplicates(
     Copies in different splits flatter every score; copies in different groups are one patient under two
     names, or a picture from a book.
     """
-    from medclip_cli.commands.asking import place_of
+    from medclip_cli.captioning.session import place_of
     from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.duplicates import group_alike
@@ -105,14 +105,14 @@ def _draw(groups: list[dict[str, Any]], corpus: Corpus, by_id: dict[str, Caption
         )
         for group in groups
     ]
-    return seeing.draw_groups(described, mode)
+    return image_output.draw_groups(described, mode)
 
 
 def _likenesses(
-    corpus: Corpus, place: Place, collection: str | None, min_score: float, unread: dict[Path, str]
-) -> Iterator[Likeness]:
+    corpus: Corpus, place: StoreLocation, collection: str | None, min_score: float, unread: dict[Path, str]
+) -> Iterator[DuplicatePair]:
     from medclip_cli.vector_index import duplicates as finding
-    from medclip_cli.vector_index.doors import open_collection
+    from medclip_cli.vector_index.store import open_collection
 
     yield from finding.same_bytes(corpus.records)
     yield from finding.same_picture(corpus.records, _closer_look(corpus, unread))
@@ -126,15 +126,16 @@ def _likenesses(
 
 def _closer_look(corpus: Corpus, unread: dict[Path, str]) -> Callable[[CaptionedImage, CaptionedImage], bool]:
     """Return what compares two pictures closely; an unreadable one, put into `unread`, is like nothing."""
+    from encoders.errors import ScanError
+    from encoders.scans import read_scan
     from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
-    from medclip_cli.engines import UnreadableScanError, read_scan
 
     @lru_cache(maxsize=4096)
     def fine_hash(path: Path) -> int | None:
         try:
             return int(difference_hashes(read_scan(path))[1], 16)
-        except UnreadableScanError as error:
+        except ScanError as error:
             unread[path] = str(error)
             return None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medclip_cli.commands import asking
+from medclip_cli.captioning import session
 from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
 from medclip_cli.commands.options import (
     CollectionName,
@@ -22,13 +22,13 @@ from medclip_cli.commands.options import (
     Verbose,
 )
 from medclip_cli.errors import SOME_FAILED
-from medclip_cli.rendering import console, json_output, progress, tables
-from medclip_cli.rendering.evaluation_names import method_name
+from medclip_cli.pages.evaluation_names import method_name
+from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.commands.evaluation import Evaluation
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.engines import Model
+    from medclip_cli.evaluation.run import Evaluation
+    from medclip_cli.models import Model
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
 # Headings and names are short: the tables are read in terminals of 80 columns.
@@ -123,11 +123,13 @@ def evaluate(
     An image is never answered by a patient, case or article of its own split. Intervals are 95 % bootstrap
     intervals over the images; differences are tested in pairs.
     """
-    from medclip_cli.commands import evaluation, evaluation_files, evaluation_report
-    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.evaluation import files, run
+    from medclip_cli.evaluation.report import as_csv as report_csv
+    from medclip_cli.evaluation.report import build_report, compare_runs
     from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.indexer import corpus_of
 
     settings = load_settings(
         {
@@ -139,23 +141,21 @@ def evaluate(
         }
     )
     opened = open_corpus(corpus_of(corpus, settings.home))
-    fields = evaluation.fields_named(by)
-    request = evaluation.Request(split, evaluation.methods_named(method), skip_overlap, wanted_meteor(meteor))
-    with asking.open_collection(settings) as index:
-        encoder = asking.open_matching_model(index.info, settings.model)
+    fields = run.fields_named(by)
+    request = run.Request(split, run.methods_named(method), skip_overlap, wanted_meteor(meteor))
+    with session.open_collection(settings) as index:
+        encoder = session.open_matching_model(index.info, settings.model)
         _say_where_it_learned(encoder, opened)
         with progress.track(f"Judging {split}", total=len(opened.split(split))) as bar:
-            result = evaluation.evaluate_split(opened, index, encoder, request, bar.advance)
-        report = evaluation_report.build_report(
-            result, opened, index.info, by=fields, resamples=resamples, seed=seed
-        )
+            result = run.evaluate_split(opened, index, encoder, request, bar.advance)
+        report = build_report(result, opened, index.info, by=fields, resamples=resamples, seed=seed)
     if against is not None:
-        report["against"] = evaluation_report.compare_runs(report, against, resamples=resamples, seed=seed)
-    evaluation_files.write_page_and_plots(result, report, opened, html, plots)
+        report["against"] = compare_runs(report, against, resamples=resamples, seed=seed)
+    files.write_page_and_plots(result, report, opened, html, plots)
     if as_json:
         json_output.write(report)
     elif as_csv:
-        for line in evaluation_report.as_csv(report).splitlines():
+        for line in report_csv(report).splitlines():
             console.out(line)
     else:
         _show(result, report)
@@ -191,7 +191,7 @@ def _show(result: Evaluation, report: dict[str, Any]) -> None:
     if result.overlap:
         cases = console.counted(len(result.overlap), "case")
         console.note(f"The collection holds {cases} of the split: their images answer nothing.")
-    console.note(f"{LEGEND}.\n{asking.DISCLAIMER}")
+    console.note(f"{LEGEND}.\n{session.DISCLAIMER}")
 
 
 def _show_captions(report: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import completing
+from medclip_cli.commands import completion
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -20,12 +20,12 @@ from medclip_cli.commands.options import (
     Verbose,
 )
 from medclip_cli.errors import SOME_FAILED, CollectionError, UsageError
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.commands.indexing import IndexReport
     from medclip_cli.settings import Settings
-    from medclip_cli.vector_index.doors import Place
+    from medclip_cli.vector_index.indexer import IndexReport
+    from medclip_cli.vector_index.store import StoreLocation
 
 EXAMPLE = "Example: medclip index work/medpix --model work/model --collection medpix"
 NAMED_FAILURES = 10
@@ -44,7 +44,7 @@ def index(
         typer.Option(
             "--model",
             "-m",
-            autocompletion=completing.model_folders,
+            autocompletion=completion.model_folders,
             help="A model folder, or hf:NAME for a whole CLIP or SigLIP model of the Hugging Face hub or of "
             "a folder. [default: the collection's, if it exists]",
         ),
@@ -113,13 +113,13 @@ def index(
     Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
     on where it stopped when it is started again.
     """
-    from medclip_cli.commands import indexing
-    from medclip_cli.commands.asking import place_of
+    from medclip_cli.captioning.session import place_of
     from medclip_cli.corpora.corpus_folder import stream_corpus
-    from medclip_cli.engines import open_model
+    from medclip_cli.models import open_model
     from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.doors import create_writer
+    from medclip_cli.vector_index import indexer
     from medclip_cli.vector_index.server_requests import ServerLayout
+    from medclip_cli.vector_index.store import create_writer
 
     settings = load_settings(
         {
@@ -131,25 +131,25 @@ def index(
     )
     name, place = settings.collection, place_of(settings)
     encoder = open_model(_model_path(settings, place, model))
-    corpus = stream_corpus(indexing.corpus_of(source, settings.home))
+    corpus = stream_corpus(indexer.corpus_of(source, settings.home))
     if split is None and corpus.path != source:  # a folder of one's own images, made into a corpus just now
         split = "all"
-    sizes = indexing.split_sizes(corpus)
-    splits = indexing.choose_splits(corpus, sizes, split)
-    part = indexing.parse_part(shard)
-    job = indexing.IndexJob(corpus, sizes, splits, encoder, batch_size, prune, dry_run, part)
+    sizes = indexer.split_sizes(corpus)
+    splits = indexer.choose_splits(corpus, sizes, split)
+    part = indexer.parse_part(shard)
+    job = indexer.IndexJob(corpus, sizes, splits, encoder, batch_size, prune, dry_run, part)
     layout = ServerLayout(shards, replicas, quantize, on_disk, wait)
     with create_writer(place, name, job.spec, rebuild=rebuild, layout=layout, part=part) as writer:
-        report = indexing.run_index(job, name, writer)
+        report = indexer.run_index(job, name, writer)
     _show(report, as_json)
     if report.failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _model_path(settings: Settings, place: Place, given: Path | None) -> Path:
+def _model_path(settings: Settings, place: StoreLocation, given: Path | None) -> Path:
     """Return the model to embed with: the flag's, else the collection's own, else the settings'."""
-    from medclip_cli.engines import HUB_PREFIX, hub_model
-    from medclip_cli.vector_index.doors import describe
+    from medclip_cli.models import HUB_PREFIX, hub_model
+    from medclip_cli.vector_index.store import describe
 
     if given is not None and str(given).startswith(HUB_PREFIX):
         return hub_model(str(given), settings.home, offline=settings.offline)

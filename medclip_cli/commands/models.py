@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medclip_cli.commands.completing import model_folders
+from medclip_cli.commands.completion import model_folders
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import ModelError
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.model_facts import ModelFacts
+    from medclip_cli.models import ModelFacts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ def list_(
     R@10 is the recall at 10 that training measured on its validation split, the mean of both directions; it
     compares models of one corpus only.
     """
-    from medclip_cli.commands.known_places import known_models
+    from medclip_cli.discovery import known_models
     from medclip_cli.settings import load_settings
 
     found = [_summary(path, who) for path, who in known_models(load_settings(), folders or ()).items()]
@@ -88,7 +88,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one model: its towers, what it learned from, how it was judged, its files."""
-    from medclip_cli.model_facts import describe_model
+    from medclip_cli.models import describe_model
 
     path, known_from = _find(model)
     facts = describe_model(path)
@@ -99,7 +99,7 @@ def show(
 
 
 def _summary(path: Path, known_from: list[str]) -> dict[str, Any]:
-    from medclip_cli.model_facts import describe_model
+    from medclip_cli.models import describe_model
 
     try:
         facts = describe_model(path)
@@ -132,7 +132,7 @@ def _find(model: str) -> tuple[Path, list[str]]:
     Raises:
         ModelError: nothing of this name is known, or several are.
     """
-    from medclip_cli.commands.known_places import known_models
+    from medclip_cli.discovery import known_models
     from medclip_cli.settings import load_settings
 
     known = known_models(load_settings())

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import completing
-from medclip_cli.rendering import console
+from medclip_cli.commands import completion
+from medclip_cli.terminal import console
 
 _INPUT = "Input"
 _ASKING = "Asking"
@@ -80,7 +80,7 @@ CollectionName = Annotated[
         "--collection",
         "-c",
         help="The collection. [default: the only one, or 'default']",
-        autocompletion=completing.collections,
+        autocompletion=completion.collections,
         rich_help_panel=_ASKING,
     ),
 ]
@@ -90,7 +90,7 @@ ModelPath = Annotated[
         "--model",
         "-m",
         help="A model folder. [default: the one the collection was made with]",
-        autocompletion=completing.model_folders,
+        autocompletion=completion.model_folders,
         rich_help_panel=_ASKING,
     ),
 ]

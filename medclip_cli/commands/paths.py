@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.rendering import json_output, tables
+from medclip_cli.terminal import json_output, tables
 
 if TYPE_CHECKING:
     from medclip_cli.settings import Settings

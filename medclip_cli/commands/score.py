@@ -13,7 +13,7 @@ from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from medclip_cli.commands.scoring_run import ScoringRun
+    from medclip_cli.scoring.score_run import ScoringRun
 
 EXAMPLE = (
     "Examples: medclip score predictions.jsonl --json, or: "
@@ -99,10 +99,10 @@ def score(
 
     Intervals are 95 % bootstrap intervals over the items. Exit code 3: some items had no counterpart.
     """
-    from medclip_cli.commands import scoring_run
-    from medclip_cli.rendering import json_output
+    from medclip_cli.scoring import score_run
+    from medclip_cli.terminal import json_output
 
-    request = scoring_run.Request(
+    request = score_run.Request(
         tokenize=tokenize,
         meteor=meteor,
         scorers=tuple(scorer or ()),
@@ -111,16 +111,16 @@ def score(
         resamples=resamples,
         seed=seed,
     )
-    run = scoring_run.run(
+    run = score_run.run(
         _read(predictions),
         _read(str(references)) if references else None,
         _read(str(against)) if against else None,
         request,
     )
     if per_item is not None:
-        scoring_run.write_items(per_item, run)
+        score_run.write_items(per_item, run)
     if as_json:
-        json_output.write(scoring_run.as_json(run))
+        json_output.write(score_run.as_json(run))
     else:
         _show(run)
     _tell(run)
@@ -138,7 +138,7 @@ def _read(source: str) -> tuple[bytes, str]:
 
 
 def _show(run: ScoringRun) -> None:
-    from medclip_cli.rendering import tables
+    from medclip_cli.terminal import tables
 
     rows = [
         (name, value, *run.intervals.get(name, (None, None)), run.scores.variant_of(name))
@@ -159,7 +159,7 @@ def _show(run: ScoringRun) -> None:
 
 
 def _show_clinical(clinical: dict[str, Any]) -> None:
-    from medclip_cli.rendering import console, tables
+    from medclip_cli.terminal import console, tables
 
     fields, findings = clinical["fields"], clinical["findings"]
     if fields:
@@ -182,7 +182,7 @@ def _show_clinical(clinical: dict[str, Any]) -> None:
 
 def _tell(run: ScoringRun) -> None:
     """Say what a number would hide: empty predictions, items without counterpart, a score left out."""
-    from medclip_cli.rendering import console
+    from medclip_cli.terminal import console
 
     if run.given.empty:
         console.note(f"{run.given.empty} predictions are empty; they score 0 and count in every mean")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import asking, inputs, seeing
+from medclip_cli.captioning import session
+from medclip_cli.commands import image_output, inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -27,12 +28,12 @@ from medclip_cli.commands.options import (
 )
 from medclip_cli.commands.search_output import SearchOutput
 from medclip_cli.errors import SOME_FAILED, UsageError
-from medclip_cli.rendering import console
+from medclip_cli.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from medclip_cli.engines import Model
+    from medclip_cli.models import Model
     from medclip_cli.vector_index.base import Query, VectorIndex
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
@@ -119,7 +120,7 @@ def search(
     debug: Debug = False,
 ) -> None:
     """Find known images by words, by example images, or by both."""
-    from medclip_cli.commands.example_vectors import with_examples
+    from medclip_cli.captioning.example_vectors import with_examples
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query, parse_condition
 
@@ -147,17 +148,17 @@ def search(
         raise UsageError("nothing to look for: give words, or --image FILE")
     several = words == inputs.STDIN
     texts = inputs.stdin_lines() if several else [words]
-    with asking.open_collection(settings) as index:
+    with session.open_collection(settings) as index:
         info = index.info
-        open_model = cache(lambda: asking.open_matching_model(info, settings.model))
+        open_model = cache(lambda: session.open_matching_model(info, settings.model))
         query = with_examples(query, like, unlike, combine, open_model)
-        with seeing.open_gallery(html, f"Found in {info.name}", info) as add:
+        with image_output.open_gallery(html, f"Found in {info.name}", info) as add:
             output = SearchOutput(info, [*like, *unlike], several, as_json, pictures, add if html else None)
             answered, failed = _answer(texts, query, index, open_model, output)
     if html is not None:
         console.note(f"wrote {html}")
     if several and answered and not as_json:
-        console.note(asking.DISCLAIMER)
+        console.note(session.DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
 
@@ -174,7 +175,7 @@ def _answer(
     Raises:
         UsageError: the only text there is cannot be asked.
     """
-    from medclip_cli.commands.example_vectors import with_words
+    from medclip_cli.captioning.example_vectors import with_words
 
     answered = failed = 0
     for words in texts:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.commands import asking, seeing, thumbnails
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.captioning import session
+from medclip_cli.commands import image_output
+from medclip_cli.pages import thumbnails
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
+    from medclip_cli.pages.gallery_page import Question
     from medclip_cli.records import Neighbour
-    from medclip_cli.rendering.gallery_page import Question
-    from medclip_cli.rendering.pictures import Mode
+    from medclip_cli.terminal.pictures import Mode
     from medclip_cli.vector_index.base import CollectionInfo
 
 
@@ -48,17 +50,17 @@ class SearchOutput:
         if self.add is not None:
             self.add(self._question(words, found))
         if self.as_json:
-            self._write(words, [asking.neighbour_record(hit, self.info) for hit in found])
+            self._write(words, [session.neighbour_record(hit, self.info) for hit in found])
             return
         if self.several:
             console.prose(f"{words}:" if found else f"{words}: nothing matches")
-        seeing.draw(found, self.info, self.pictures)
+        image_output.draw(found, self.info, self.pictures)
         if self.several and not found:
             return
         rows: list[tuple[tables.Cell, ...]] = [(hit.rank, hit.score, hit.image, hit.caption) for hit in found]
         tables.show(f"Found in {self.info.name}", ("rank", "score", "image", "caption"), rows)
         if not self.several:
-            console.note(asking.DISCLAIMER if found else "Nothing matches: loosen --where or --min-score.")
+            console.note(session.DISCLAIMER if found else "Nothing matches: loosen --where or --min-score.")
 
     def _write(self, words: str, found: list[dict[str, object]]) -> None:
         if self.several:
@@ -67,8 +69,8 @@ class SearchOutput:
             json_output.write(found)
 
     def _question(self, words: str, found: Sequence[Neighbour]) -> Question:
-        from medclip_cli.rendering.gallery_page import Question
+        from medclip_cli.pages.gallery_page import Question
 
         asked = ", ".join((*([words] if words else []), *map(str, self.examples)))
         pictures = [thumbnails.jpeg(picture) for picture in thumbnails.thumbnails(self.examples)]
-        return Question(asked, seeing.hits_of(found, self.info), pictures)
+        return Question(asked, image_output.hits_of(found, self.info), pictures)

@@ -12,10 +12,10 @@ from medclip_cli.commands import train_confidence, train_decoder
 from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quiet, Verbose
 from medclip_cli.errors import INTERRUPTED, SOME_FAILED
-from medclip_cli.rendering import console, json_output, tables
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.training_engines import TrainedModel
+    from medclip_cli.training import TrainedModel
 
 EXAMPLE = "Example: medclip train encoders work/medpix --preset tiny --from-scratch --out work/model"
 
@@ -92,13 +92,13 @@ def encoders(
     measures is measured then, too. Ctrl-C keeps the best so far, and --resume goes on. On several GPUs:
     torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
-    from medclip_cli import engines, training_engines
-    from medclip_cli.commands.indexing import corpus_of
+    from medclip_cli import models, training
     from medclip_cli.corpora.corpus_folder import open_corpus
-    from medclip_cli.rendering.training_progress import show_training
     from medclip_cli.settings import load_settings
+    from medclip_cli.terminal.training_progress import show_training
+    from medclip_cli.vector_index.indexer import corpus_of
 
-    if not engines.is_first_process():
+    if not models.is_first_process():
         console.verbosity.quiet = True
     settings = load_settings({"offline": offline})
     opened = open_corpus(corpus_of(corpus, settings.home))
@@ -144,7 +144,7 @@ def encoders(
         "offline": settings.offline,
         "force": force,
     }
-    request = training_engines.TrainingRequest(
+    request = training.TrainingRequest(
         preset,
         shape,
         recipe,
@@ -152,15 +152,15 @@ def encoders(
         tensorboard=tensorboard,
     )
     with show_training() as listener:
-        trained = training_engines.train_encoders(
+        trained = training.train_encoders(
             opened.split("train"), opened.split("val"), opened.image_path, out, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    if as_json and engines.is_first_process():
+    if as_json and models.is_first_process():
         json_output.write(trained.to_dict())
-    elif engines.is_first_process():
+    elif models.is_first_process():
         _show(trained, corpus)
-    if confidence and engines.is_first_process() and not trained.interrupted:
+    if confidence and models.is_first_process() and not trained.interrupted:
         train_confidence.measure_new_model(opened, out)
     if trained.interrupted:
         console.note("The same command with --resume goes on where it stopped.")

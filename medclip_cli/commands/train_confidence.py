@@ -9,7 +9,7 @@ import typer
 
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import CorpusError
-from medclip_cli.rendering import console, json_output, progress, tables
+from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.captioning.calibration import Calibration, MethodRecord
@@ -37,9 +37,9 @@ def confidence(
     What comes out is kept in the model folder: medclip caption reads it for --method auto, for the confidence
     of each answer, and to tell a scan from what is none.
     """
-    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.corpora.corpus_folder import open_corpus
     from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.indexer import corpus_of
 
     measured = measure(open_corpus(corpus_of(corpus, load_settings().home)), model)
     if as_json:
@@ -72,8 +72,8 @@ def measure_new_model(corpus: Corpus, model: Path) -> None:
 def measure(corpus: Corpus, model: Path) -> Calibration:
     """Measure a model's caption methods and keep the result in its folder."""
     from medclip_cli.captioning import calibration, model_card
-    from medclip_cli.commands.calibrating import calibrate
-    from medclip_cli.engines import open_model
+    from medclip_cli.captioning.calibrate import calibrate
+    from medclip_cli.models import open_model
 
     asked = open_model(model, for_many=True)
     images = len(corpus.split("train")) + len(corpus.split("val"))

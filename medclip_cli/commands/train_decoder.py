@@ -11,11 +11,11 @@ from medclip_cli.commands import train_confidence
 from medclip_cli.commands import train_options as asked
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import INTERRUPTED, SOME_FAILED, UsageError
-from medclip_cli.rendering import console, json_output
+from medclip_cli.terminal import console, json_output
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.decoder_engines import TrainedDecoder
+    from medclip_cli.training import TrainedDecoder
 
 EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
 
@@ -75,16 +75,16 @@ def decoder(
     Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best so far, and --resume
     goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train decoder ...
     """
-    from medclip_cli import engines
+    from medclip_cli import models
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION
-    from medclip_cli.commands.indexing import corpus_of
     from medclip_cli.corpora.corpus_folder import open_corpus
-    from medclip_cli.decoder_engines import DecoderRequest, train_decoder
-    from medclip_cli.rendering.training_progress import show_decoder_training
     from medclip_cli.scoring.captions import score_captions
     from medclip_cli.settings import load_settings
+    from medclip_cli.terminal.training_progress import show_decoder_training
+    from medclip_cli.training import DecoderRequest, train_decoder
+    from medclip_cli.vector_index.indexer import corpus_of
 
-    if not engines.is_first_process():
+    if not models.is_first_process():
         console.verbosity.quiet = True
     opened = open_corpus(corpus_of(corpus, load_settings().home))
     train, judged = opened.split("train"), opened.split("val")
@@ -119,7 +119,7 @@ def decoder(
             train, judged, opened.image_path, model, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    if engines.is_first_process():
+    if models.is_first_process():
         _measure_and_show(opened, model, trained, as_json=as_json)
     if trained.interrupted:
         console.note("The same command with --resume goes on where it stopped.")

@@ -133,8 +133,8 @@ def score_captions(
         judged = meteor(meteor_program, tokens.candidates, tokens.references)
         items["meteor"], corpus["meteor"] = judged.items, judged.corpus
     items["cider"] = cider
-    in_order = {name: corpus.get(name, float(values.mean())) for name, values in items.items()}
-    return CaptionScores(in_order, items, _variants(tokenize, references, "meteor" in items), bleu)
+    ordered_map = {name: corpus.get(name, float(values.mean())) for name, values in items.items()}
+    return CaptionScores(ordered_map, items, _variants(tokenize, references, "meteor" in items), bleu)
 
 
 def _count(words: CaptionPairs) -> tuple[list[Ints], Floats]:

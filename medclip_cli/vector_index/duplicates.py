@@ -23,7 +23,7 @@ _NEIGHBOURS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class DuplicatePair:
     """Two records that show the same, and how one knows; `score` is the cosine of vectors, else 1."""
 
     one: str
@@ -41,19 +41,19 @@ class DuplicateGroup:
     lowest_score: float
 
 
-def same_bytes(records: Iterable[CaptionedImage]) -> Iterator[Likeness]:
+def same_bytes(records: Iterable[CaptionedImage]) -> Iterator[DuplicatePair]:
     """Yield records whose files are the same, byte by byte, each with the first of them."""
     first: dict[str, str] = {}
     for record in records:
         if record.sha256:
             other = first.setdefault(record.sha256, record.id)
             if other != record.id:
-                yield Likeness(other, record.id, "bytes")
+                yield DuplicatePair(other, record.id, "bytes")
 
 
 def same_picture(
     records: Sequence[CaptionedImage], confirm: Callable[[CaptionedImage, CaptionedImage], bool]
-) -> Iterator[Likeness]:
+) -> Iterator[DuplicatePair]:
     """Yield records whose pictures are the same, as far as 64-bit difference hashes tell.
 
     Args:
@@ -68,7 +68,7 @@ def same_picture(
                 if (i, j) not in seen and int(hashes[i] ^ hashes[j]).bit_count() <= NEAR_BITS:
                     seen.add((i, j))
                     if confirm(records[i], records[j]):
-                        yield Likeness(records[i].id, records[j].id, "picture")
+                        yield DuplicatePair(records[i].id, records[j].id, "picture")
 
 
 def _buckets(hashes: NDArray[np.uint64], start: int) -> Iterator[list[int]]:
@@ -80,7 +80,7 @@ def _buckets(hashes: NDArray[np.uint64], start: int) -> Iterator[list[int]]:
     yield from (bucket for bucket in rows.values() if len(bucket) > 1)
 
 
-def same_vector(index: VectorIndex, corpus: str, min_score: float) -> Iterator[Likeness]:
+def same_vector(index: VectorIndex, corpus: str, min_score: float) -> Iterator[DuplicatePair]:
     """Yield records of a corpus whose image vectors in a collection are at least so alike, by cosine."""
     where = (Condition("corpus", "any", (corpus,)),)
     points = (point for point in index.points(vectors=True) if point.payload.get("corpus") == corpus)
@@ -93,10 +93,10 @@ def same_vector(index: VectorIndex, corpus: str, min_score: float) -> Iterator[L
             own = str(point.payload["id"])
             for neighbour in neighbours:
                 if own < neighbour.id:
-                    yield Likeness(own, neighbour.id, "vector", neighbour.score)
+                    yield DuplicatePair(own, neighbour.id, "vector", neighbour.score)
 
 
-def group_alike(likenesses: Iterable[Likeness]) -> list[DuplicateGroup]:
+def group_alike(likenesses: Iterable[DuplicatePair]) -> list[DuplicateGroup]:
     """Join records that are alike into groups, the largest first."""
     parent: dict[str, str] = {}
 

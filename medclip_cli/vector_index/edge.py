@@ -19,7 +19,7 @@ import numpy as np
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
-from medclip_cli.vector_index import generations, locks, words
+from medclip_cli.vector_index import bm25, generations, locks
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import HOW_TO_MEND
 from medclip_cli.vector_index.ranking import contenders, ranked
@@ -187,7 +187,7 @@ class EdgeIndex:
         self._info = info
         self._shard: EdgeShard | None = shard
         self._held = held
-        self._encoder = words.caption_encoder(info.average_words)
+        self._encoder = bm25.caption_encoder(info.average_words)
 
     @property
     def info(self) -> CollectionInfo:

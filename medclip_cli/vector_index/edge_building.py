@@ -19,7 +19,7 @@ from qdrant_edge import CountRequest, EdgeShard, FacetRequest, UpdateOperation
 from qdrant_edge import Point as Stored
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import edge_requests, generations, sparse_files, words
+from medclip_cli.vector_index import bm25, edge_requests, generations, sparse_files
 from medclip_cli.vector_index.base import OnStage, Point
 from medclip_cli.vector_index.edge import engine_errors, engine_reason
 from medclip_cli.vector_index.generations import Building
@@ -55,7 +55,7 @@ class BuildingShard:
         self._name = folder.name
         self._needed = 0
         self._unflushed = self._flushes = 0
-        self._encoder = words.caption_encoder(building.average_words)
+        self._encoder = bm25.caption_encoder(building.average_words)
         with self._room_needed():
             self._shard = self._left_behind() or self._begin(folder, copy_of)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import qdrant_edge as qe
 
+from medclip_cli.vector_index import bm25
 from medclip_cli.vector_index import payload as payloads
-from medclip_cli.vector_index import words
 from medclip_cli.vector_index.base import CollectionInfo, Condition, Point, Query
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.ranking import EXTRA, HNSW_EF, MMR_POOL, RRF_K, fused_pool
@@ -66,7 +66,7 @@ def payload_index(field: str) -> qe.UpdateOperation:
 def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
     """Return a point as the engine stores it."""
     identifier = point.point_id
-    indices, values = words.encode_caption(encoder, point.record.caption, identifier)
+    indices, values = bm25.encode_caption(encoder, point.record.caption, identifier)
     vectors = {
         "image": point.image_vector.tolist(),
         "caption": point.caption_vector.tolist(),

@@ -16,7 +16,7 @@ import numpy as np
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
-from medclip_cli.vector_index import words
+from medclip_cli.vector_index import bm25
 from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
 from medclip_cli.vector_index.manifest import check_name, info_from_json, info_to_json
 from medclip_cli.vector_index.ranking import contenders, ranked
@@ -95,7 +95,7 @@ class ServerIndex:
         """Ask this generation as long as it is there, then the one that took its place."""
         self._server = server
         self._info = info
-        self._encoder = words.caption_encoder(info.average_words)
+        self._encoder = bm25.caption_encoder(info.average_words)
 
     @property
     def info(self) -> CollectionInfo:

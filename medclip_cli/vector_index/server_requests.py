@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from medclip_cli.vector_index import bm25
 from medclip_cli.vector_index import payload as payloads
-from medclip_cli.vector_index import words
 from medclip_cli.vector_index.base import CollectionInfo, Condition, Point
 from medclip_cli.vector_index.conditions import NUMBER_FIELDS
 from medclip_cli.vector_index.queries import Query
@@ -77,7 +77,7 @@ def stored_point(point: Point, encoder: Bm25) -> models.PointStruct:
     from qdrant_client import models
 
     identifier = point.point_id
-    indices, values = words.encode_caption(encoder, point.record.caption, identifier)
+    indices, values = bm25.encode_caption(encoder, point.record.caption, identifier)
     return models.PointStruct(
         id=identifier,
         vector={

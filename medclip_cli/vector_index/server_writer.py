@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import manifest, server_requests, words
+from medclip_cli.vector_index import bm25, manifest, server_requests
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
 from medclip_cli.vector_index.server import (
     METADATA,
@@ -101,7 +101,7 @@ class ServerWriter:
             average_words=self._base.average_words if self._base else spec.average_words,
             weights=self._base.weights if self._base else (1.0, 1.0),
         )
-        self._encoder = words.caption_encoder(self._draft.average_words)
+        self._encoder = bm25.caption_encoder(self._draft.average_words)
         self._building = BuildingCollection(server, physical_name(name, self._draft.generation), spec.dim)
         self._resumed = self._fits_what_was_left()
         self._begun = self._resumed

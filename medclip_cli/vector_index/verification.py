@@ -10,7 +10,7 @@ import numpy as np
 
 from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import CollectionInfo, CorpusSource, StoredPoint, VectorIndex, point_id
-from medclip_cli.vector_index.changes import record_digest
+from medclip_cli.vector_index.sync import record_digest
 
 _UNIT_LENGTH_TOLERANCE = 1e-3
 

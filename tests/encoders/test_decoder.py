@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.additions import add_files
 from encoders.bundle import ModelBundle
+from encoders.bundle_update import add_files
 from encoders.caption_codec import PAD_ID, train_codec
 from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
 from encoders.decoder import build_decoder, look

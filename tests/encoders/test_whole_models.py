@@ -13,10 +13,10 @@ from encoders.bundle import ModelBundle
 from encoders.clip_towers import PooledImageTower, PooledTextTower
 from encoders.dual import load_dual_encoder
 from encoders.errors import BundleError, PresetError, WeightsError
+from encoders.hf_import import convert_whole_model
 from encoders.preprocessing import CaptionTokenizer, load_pixels
 from encoders.projection import build_projection
 from encoders.runtime import OnnxEncoder
-from encoders.whole_models import convert_whole_model
 
 WORDS = ["<pad>", "<unk>", "axial", "ct", "of", "the", "brain", "knee", "<start>", "<end>"]
 TEXTS = ["axial ct of the brain", "knee", "ct"]

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from medclip_cli import engines
+from medclip_cli import models
 from medclip_cli.errors import ModelError
 from tests.encoders.test_whole_models import clip  # noqa: F401 - a fixture: a tiny CLIP model as a folder
 
@@ -15,7 +15,7 @@ def vectors(model, images):
 def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    model = engines.open_model(road.model)
+    model = models.open_model(road.model)
     images = sorted((road.raw / "images").iterdir())[:5]
     found = list(model.embed_files([*images[:3], bad, *images[3:]], batch_size=2))
     assert [embedded.index for embedded in found] == list(range(6))
@@ -27,28 +27,28 @@ def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road
 
 def test_where_there_is_a_gpu_many_images_go_through_torch(road, monkeypatch):
     images = sorted((road.raw / "images").iterdir())[:4]
-    expected = vectors(engines.open_model(road.model), images)
-    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
-    by_torch = engines.open_model(road.model, for_many=True)
+    expected = vectors(models.open_model(road.model), images)
+    monkeypatch.setattr(models, "_has_gpu", lambda: True)
+    by_torch = models.open_model(road.model, for_many=True)
     assert type(by_torch._encoder).__name__ == "TorchEncoder"
     assert np.sum(vectors(by_torch, images) * expected, axis=1) == pytest.approx(1.0, abs=1e-3)
-    assert type(engines.open_model(road.model)._encoder).__name__ == "OnnxEncoder", "a few go without torch"
+    assert type(models.open_model(road.model)._encoder).__name__ == "OnnxEncoder", "a few go without torch"
 
 
 def test_without_a_driver_torch_is_not_even_imported(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr("pathlib.Path.exists", lambda _: False)
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it now would raise
-    assert not engines._has_gpu()
+    assert not models._has_gpu()
 
 
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
-        engines.open_model(tmp_path / "nowhere")
+        models.open_model(tmp_path / "nowhere")
 
 
 def test_thumbnails_of_images_that_cannot_be_read_are_black(road, tmp_path):
-    thumbnails = engines.grey_thumbnails([road.scan, tmp_path / "gone.png"], 8)
+    thumbnails = models.grey_thumbnails([road.scan, tmp_path / "gone.png"], 8)
     assert thumbnails.shape == (2, 8, 8)
     assert thumbnails[0].any()
     assert not thumbnails[1].any()
@@ -70,7 +70,7 @@ def test_a_whole_clip_model_indexes_and_answers_without_any_training(road, tmp_p
 
 def test_a_hub_model_that_is_nowhere(tmp_path):
     with pytest.raises(ModelError, match="nobody/nothing"):
-        engines.hub_model("hf:nobody/nothing", tmp_path)
+        models.hub_model("hf:nobody/nothing", tmp_path)
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_no_more_than_three_batches_are_asked_for_before_the_first_is_there():
             asked.append(number)
             yield number
 
-    batches = engines.decoded_ahead(lambda name: name, names(), 8)
+    batches = models.decoded_ahead(lambda name: name, names(), 8)
     assert next(batches) == list(range(8))
     assert len(asked) == 24
     assert [number for batch in batches for number in batch] == list(range(8, 100))

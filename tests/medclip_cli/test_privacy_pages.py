@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medclip_cli.rendering import console, json_output, tables
-from medclip_cli.rendering.corpus_page import corpus_page
-from medclip_cli.rendering.evaluation_page import ShownItem, evaluation_page
-from medclip_cli.rendering.explanation_page import Explanation, Glance, ShownNeighbour, explanation_page
-from medclip_cli.rendering.gallery_page import Hit, Question, gallery_article, gallery_foot, gallery_head
+from medclip_cli.pages.corpus_page import corpus_page
+from medclip_cli.pages.evaluation_page import ShownItem, evaluation_page
+from medclip_cli.pages.explanation_page import Explanation, ShownNeighbour, WordAttention, explanation_page
+from medclip_cli.pages.gallery_page import Hit, Question, gallery_article, gallery_foot, gallery_head
+from medclip_cli.terminal import console, json_output, tables
 from tests.medclip_cli.robustness.damage import HOSTILE_TEXTS
 
 MARKUP = (
@@ -60,7 +60,7 @@ def gallery(text):
 def explanation(text):
     import numpy as np
 
-    glance = Glance(text, np.ones((2, 2), dtype=np.float32))
+    glance = WordAttention(text, np.ones((2, 2), dtype=np.float32))
     neighbour = ShownNeighbour(text, 0.5, text, b"jpeg")
     one = Explanation(
         text,
@@ -71,7 +71,7 @@ def explanation(text):
         0.5,
         votes=[(text, text, 0.5)],
         neighbours=[neighbour],
-        glances=[glance],
+        attention_maps=[glance],
     )
     return explanation_page([one], text, text)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from encoders.errors import EncoderError
+from encoders.errors import ModelError
 from medclip_cli.app import app
 from medclip_cli.errors import SettingsError
 from medclip_cli.settings import load_settings
@@ -141,9 +141,9 @@ def test_offline_reaches_those_who_fetch_models(tmp_path, monkeypatch, flags, va
 
     def convert(name, folder, **options):
         told.update(options, name=name)
-        raise EncoderError("not here")
+        raise ModelError("not here")
 
-    monkeypatch.setitem(sys.modules, "encoders.whole_models", SimpleNamespace(convert_whole_model=convert))
+    monkeypatch.setitem(sys.modules, "encoders.hf_import", SimpleNamespace(convert_whole_model=convert))
     monkeypatch.setenv("MEDCLIP_OFFLINE", variable)
     result = CliRunner().invoke(app, ["index", str(tmp_path), "--model", "hf:some/clip", *flags])
     assert (result.exit_code, result.stderr) == (1, "medclip: not here\n")

@@ -9,10 +9,10 @@ import torch
 
 from encoders.wordpiece import train_wordpiece
 from tests.trainers.drawn import TINY, draw_pairs
-from trainers.agreement import Agreement
 from trainers.batches import BatchSource, TokenCache, TrainingPair, epoch_order, steps_per_epoch
+from trainers.image_cache import SquareCache
 from trainers.processes import Processes
-from trainers.squares import SquareCache
+from trainers.soft_targets import Agreement
 
 SPEC = TINY.image_preprocessing
 

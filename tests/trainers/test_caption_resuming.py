@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoders.errors import CheckpointError
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.augmentation import Augmentation
 from trainers.batches import PairSplits
@@ -17,8 +18,7 @@ from trainers.caption_preparing import prepare
 from trainers.captioning import train_decoder, work_folder
 from trainers.captioning_task import CaptioningTask
 from trainers.checkpoints import FILE_NAME, data_fingerprint
-from trainers.errors import CheckpointError
-from trainers.placement import choose_placement
+from trainers.device import choose_placement
 from trainers.processes import Processes
 from trainers.training_run import TrainingRun
 

@@ -9,15 +9,15 @@ import torch.multiprocessing as spawning
 
 from encoders.bundle import ModelBundle
 from encoders.caption_codec import PAD_ID
+from encoders.errors import DeviceMemoryError
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.batches import PairSplits
-from trainers.caption_feeding import CaptionBatch
+from trainers.caption_data import CaptionBatch
 from trainers.caption_preparing import prepare
 from trainers.caption_stepping import CaptionStepper
 from trainers.captioning_task import CaptioningTask
-from trainers.errors import DeviceMemoryError
+from trainers.device import choose_placement
 from trainers.listeners import SilentListener
-from trainers.placement import choose_placement
 from trainers.processes import Processes, joined_processes
 from trainers.torch_captions import build_for
 from trainers.training_run import TrainingRun

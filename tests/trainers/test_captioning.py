@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from encoders.additions import add_files
 from encoders.bundle import ModelBundle
+from encoders.bundle_update import add_files
 from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
 from encoders.decoder_export import load_decoder
 from encoders.decoder_files import DECODER_WEIGHTS_FILE
+from encoders.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from encoders.generation import GenerationOptions
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.caption_examples import GridCache, Views, batches_by_length, nearest_rows
 from trainers.captioning import CURVES, JOURNAL, forget_run, train_decoder
 from trainers.captioning_options import CaptioningOptions
-from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
-from trainers.placement import choose_placement
+from trainers.device import choose_placement
 from trainers.torch_captions import generate_with_torch
 
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from encoders.bundle import ModelBundle
-from encoders.errors import BundleError
+from encoders.errors import BundleError, DataError, DeviceMemoryError, DivergedError, OptionsError
 from encoders.runtime import OnnxEncoder
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options
 from trainers import contrastive
 from trainers.contrastive import train_encoders
-from trainers.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from trainers.processes import Processes
 
 

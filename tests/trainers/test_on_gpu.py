@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from encoders.bundle import ModelBundle
+from encoders.errors import DeviceMemoryError
 from encoders.runtime import OnnxEncoder
 from encoders.torch_runtime import TorchEncoder
 from tests.trainers import drawn_captions
@@ -14,8 +15,7 @@ from trainers import contrastive
 from trainers.augmentation import Augmentation
 from trainers.captioning import train_decoder
 from trainers.contrastive import train_encoders
-from trainers.errors import DeviceMemoryError
-from trainers.placement import Placement
+from trainers.device import Placement
 
 pytestmark = [
     pytest.mark.gpu,

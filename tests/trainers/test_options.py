@@ -2,9 +2,9 @@
 
 import pytest
 
+from encoders.errors import OptionsError
 from encoders.presets import PRESETS, preset_named
 from trainers.augmentation import NO_AUGMENTATION, Augmentation
-from trainers.errors import OptionsError
 from trainers.options import ContrastiveOptions
 from trainers.recipes import options_for
 

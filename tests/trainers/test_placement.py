@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from trainers.errors import OptionsError
-from trainers.placement import choose_placement, tuned_convolutions
+from encoders.errors import OptionsError
+from trainers.device import choose_placement, tuned_convolutions
 
 
 @pytest.fixture

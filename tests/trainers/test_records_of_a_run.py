@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from encoders.errors import OptionsError
 from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
 from trainers.curves import COLOURS, HEIGHT, WIDTH, draw_curves
-from trainers.errors import OptionsError
 from trainers.tensorboard import TensorBoardListener
 
 

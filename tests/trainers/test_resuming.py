@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoders.errors import CheckpointError
 from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
 from trainers.augmentation import Augmentation
 from trainers.checkpoints import data_fingerprint, read_checkpoint, write_checkpoint
-from trainers.errors import CheckpointError
 
 RECIPE = {"epochs": 4, "learning_rate": 5e-3, "checkpoint_steps": 2, "augmentation": Augmentation()}
 

@@ -9,6 +9,7 @@ import torch
 import torch.multiprocessing as spawning
 from torch import nn
 
+from encoders.errors import DeviceMemoryError, DivergedError
 from encoders.text import SmallTransformer
 from tests.trainers.drawn import (
     TINY,
@@ -23,12 +24,11 @@ from trainers.augmentation import Augmentation
 from trainers.batches import Batch, BatchSource, PairSplits, TokenCache
 from trainers.contrastive_task import ContrastiveTask
 from trainers.criterion import Criterion, criterion_for
-from trainers.errors import DeviceMemoryError, DivergedError
+from trainers.device import Placement
+from trainers.image_cache import SquareCache
 from trainers.listeners import SilentListener
 from trainers.objective import PairEncoder
-from trainers.placement import Placement
 from trainers.processes import Processes, joined_processes
-from trainers.squares import SquareCache
 from trainers.stepping import Stepper, mixes_images
 from trainers.training_run import TrainingRun
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medclip_cli.captioning.calibrate import Examples, is_right, judge_written, spelled_out
 from medclip_cli.captioning.calibration import Calibration
-from medclip_cli.commands.calibrating import Examples, is_right, judge_written, spelled_out
 from medclip_cli.records import CaptionedImage, Neighbour
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medclip_cli.corpora.corpus_folder import open_corpus
-from medclip_cli.engines import open_model
+from medclip_cli.models import open_model
 from medclip_cli.scoring.meteor import find_meteor
 
 

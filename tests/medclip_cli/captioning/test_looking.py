@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from encoders.preprocessing import ImagePreprocessing, load_square, square_to_pixels
-from medclip_cli.commands.answering import Answer, Answered
-from medclip_cli.commands.explaining import Explainer
-from medclip_cli.decoder_engines import Captioner
+from medclip_cli.captioning.explanation import Explainer
+from medclip_cli.captioning.predictor import Answer, Prediction
+from medclip_cli.models import Captioner
 
 SIDE, CELLS = 32, 4
 
@@ -49,7 +49,7 @@ def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_p
 
     info = SimpleNamespace(model_name="m", name="c", corpora={})
     explainer = Explainer(tmp_path / "why.html", info)
-    explainer.add(Answered(looked.embedded, Answer("a lesion", "generate")))
+    explainer.add(Prediction(looked.embedded, Answer("a lesion", "generate")))
     explainer.write()
     assert len(explainer._explanations) == 1
     assert (tmp_path / "why.html").read_text(encoding="utf-8").count("data:image/jpeg") == 1

@@ -13,7 +13,7 @@ from PIL import Image
 from medclip_cli.cleaning.journal import journal_path, open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images, read_rows
 from medclip_cli.errors import CorpusError
-from medclip_cli.in_order import CHUNK
+from medclip_cli.parallel import CHUNK
 from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_scan, row
 
 IMAGES = CHUNK + 6

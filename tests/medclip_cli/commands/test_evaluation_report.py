@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclip_cli import decoder_engines
-from medclip_cli.commands import evaluation, evaluation_answers, evaluation_files, evaluation_report
-from medclip_cli.commands.evaluation import Request, evaluate_split
+from medclip_cli import models
 from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.engines import Embedded
 from medclip_cli.errors import CollectionError, CorpusError, MedclipError, ScoringError, UsageError
+from medclip_cli.evaluation import answers, files, report, run
+from medclip_cli.evaluation.run import Request, evaluate_split
+from medclip_cli.models import Embedded
 from medclip_cli.records import CaptionedImage, Neighbour
 
 CAPTIONS = ("axial CT of the chest", "sagittal MR of the knee", "coronal MR of the knee")
@@ -107,14 +107,12 @@ def judged(corpus, index=None, model=None, **request):
 
 
 def reported(corpus, **options):
-    return evaluation_report.build_report(
-        judged(corpus), corpus, Index(corpus).info, **{"resamples": 50} | options
-    )
+    return report.build_report(judged(corpus), corpus, Index(corpus).info, **{"resamples": 50} | options)
 
 
 def test_the_report_is_plain_json_and_holds_every_part(corpus):
     report = json.loads(json.dumps(reported(corpus, by=("modality",))))
-    assert list(report["captions"]) == [*evaluation.DEFAULT_METHODS, *evaluation_answers.FLOORS]
+    assert list(report["captions"]) == [*run.DEFAULT_METHODS, *answers.FLOORS]
     assert report["captions"]["nearest"]["distinct"] == 4
     assert report["captions"]["most_frequent"]["distinct"] == 1
     assert report["n"] == report["pool"] == 6
@@ -172,20 +170,20 @@ def test_a_split_or_a_pool_that_is_empty(corpus):
 
 
 def test_methods_and_fields_are_chosen_by_name():
-    assert evaluation.methods_named(None) == ("nearest", "consensus")
-    assert evaluation.methods_named(["consensus", "consensus"]) == ("consensus",)
+    assert run.methods_named(None) == ("nearest", "consensus")
+    assert run.methods_named(["consensus", "consensus"]) == ("consensus",)
     with pytest.raises(UsageError, match="unknown method 'oracle': choose of nearest, consensus, generate"):
-        evaluation.methods_named(["oracle"])
-    assert evaluation.fields_named(None) == ()
+        run.methods_named(["oracle"])
+    assert run.fields_named(None) == ()
     with pytest.raises(UsageError, match="unknown field 'age': choose of modality, view"):
-        evaluation.fields_named(["age"])
+        run.fields_named(["age"])
 
 
 def test_a_run_compared_with_itself_does_not_differ(corpus, tmp_path):
     report = reported(corpus)
     path = tmp_path / "run.json"
     path.write_text(json.dumps(report), encoding="utf-8")
-    found = evaluation_report.compare_runs(report, path, resamples=50)
+    found = report.compare_runs(report, path, resamples=50)
     assert found["run"] == "run.json"
     for differences in found["differences"].values():
         assert {(one["difference"], one["p"]) for one in differences.values()} == {(0.0, 1.0)}
@@ -201,7 +199,7 @@ def test_runs_are_paired_by_id_whatever_their_order(corpus, tmp_path):
             values.reverse()
     path = tmp_path / "run.json"
     path.write_text(json.dumps(earlier), encoding="utf-8")
-    found = evaluation_report.compare_runs(report, path, resamples=50)["differences"]["nearest"]
+    found = report.compare_runs(report, path, resamples=50)["differences"]["nearest"]
     assert {one["p"] for one in found.values()} == {1.0}
 
 
@@ -220,9 +218,9 @@ def test_runs_that_cannot_be_compared(corpus, tmp_path, change, message):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(earlier), encoding="utf-8")
     with pytest.raises(ScoringError, match=message):
-        evaluation_report.compare_runs(report, path)
+        report.compare_runs(report, path)
     with pytest.raises(ScoringError, match="cannot read .*absent.json: No such file"):
-        evaluation_report.compare_runs(report, tmp_path / "absent.json")
+        report.compare_runs(report, tmp_path / "absent.json")
 
 
 def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch):
@@ -236,9 +234,9 @@ def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch)
                 for grid, known in zip(grids, texts, strict=True)
             ]
 
-    monkeypatch.setattr(decoder_engines, "open_captioner", lambda path: Captioner())
-    monkeypatch.setattr(decoder_engines, "writing_options", lambda: None)
-    monkeypatch.setattr(evaluation_answers, "BATCH_SIZE", 4)
+    monkeypatch.setattr(models, "open_captioner", lambda path: Captioner())
+    monkeypatch.setattr(models, "writing_options", lambda: None)
+    monkeypatch.setattr("medclip_cli.evaluation.answers.BATCH_SIZE", 4)
     model = Model()
     model.path = corpus.path
     answers = judged(corpus, model=model, methods=("generate",)).answers["generate"]
@@ -251,7 +249,7 @@ def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch)
 
 
 def test_csv_holds_a_row_for_each_number(corpus):
-    rows = list(csv.DictReader(io.StringIO(evaluation_report.as_csv(reported(corpus, by=("view",))))))
+    rows = list(csv.DictReader(io.StringIO(report.as_csv(reported(corpus, by=("view",))))))
     parts = {row["part"] for row in rows}
     assert {"captions", "fields", "retrieval", "retrieval view=Axial"} <= parts
     assert any(part.startswith("published, not comparable") for part in parts)
@@ -264,13 +262,13 @@ def test_the_page_and_the_plots_are_written_whole(corpus, tmp_path):
     result, report = judged(corpus), reported(corpus)
     out = tmp_path / "out"
     out.mkdir()
-    evaluation_files.write_page_and_plots(result, report, corpus, None, None)
+    files.write_page_and_plots(result, report, corpus, None, None)
     assert list(out.iterdir()) == []
-    evaluation_files.write_page_and_plots(result, report, corpus, out / "page.html", out / "plots")
+    files.write_page_and_plots(result, report, corpus, out / "page.html", out / "plots")
     assert sorted(path.name for path in out.iterdir()) == ["page.html", "plots"]
     assert (out / "page.html").stat().st_mode & 0o777 == 0o600
     page = (out / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 2 * (6 + 5), "each item twice; one has no look-alike"
     assert (out / "plots" / "recall.svg").is_file()
     with pytest.raises(MedclipError, match="cannot write .*absent"):
-        evaluation_files.write_page_and_plots(result, report, corpus, out / "absent" / "page.html", None)
+        files.write_page_and_plots(result, report, corpus, out / "absent" / "page.html", None)

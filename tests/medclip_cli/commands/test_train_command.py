@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medclip_cli import engines, training_engines
+from medclip_cli import models, training
 from medclip_cli.app import app
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.commands import train_confidence
@@ -67,12 +67,10 @@ def trained(monkeypatch):
     def train(train, validation, image_path, out, request, listener, *, provenance):
         calls.append((train, validation, request, provenance))
         outcome = {"interrupted": False, "skipped": 0} | train_outcome
-        return training_engines.TrainedModel(
-            out, "0123456789abcdef", 3, 5, seconds=1.5, validation=SCORES, **outcome
-        )
+        return training.TrainedModel(out, "0123456789abcdef", 3, 5, seconds=1.5, validation=SCORES, **outcome)
 
     train_outcome: dict[str, object] = {}
-    monkeypatch.setattr(training_engines, "train_encoders", train)
+    monkeypatch.setattr(training, "train_encoders", train)
     monkeypatch.setattr(train_confidence, "measure", measure)
     return calls, train_outcome, measured
 
@@ -199,16 +197,16 @@ def test_a_model_is_not_measured_when_nobody_waits_for_it(corpus, trained, said)
     ],
 )
 def test_errors_of_the_trainers_become_one_line(tmp_path, recipe, preset, error, message):
-    request = training_engines.TrainingRequest(preset, {}, recipe)
+    request = training.TrainingRequest(preset, {}, recipe)
     with pytest.raises(error, match=message):
-        training_engines.train_encoders(
+        training.train_encoders(
             [record(0, "train")], [record(1, "val")] * 2, lambda row: tmp_path / row.image,
             tmp_path / "model", request, listener=None, provenance={},
         )  # fmt: skip
 
 
 def test_a_record_becomes_a_pair_with_its_labels():
-    pair = engines.training_pair(record(3, "train"), Path("3.png"))
+    pair = models.training_pair(record(3, "train"), Path("3.png"))
     assert (pair.id, pair.text, pair.group, pair.other_texts) == (
         "drawn/3",
         "scan 3",

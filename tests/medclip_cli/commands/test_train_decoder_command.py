@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medclip_cli import decoder_engines
+from medclip_cli import models
 from medclip_cli.app import app
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.commands import train_confidence
@@ -55,13 +55,13 @@ def training(monkeypatch):
     def train(train, validation, image_path, model, request, listener, *, provenance):
         asked.append((len(train), len(validation), request, provenance))
         ended = {"best_epoch": 3, "epochs": 5, "interrupted": False, "skipped": 0} | outcome
-        return decoder_engines.TrainedDecoder(**ended, seconds=1.5, scores=SCORES)
+        return models.TrainedDecoder(**ended, seconds=1.5, scores=SCORES)
 
     def measure(corpus, model):
         measured.append(corpus.name)
         return Calibration(20, 0.5, {"generate": MethodRecord(SCORES)})
 
-    monkeypatch.setattr(decoder_engines, "train_decoder", train)
+    monkeypatch.setattr(models, "train_decoder", train)
     monkeypatch.setattr(train_confidence, "measure", measure)
     return asked, outcome, measured
 

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 from medclip_cli.app import app
 from medclip_cli.phantoms.dataset import draw_dataset
-from medclip_cli.rendering import console
+from medclip_cli.terminal import console
 from tests.medclip_cli.corpora.layouts import medpix2
 
 # What is added to a command so that it takes seconds instead of minutes.

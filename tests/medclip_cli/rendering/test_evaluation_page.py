@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from medclip_cli.rendering.chart import COLOURS, Chart, Dot, Label, Polyline, Rectangle
-from medclip_cli.rendering.evaluation_page import ShownItem, evaluation_page
-from medclip_cli.rendering.plots import charts_of, score_chart, write_charts
+from medclip_cli.pages.chart import COLOURS, Chart, Dot, Label, Polyline, Rectangle
+from medclip_cli.pages.evaluation_page import ShownItem, evaluation_page
+from medclip_cli.pages.plots import charts_of, score_chart, write_charts
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 

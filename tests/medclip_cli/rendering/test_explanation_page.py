@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclip_cli.rendering.explanation_page import (
+from medclip_cli.pages.explanation_page import (
     Explanation,
     ShownNeighbour,
+    attention_maps_of,
     explanation_page,
-    glances_of,
     heat_picture,
 )
 
@@ -89,15 +89,17 @@ def test_no_caption_comes_with_its_reason():
 
 def test_words_are_put_together_from_their_tokens():
     attention = np.arange(16, dtype=np.float32).reshape(4, 2, 2)
-    glances = glances_of(["", " Axial", " T2", "-weighted"], attention)
-    assert [glance.word for glance in glances] == ["Axial", "T2-weighted"]
-    np.testing.assert_allclose(glances[1].heat, attention[2:].mean(axis=0))
+    attention_maps = attention_maps_of(["", " Axial", " T2", "-weighted"], attention)
+    assert [glance.word for glance in attention_maps] == ["Axial", "T2-weighted"]
+    np.testing.assert_allclose(attention_maps[1].heat, attention[2:].mean(axis=0))
 
 
 def test_the_scan_stands_in_the_page_once_however_many_words_there_are():
-    glances = glances_of([f" word{n}" for n in range(30)], np.ones((30, 7, 7), dtype=np.float32))
+    attention_maps = attention_maps_of(
+        [f" word{n}" for n in range(30)], np.ones((30, 7, 7), dtype=np.float32)
+    )
     picture = b"a scan of some length"
-    page, checker = page_of(drawn(picture=picture, glances=glances))
+    page, checker = page_of(drawn(picture=picture, attention_maps=attention_maps))
     assert page.count(base64.b64encode(picture).decode()) == 2  # the answer, and the background of all words
     assert "word29" in checker.text
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from medclip_cli.errors import MedclipError
-from medclip_cli.rendering.gallery_page import Hit, Question, gallery_article, gallery_foot, gallery_head
-from medclip_cli.rendering.web_page import open_page, write_page
+from medclip_cli.pages.gallery_page import Hit, Question, gallery_article, gallery_foot, gallery_head
+from medclip_cli.pages.web_page import open_page, write_page
 
 NASTY = "<script>alert('x')</script>\"&"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medclip_cli.rendering import console, json_output, progress, tables
+from medclip_cli.terminal import console, json_output, progress, tables
 
 
 class Terminal(io.StringIO):

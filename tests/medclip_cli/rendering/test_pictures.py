@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from medclip_cli.rendering import console, pictures
+from medclip_cli.terminal import console, pictures
 
 
 class Terminal(io.StringIO):

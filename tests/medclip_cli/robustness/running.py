@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from medclip_cli.rendering import console
+from medclip_cli.terminal import console
 
 # Of computing, whoever else computes on this machine; and of waiting, for what waits for ever.
 CPU_SECONDS, WAITING_SECONDS = 10, 120

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from encoders.runtime import open_session
+from encoders.scans import read_scan
 from medclip_cli.cleaning.images import examine_images
 from medclip_cli.corpora.corpus_table import stream_table, write_table
 from medclip_cli.corpora.tables import read_lines
-from medclip_cli.engines import read_scan
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage
-from medclip_cli.rendering import console, json_output
+from medclip_cli.terminal import console, json_output
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.conditions import parse_condition
 from medclip_cli.vector_index.manifest import info_to_json, read_manifest

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medclip_cli.scoring.floors import (
+from medclip_cli.scoring.baselines import (
     most_frequent_floor,
     pixel_nearest_floor,
     random_floor,

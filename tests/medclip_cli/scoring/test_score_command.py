@@ -8,10 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medclip_cli.commands import scoring_run
 from medclip_cli.commands.score import score
 from medclip_cli.errors import MedclipError
-from medclip_cli.scoring import meteor
+from medclip_cli.scoring import meteor, score_run
 from tests.medclip_cli.scoring.test_golden import NAMES
 
 
@@ -173,7 +172,7 @@ def test_meteor_that_is_asked_for_must_be_there(predictions):
 
 
 def test_scorers_of_other_packages(predictions, monkeypatch):
-    monkeypatch.setattr(scoring_run.plugins, "load_scorers", lambda names: {"length": lambda p, r: [1, 2, 3]})
+    monkeypatch.setattr(score_run.plugins, "load_scorers", lambda names: {"length": lambda p, r: [1, 2, 3]})
     report = json.loads(run(predictions, "--scorer", "length", "--json").stdout)
     assert report["scores"]["length"] == 2.0
     assert report["variants"]["length"] == "length"

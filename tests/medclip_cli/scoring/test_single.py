@@ -3,7 +3,7 @@
 import pytest
 
 from medclip_cli.scoring.captions import score_captions
-from medclip_cli.scoring.single import DocumentFrequencies, score_caption
+from medclip_cli.scoring.per_caption import DocumentFrequencies, score_caption
 
 REFERENCES = [
     ["Axial CT of the chest, with a mass.", "a mass in the left lung"],

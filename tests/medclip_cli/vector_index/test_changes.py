@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medclip_cli.vector_index.changes import Failure, Task, embed_into
+from medclip_cli.vector_index.sync import Failure, Task, embed_into
 
 from .drawn import DIM, draw_record, draw_vector
 

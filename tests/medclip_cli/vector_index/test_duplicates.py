@@ -15,7 +15,7 @@ from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index.duplicates import (
     DuplicateGroup,
-    Likeness,
+    DuplicatePair,
     group_alike,
     same_bytes,
     same_picture,
@@ -89,10 +89,10 @@ def test_same_vector(home):
 def test_groups_join_by_way_of_one_another():
     groups = group_alike(
         [
-            Likeness("a", "b", "bytes"),
-            Likeness("x", "y", "vector", 0.992),
-            Likeness("b", "c", "vector", 0.995),
-            Likeness("d", "c", "picture"),
+            DuplicatePair("a", "b", "bytes"),
+            DuplicatePair("x", "y", "vector", 0.992),
+            DuplicatePair("b", "c", "vector", 0.995),
+            DuplicatePair("d", "c", "picture"),
         ]
     )
     assert groups == [

@@ -7,7 +7,7 @@ import pytest
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.vector_index.base import CorpusSource, Query, parse_condition
-from medclip_cli.vector_index.exact import ExactIndex, ExactWriter
+from medclip_cli.vector_index.memory import ExactIndex, ExactWriter
 
 from .drawn import SPEC, draw_points, draw_vector
 from .test_contract import FILTERS, POINTS, brute_force, ids

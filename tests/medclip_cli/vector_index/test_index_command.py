@@ -13,12 +13,12 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from medclip_cli import engines
+from medclip_cli import models
 from medclip_cli.app import app
 from medclip_cli.corpora.corpus_folder import write_corpus
-from medclip_cli.rendering import console
 from medclip_cli.settings import load_settings
-from medclip_cli.vector_index import doors
+from medclip_cli.terminal import console
+from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.edge import open_collection
 
@@ -56,13 +56,13 @@ class ByteModel:
             self.embedded += 1
             content = source.read_bytes() if source.exists() else b""
             vector = self._vector(content) if content else None
-            yield engines.Embedded(index, source, vector, None if content else "no image data")
+            yield models.Embedded(index, source, vector, None if content else "no image data")
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     fake = ByteModel(tmp_path / "model")
-    monkeypatch.setattr(engines, "open_model", lambda path, **_: replace_path(fake, path))
+    monkeypatch.setattr(models, "open_model", lambda path, **_: replace_path(fake, path))
     return fake
 
 
@@ -229,7 +229,7 @@ def test_not_one_readable_image_is_a_failure(corpus, model):
 
 
 def test_an_interrupted_run_goes_on(corpus, model, monkeypatch):
-    monkeypatch.setattr("medclip_cli.vector_index.changes._POINTS_PER_UPSERT", 2)
+    monkeypatch.setattr("medclip_cli.vector_index.sync._POINTS_PER_UPSERT", 2)
     model.interrupt_after = 5
     result = index(corpus.folder, "-m", model.path, "-c", "scans", code=130)
     assert "stopped after 4 of 8: index again to go on from there" in result.stderr
@@ -332,7 +332,7 @@ class TestOnAServer:
     @pytest.fixture(autouse=True)
     def memory(self, home, monkeypatch):
         memory = InMemoryServer(home)
-        monkeypatch.setattr(doors, "_connect", lambda url: memory.server)
+        monkeypatch.setattr(store, "_connect", lambda url: memory.server)
         return memory
 
     def test_index_again_and_list(self, corpus, model):
@@ -383,6 +383,6 @@ def test_parts_need_a_server(corpus, model):
 
 def test_the_key_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("MEDCLIP_QDRANT_API_KEY", "secret")
-    connection = doors._connect("http://127.0.0.1:1")
+    connection = store._connect("http://127.0.0.1:1")
     assert connection.client.init_options["api_key"] == "secret"
     connection.close()

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medclip_cli import engines
+from medclip_cli import models
 from medclip_cli.app import app
-from medclip_cli.commands.tuning_weights import shared_fields
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.errors import CollectionError
+from medclip_cli.evaluation.tune_weights import shared_fields
 from medclip_cli.records import Neighbour
 from medclip_cli.settings import load_settings
-from medclip_cli.vector_index import doors
+from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import Query
-from medclip_cli.vector_index.doors import Place, describe, remember_weights
+from medclip_cli.vector_index.store import StoreLocation, describe, remember_weights
 from medclip_cli.vector_index.tuning import GRID, WeightScore, best_weights, score_weights
 
 from .conftest import Edge, InMemoryServer
@@ -80,18 +80,18 @@ def test_shared_fields_are_those_the_question_knows():
 def place(request, home, monkeypatch):
     if request.param == "edge":
         Edge(home).write(draw_points(30))
-        return Place(home)
+        return StoreLocation(home)
     memory = InMemoryServer(home)
-    monkeypatch.setattr(doors, "_connect", lambda url: memory.server)
+    monkeypatch.setattr(store, "_connect", lambda url: memory.server)
     memory.write(draw_points(30))
-    return Place(home, "http://qdrant.example:6333")
+    return StoreLocation(home, "http://qdrant.example:6333")
 
 
 def test_learnt_weights_are_kept_and_used(place):
     remember_weights(place, "scans", (0.0, 1.0))
     assert describe(place, "scans").weights == (0.0, 1.0)
     question = Query(text_vector=draw_vector(900), words="spine fracture number 7", mode="hybrid", top=5)
-    with doors.open_collection(place, "scans") as index:
+    with store.open_collection(place, "scans") as index:
         learnt, given, words = index.query(
             [question, replace(question, weights=(1.0, 0.0)), replace(question, mode="words")]
         )
@@ -101,7 +101,7 @@ def test_learnt_weights_are_kept_and_used(place):
 
 def test_learnt_weights_outlive_an_index_run(place):
     remember_weights(place, "scans", (1.0, 2.0))
-    with doors.create_writer(place, "scans", SPEC) as writer:
+    with store.create_writer(place, "scans", SPEC) as writer:
         writer.upsert(draw_points(3, start=30))
         assert writer.commit().weights == (1.0, 2.0)
     assert describe(place, "scans").weights == (1.0, 2.0)
@@ -109,7 +109,7 @@ def test_learnt_weights_outlive_an_index_run(place):
 
 def test_weights_of_a_missing_collection(home):
     with pytest.raises(CollectionError, match="no collection 'gone'"):
-        remember_weights(Place(home), "gone", (1.0, 1.0))
+        remember_weights(StoreLocation(home), "gone", (1.0, 1.0))
     assert not (home / "collections" / "gone").exists()
 
 
@@ -132,7 +132,7 @@ def tune(*arguments, code=0):
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "open_model", lambda path, **_: NoisyModel())
+    monkeypatch.setattr(models, "open_model", lambda path, **_: NoisyModel())
     records = [draw_record(number, split="val") for number in range(300, 320)]
     options = {"caption_style": "report", "rejected": (), "report": {}}
     write_corpus(tmp_path / "drawn", name="drawn", image_root=tmp_path, records=records, **options)
@@ -146,7 +146,7 @@ def test_the_command_learns_that_words_say_more(corpus):
     assert set(scores) == set(GRID)
     assert scores[(0.0, 1.0)] > scores[(1.0, 0.0)]
     assert scores[tuple(answer["best"])] == max(scores.values())
-    assert list(describe(Place(load_settings().home), "scans").weights) == answer["best"]
+    assert list(describe(StoreLocation(load_settings().home), "scans").weights) == answer["best"]
     assert "best" in tune(corpus).stdout
 
 

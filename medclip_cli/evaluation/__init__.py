@@ -1,0 +1,1 @@
+"""A split of a corpus against a collection."""

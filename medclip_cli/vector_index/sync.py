@@ -1,0 +1,206 @@
+"""What an index run has to do: compare a corpus with what a collection already holds, and do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import Protocol
+
+from medclip_cli.parallel import ordered_map
+from medclip_cli.records import CaptionedImage
+from medclip_cli.vector_index.base import IndexWriter, Point, Vector, point_id
+from medclip_cli.vector_index.payload import content_digest
+
+_POINTS_PER_UPSERT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One record that has to be embedded."""
+
+    record: CaptionedImage
+    image: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The difference between a corpus and a collection; by point id, since a corpus may not fit into memory.
+
+    Attributes:
+        added: digest of each record that the collection does not hold.
+        changed: digest of each record that it holds in another form.
+        unchanged: how many it holds as they are.
+        gone: its points of this corpus that no record stands for any more.
+    """
+
+    added: dict[str, str]
+    changed: dict[str, str]
+    unchanged: int
+    gone: list[str]
+
+    @property
+    def to_embed(self) -> int:
+        """How many records have to be embedded."""
+        return len(self.added) + len(self.changed)
+
+
+ImagePath = Callable[[CaptionedImage], Path]
+
+
+def find_changes(
+    corpus: str, records: Iterable[CaptionedImage], stored: Mapping[str, str], image_path: ImagePath
+) -> Changes:
+    """Compare records with the digests that a collection holds of their corpus.
+
+    Args:
+        corpus: name of the corpus.
+        records: those that should be in the collection.
+        stored: digest by point id, of this corpus alone.
+        image_path: where the image of a record lies.
+    """
+    added: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    gone = set(stored)
+    unchanged = 0
+    for record in records:
+        identifier = point_id(corpus, record.id)
+        digest = record_digest(record, image_path(record))
+        gone.discard(identifier)
+        if stored.get(identifier) == digest:
+            unchanged += 1
+        else:
+            (changed if identifier in stored else added)[identifier] = digest
+    return Changes(added, changed, unchanged, sorted(gone))
+
+
+def tasks_of(
+    corpus: str, records: Iterable[CaptionedImage], changes: Changes, image_path: ImagePath
+) -> Iterator[Task]:
+    """Yield what has to be embedded of the records that `changes` was found in."""
+    for record in records:
+        identifier = point_id(corpus, record.id)
+        digest = changes.added.get(identifier) or changes.changed.get(identifier)
+        if digest is not None:
+            yield Task(record, image_path(record), digest)
+
+
+def record_digest(record: CaptionedImage, image: Path) -> str:
+    """Return the digest of what is stored of a record, and of its image as it lies on disk now."""
+    return content_digest(record, "" if record.sha256 else _stamp(image))
+
+
+def _stamp(path: Path) -> str:
+    """Stand for the bytes of an image that the corpus has no hash of, as rsync does."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return f"{facts.st_size}:{facts.st_mtime_ns}"
+
+
+class Embedded(Protocol):
+    """What became of one image."""
+
+    @property
+    def vector(self) -> Vector | None:
+        """Its vector, or None."""
+
+    @property
+    def error(self) -> str | None:
+        """Why there is none."""
+
+
+class Embedder(Protocol):
+    """Turns images and captions into unit-length vectors."""
+
+    @property
+    def passes_at_once(self) -> int:
+        """How many forward passes should be under way; with more than 1, points are stored meanwhile."""
+
+    def embed_files(self, sources: Iterable[Path], batch_size: int | None) -> Iterator[Embedded]:
+        """Yield what became of each image, in order."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Vector:
+        """Return one row a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record whose image could not be read."""
+
+    id: str
+    image: str
+    error: str
+
+
+def embed_into(
+    writer: IndexWriter,
+    corpus: str,
+    tasks: Iterable[Task],
+    embedder: Embedder,
+    *,
+    batch_size: int | None = None,
+    on_done: Callable[[Failure | None], None] = lambda _: None,
+) -> list[Failure]:
+    """Embed records and store them, a few batches in memory at a time.
+
+    Args:
+        writer: where they are stored.
+        corpus: name of their corpus.
+        tasks: what to embed.
+        embedder: the model.
+        batch_size: images in one forward pass; None for what suits the embedder.
+        on_done: called after each record, with what was wrong with it, if anything was.
+
+    Returns:
+        The records that could not be embedded; all others are stored.
+    """
+    failures: list[Failure] = []
+
+    def embed_captions(outcomes: Sequence[_Outcome]) -> list[list[_Outcome | Point]]:
+        return [_points(corpus, outcomes, embedder)]
+
+    ahead = embedder.passes_at_once
+    outcomes = _embed_images(tasks, embedder, batch_size)
+    for chunk in ordered_map(embed_captions, outcomes, 1, chunk=_POINTS_PER_UPSERT, ahead=ahead):
+        writer.upsert([made for made in chunk if isinstance(made, Point)])
+        for made in chunk:
+            failure = None
+            if not isinstance(made, Point):
+                failure = Failure(made.task.record.id, str(made.task.image), made.error or "unreadable")
+                failures.append(failure)
+            on_done(failure)
+    return failures
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of the image of a record."""
+
+    task: Task
+    vector: Vector | None
+    error: str | None
+
+
+def _embed_images(tasks: Iterable[Task], embedder: Embedder, batch_size: int | None) -> Iterator[_Outcome]:
+    tasks, ahead = tee(tasks)  # the embedder decodes a few batches ahead
+    embedded = embedder.embed_files((task.image for task in ahead), batch_size)
+    for task, found in zip(tasks, embedded, strict=True):
+        yield _Outcome(task, found.vector, found.error)
+
+
+def _points(corpus: str, outcomes: Sequence[_Outcome], embedder: Embedder) -> list[_Outcome | Point]:
+    """Make points of what was read, embedding each different caption once; leave the rest as it is."""
+    captions = list({one.task.record.caption: None for one in outcomes if one.vector is not None})
+    vectors = dict(zip(captions, embedder.embed_texts(captions), strict=True))
+    made: list[_Outcome | Point] = []
+    for one in outcomes:
+        if one.vector is None:
+            made.append(one)
+        else:
+            caption = vectors[one.task.record.caption]
+            made.append(Point(one.task.record, corpus, one.vector, caption, one.task.digest))
+    return made

@@ -1,0 +1,125 @@
+"""Judges a model on the validation pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encoders.dual import DualEncoder
+from encoders.errors import DataError
+from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
+from trainers.augmentation import NO_AUGMENTATION
+from trainers.batches import TokenCache, TrainingPair
+from trainers.criterion import Criterion, Vectors
+from trainers.device import Placement
+from trainers.image_cache import SquareCache
+from trainers.objective import PairEncoder, to_pixels
+from trainers.validation import RetrievalRecall, retrieval_recall
+
+BATCH_SIZE = 64
+MIN_POOL = 2
+
+
+class Judgement(NamedTuple):
+    """What an epoch was worth.
+
+    Attributes:
+        recall: both ways.
+        loss: the mean over the pairs.
+    """
+
+    recall: RetrievalRecall
+    loss: float
+
+
+class Judge:
+    """Embeds the validation pairs and measures how well they find each other."""
+
+    def __init__(
+        self,
+        pairs: Sequence[TrainingPair],
+        spec: ImagePreprocessing,
+        tokenizer: CaptionTokenizer,
+        placement: Placement,
+        *,
+        criterion: Criterion,
+        batch_size: int,
+        on_skip: Callable[[str, Path, str], None],
+    ) -> None:
+        """Read the validation images; those that cannot be read leave the pool and are reported.
+
+        Args:
+            pairs: to judge by.
+            spec: the model's preprocessing.
+            tokenizer: of the text tower.
+            placement: of the model.
+            criterion: the loss of these pairs.
+            batch_size: pairs the loss tells from each other.
+            on_skip: hears of images that cannot be read.
+
+        Raises:
+            DataError: fewer than two validation pairs can be read.
+        """
+
+        def skipped(row: int, reason: str) -> None:
+            on_skip(pairs[row].id, pairs[row].image, reason)
+
+        self._spec, self._placement = spec, placement
+        self._images = SquareCache([pair.image for pair in pairs], spec, on_skip=skipped)
+        rows = self._images.readable(np.arange(len(pairs)))
+        self._images.close()
+        if len(rows) < MIN_POOL:
+            raise DataError(f"{len(rows)} validation images can be read: recall needs at least {MIN_POOL}")
+        self._rows, self._criterion, self._loss_size = rows, criterion, batch_size
+        self._captions = [pairs[row].text for row in rows]
+        tokens = TokenCache([pairs[row] for row in rows], tokenizer)
+        self._ids, self._mask = tokens.tokens(tokens.places(np.arange(len(rows))))
+
+    @property
+    def pool(self) -> int:
+        """Pairs that can be read."""
+        return len(self._rows)
+
+    @torch.inference_mode()
+    def judge(self, encoder: PairEncoder) -> Judgement:
+        """Recall and loss of an encoder, which is left in evaluation mode."""
+        images, texts = self._embed(encoder.model)
+        calibration = encoder.calibration().cpu()
+        places = torch.split(torch.arange(self.pool), self._loss_size)
+        losses = [self._loss(images[place], texts[place], calibration, place) for place in places]
+        loss = sum(loss * len(place) for loss, place in zip(losses, places, strict=True)) / self.pool
+        return Judgement(retrieval_recall(images, texts, self._captions), loss)
+
+    @torch.inference_mode()
+    def recall(self, model: DualEncoder) -> RetrievalRecall:
+        """Recall of a model, which is left in evaluation mode."""
+        return retrieval_recall(*self._embed(model), self._captions)
+
+    def _embed(self, model: DualEncoder) -> tuple[Tensor, Tensor]:
+        model.eval()
+        places = torch.split(torch.arange(self.pool), BATCH_SIZE)
+        images = torch.cat([self._embed_images(model, place) for place in places])
+        return images, torch.cat([self._embed_texts(model, place) for place in places])
+
+    def _loss(self, images: Tensor, texts: Tensor, calibration: Tensor, place: Tensor) -> float:
+        targets = self._criterion.targets(self._rows[place.numpy()], images.device)
+        none = images.new_empty((0, 0))
+        return float(self._criterion(Vectors(images, texts, none, none, calibration), targets))
+
+    def _embed_images(self, model: DualEncoder, place: Tensor) -> Tensor:
+        squares = self._images.images(self._rows[place.numpy()]).to(self._placement.device)
+        pixels = to_pixels(squares, self._spec, torch.zeros(len(squares), 6), NO_AUGMENTATION)
+        with self._placement.autocast():
+            features = model.image_tower(pixels)
+        return model.project_images(features.float()).cpu()
+
+    def _embed_texts(self, model: DualEncoder, place: Tensor) -> Tensor:
+        ids, mask = (part[place].to(self._placement.device) for part in (self._ids, self._mask))
+        with self._placement.autocast():
+            features = model.text_tower(ids, mask)
+        return model.project_texts(features.float()).cpu()
