@@ -48,10 +48,10 @@ ROWS: dict[str, tuple[str, ...]] = {
     "seed-2": ("--seed", "2", "--epochs", "200"),
     "seed-3": ("--seed", "3", "--epochs", "200"),
 }
-FLOORS = {
+BASELINES = {
     "random": "a random caption",
     "pixel_nearest": "nearest by 32 x 32 grey pixels",
-    "same_fields_oracle": "random, true modality, view and region (oracle)",
+    "same_fields_oracle": "random, true modality, view and region (upper bound)",
 }
 METHODS = ("nearest", "consensus")
 SCORES = ("bleu4", "rouge_l", "cider")
@@ -135,10 +135,10 @@ def _read(result: Path, model: Path) -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: a line for each row, then the floors, which are the same for all of them."""
+    """Markdown: a line for each row, then the baselines, which are the same for all of them."""
     lines = [HEAD, *(_line(name, row) for name, row in rows.items())]
-    for floor, words in FLOORS.items() if rows else ():
-        scores = _captions(next(iter(rows.values())), floor)
+    for method, words in BASELINES.items() if rows else ():
+        scores = _captions(next(iter(rows.values())), method)
         lines.append(f"| {words} | | | | | | {scores} | | |")
     return "\n".join(lines)
 

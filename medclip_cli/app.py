@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, Entry] = {
     "caption": Entry("Ask", "Caption images with what is known of their look-alikes."),
     "search": Entry("Ask", "Find images by words, by an example image, or by both."),
     "score": Entry("Judge", "Score predictions of any system: BLEU, ROUGE-L, CIDEr."),
-    "evaluate": Entry("Judge", "Score a collection on a held-out split, beside its floors."),
+    "evaluate": Entry("Judge", "Score a collection on a held-out split, beside baselines."),
     "collections": Entry("Look around", "List, show, drop, export, import and verify collections."),
     "models": Entry("Look around", "List the models that are known, show one."),
     "config": Entry("Look around", "Show the settings in force, and where each came from."),

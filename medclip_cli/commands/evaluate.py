@@ -1,4 +1,4 @@
-"""`medclip evaluate`: captions and retrieval on a held-out split, beside their floors."""
+"""`medclip evaluate`: captions and retrieval on a held-out split, beside baselines that need no model."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ SHOWN = {
     "cider": "CIDEr",
 }
 LEGEND = (
-    "floors need no model: a random caption, the commonest one, the nearest by 32x32 grey pixels; the oracle "
-    "draws among images with the true modality, view and region. p: of CIDEr, against the first row"
+    "random, most frequent and pixel nearest (by 32x32 grey pixels) are baselines without a model; the upper "
+    "bound draws among images with the true modality, view and region. p: of CIDEr, against the first row"
 )
 RETRIEVAL_SHOWN = {
     "r@1": "R@1",
@@ -118,7 +118,7 @@ def evaluate(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Score captions and retrieval on a held-out split, beside random, pixel and field floors.
+    """Score captions and retrieval on a held-out split, beside baselines that need no model.
 
     An image is never answered by a patient, case or article of its own split. Intervals are 95 % bootstrap
     intervals over the images; differences are tested in pairs.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-Role = Literal["ink", "faint", "grid", "ours", "floor", "oracle", "other"]
+Role = Literal["ink", "faint", "grid", "ours", "baseline", "upper_bound", "other"]
 Anchor = Literal["start", "middle", "end"]
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart.
@@ -25,8 +25,8 @@ COLOURS: dict[Role, str] = {
     "faint": "#6a737d",
     "grid": "#dfe3e8",
     "ours": "#0072b2",
-    "floor": "#9aa3ad",
-    "oracle": "#e69f00",
+    "baseline": "#9aa3ad",
+    "upper_bound": "#e69f00",
     "other": "#cc4f79",
 }
 FONT_PIXELS = 13

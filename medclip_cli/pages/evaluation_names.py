@@ -7,10 +7,10 @@ METHODS = {
     "nearest": "nearest",
     "consensus": "consensus",
     "generate": "generate",
-    "random": "random floor",
-    "most_frequent": "common floor",
-    "pixel_nearest": "pixel floor",
-    "same_fields_oracle": "fields oracle",
+    "random": "random",
+    "most_frequent": "most frequent",
+    "pixel_nearest": "pixel nearest",
+    "same_fields_oracle": "upper bound",
 }
 RETRIEVAL = {
     "r@1": "R@1",

@@ -28,7 +28,7 @@ _DARK: Mapping[Role, str] = {
     "faint": "#9aa3ad",
     "grid": "#30363d",
     "ours": "#56b4e9",
-    "floor": "#6a737d",
+    "baseline": "#6a737d",
 }
 _STYLE = """
 :root{color-scheme:light dark;--page:#fff;--card:#f6f8fa;%(light)s}
@@ -122,7 +122,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
         "No image is answered by a case of its own split"
         + (f": {left_out} cases were left out of the answers." if left_out else ".")
         + (f" {unreadable} images could not be read." if unreadable else "")
-        + " Read every score beside its floors; medclip is a research tool, not a medical device."
+        + " Read every score beside the baselines; medclip is a research tool, not a medical device."
     )
     return f'<p class="note">{escape(text)}</p>'
 

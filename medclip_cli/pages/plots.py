@@ -17,10 +17,10 @@ _CURVE_LEFT = 40
 _LEGEND_TOP = 180  # lower right, where a curve of recall leaves room
 SCORE_NAMES = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L"}
 METHOD_ROLES: Mapping[str, Role] = {
-    "random": "floor",
-    "most_frequent": "floor",
-    "pixel_nearest": "floor",
-    "same_fields_oracle": "oracle",
+    "random": "baseline",
+    "most_frequent": "baseline",
+    "pixel_nearest": "baseline",
+    "same_fields_oracle": "upper_bound",
 }
 DIRECTION_ROLES: Mapping[str, Role] = {"image_to_text": "ours", "text_to_image": "other"}
 
@@ -114,8 +114,8 @@ def confidence_chart(items: Sequence[tuple[float, float]]) -> Chart:
     tenths = [ordered[len(ordered) * i // 10 : len(ordered) * (i + 1) // 10] for i in range(10)]
     means = [tuple(sum(column) / len(part) for column in zip(*part, strict=True)) for part in tenths if part]
     line = [_place((x - lowest) / span, y) for x, y in means]
-    chart.shapes.append(Polyline(line, "oracle", width=2.5))
-    chart.shapes.append(Label(WIDTH - _RIGHT, 13, "mean of each tenth", "end", "oracle"))
+    chart.shapes.append(Polyline(line, "upper_bound", width=2.5))
+    chart.shapes.append(Label(WIDTH - _RIGHT, 13, "mean of each tenth", "end", "upper_bound"))
     return chart
 
 

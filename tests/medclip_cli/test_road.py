@@ -90,7 +90,7 @@ def test_people_get_a_table_and_the_disclaimer_on_stderr(road):
     assert "not a medical device" not in done.out
 
 
-def test_evaluate_judges_the_split_beside_its_floors(road):
+def test_evaluate_judges_the_split_beside_baselines(road):
     done = road.medclip("evaluate", road.corpus, "--split", "val", "--json")
     assert done.code == 0, done.err
     answer = done.answer

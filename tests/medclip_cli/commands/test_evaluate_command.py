@@ -18,7 +18,7 @@ def test_every_form_of_the_answer(road, tmp_path):
     second = road.medclip(*evaluate, "--against", run, *files)
     assert second.code == 0, second.err
     assert max(map(len, second.out.splitlines())) <= 80, "the tables fit a narrow terminal"
-    assert "oracle" in second.out
+    assert "upper bound" in second.out
     assert "not a medical device" in second.err
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(list((tmp_path / "plots").iterdir())) == 10

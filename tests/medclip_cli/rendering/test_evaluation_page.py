@@ -135,14 +135,14 @@ def test_charts_are_written_as_svg_and_png(report, tmp_path):
 def test_bars_are_as_long_as_their_values(report):
     bars = [shape for shape in score_chart(report, "cider").shapes if isinstance(shape, Rectangle)]
     assert bars[0].width == pytest.approx(9 * bars[1].width)
-    assert [bar.role for bar in bars] == ["ours", "floor"]
+    assert [bar.role for bar in bars] == ["ours", "baseline"]
 
 
 def test_every_shape_is_drawn_in_the_colour_of_its_role():
     shapes = [
         Rectangle(0, 0, 10, 10, "ours", "tip <"),
         Polyline([(20, 5), (40, 5)], "other", dashed=True, width=4),
-        Dot(60, 10, "oracle"),
+        Dot(60, 10, "upper_bound"),
         Label(5, 30, "words &", role="ink"),
     ]
     chart = Chart("all", 80, 40, shapes)
@@ -150,7 +150,7 @@ def test_every_shape_is_drawn_in_the_colour_of_its_role():
     assert "words &amp;" in chart.svg()
     with Image.open(io.BytesIO(chart.png())) as image:
         drawn = {image.getpixel((10, 10)), image.getpixel((60, 10)), image.getpixel((120, 20))}
-    assert drawn == {tuple(bytes.fromhex(COLOURS[role][1:])) for role in ("ours", "other", "oracle")}
+    assert drawn == {tuple(bytes.fromhex(COLOURS[role][1:])) for role in ("ours", "other", "upper_bound")}
     themed = chart.svg(themed=True)
     assert "#" not in themed
     assert 'class="f-ours"' in themed
