@@ -1,4 +1,4 @@
-"""Registers the commands, and is the one place where an error becomes a line and an exit code."""
+"""The command line: registers the commands and turns an error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ class Entry:
 
 # Each command lives in the module of its own name, with a function of that name, or a Typer `app` of several.
 COMMANDS: Mapping[str, Entry] = {
-    "clean": Entry("Prepare", "Read a data set, leave out what cannot be used, write a corpus."),
-    "train": Entry("Prepare", "Train encoders, a decoder and confidence on a corpus."),
+    "clean": Entry("Prepare", "Read a data set, leave out unusable rows, write a corpus."),
+    "train": Entry("Prepare", "Train encoders, a caption decoder and confidence on a corpus."),
     "corpus": Entry("Prepare", "Show, merge and export corpora."),
-    "index": Entry("Prepare", "Embed a corpus into a collection; again, only what changed."),
-    "caption": Entry("Ask", "Caption images with what is known of their look-alikes."),
-    "search": Entry("Ask", "Find images by words, by an example image, or by both."),
-    "score": Entry("Judge", "Score predictions of any system: BLEU, ROUGE-L, CIDEr."),
-    "evaluate": Entry("Judge", "Score a collection on a held-out split, beside baselines."),
-    "collections": Entry("Look around", "List, show, drop, export, import and verify collections."),
-    "models": Entry("Look around", "List the models that are known, show one."),
-    "config": Entry("Look around", "Show the settings in force, and where each came from."),
-    "paths": Entry("Look around", "Say where collections, models, caches and settings lie."),
-    "duplicates": Entry("Look around", "Find images of a corpus that are there more than once."),
-    "doctor": Entry("Look around", "Say what is installed, what is wrong and how to mend it."),
-    "demo": Entry("Look around", "Walk the whole road on a corpus that medclip draws itself."),
+    "index": Entry("Prepare", "Embed a corpus into a collection; when run again, only what changed."),
+    "caption": Entry("Use", "Caption images from the captions of similar known images."),
+    "search": Entry("Use", "Find images by text, by an example image, or by both."),
+    "score": Entry("Evaluate", "Score the predictions of any system: BLEU, ROUGE-L, CIDEr."),
+    "evaluate": Entry("Evaluate", "Score a collection on a held-out split, beside its baselines."),
+    "collections": Entry("Manage", "List, show, drop, export, import and verify collections."),
+    "models": Entry("Manage", "List the known models, show one."),
+    "config": Entry("Manage", "Show the settings in force and their origins."),
+    "paths": Entry("Manage", "Show where collections, models, caches and settings are stored."),
+    "duplicates": Entry("Manage", "Find duplicate images in a corpus."),
+    "doctor": Entry("Manage", "Check the installation, the models and the collections."),
+    "demo": Entry("Manage", "Run the whole pipeline on a small generated data set."),
 }
 
 
@@ -138,7 +138,7 @@ def _one_line_errors() -> Iterator[None]:
         console.warn("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output (`| head -1`) has seen enough: that is no failure of ours.
+        # The reader of our output (`| head -1`) has seen enough: no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
@@ -146,24 +146,19 @@ def _one_line_errors() -> Iterator[None]:
     except MemoryError as error:
         _fail("out of memory: use a smaller --batch-size, or close other programs", 1, error)
     except Exception as error:
-        _end_by(error)
+        if type(error).__name__ == "NoArgsIsHelpError":  # medclip, or a group, without a command
+            print(error.format_message())  # type: ignore[attr-defined]  # noqa: T201
+            raise typer.Exit(0) from None
+        if hasattr(error, "format_message"):  # typer keeps the classes of its usage errors to itself
+            _fail(_usage_message(error), WRONG_USAGE, error)
+        if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+            raise  # typer's own way of ending a command
+        # The message of an unforeseen error may hold a patient's words: only its type is shown.
+        name = type(error).__name__
+        _fail(f"internal error ({name}), please report it: --debug shows the traceback", 1, error)
 
 
-def _end_by(error: Exception) -> None:
-    if _is_wrong_usage(error):
-        _fail(_corrected(error), WRONG_USAGE, error)
-    if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
-        raise error  # typer's own way of ending a command
-    # The message of an error nobody foresaw may hold a patient's words: only its kind is shown.
-    _fail(f"unexpected {type(error).__name__}, a fault of medclip: --debug shows where", 1, error)
-
-
-def _is_wrong_usage(error: Any) -> bool:  # noqa: ANN401 - typer keeps the classes of its errors to itself
-    """Whether typer refuses the command line; a group without its command is answered with its help."""
-    return hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError"
-
-
-def _corrected(error: Any) -> str:  # noqa: ANN401
+def _usage_message(error: Any) -> str:  # noqa: ANN401
     """What is wrong with the command line, and where to read what would be right."""
     message = error.format_message().rstrip(".")
     command = error.ctx.command_path if error.ctx else "medclip"
@@ -202,8 +197,8 @@ def medclip(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Ask your own medical images: caption a scan, find images by words, and score the answers.
+    """Search and caption your own medical images.
 
-    Each command makes what the next one reads: clean, train, index, then caption and search.
+    Each command writes what the next one reads: clean, train, index, then caption and search.
     medclip is a research tool, not a medical device.
     """

@@ -1,7 +1,8 @@
 """Where medclip keeps things and what it does when a flag is not given.
 
 Order, the first that is set wins: flag, ``MEDCLIP_*`` variable, ``./medclip.toml``,
-``$XDG_CONFIG_HOME/medclip/config.toml``, default.
+``$XDG_CONFIG_HOME/medclip/config.toml``, default. ``./medclip.toml`` may have come with a downloaded data
+set: it never decides where data goes, which model is opened or whether the network is reached.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_COLLECTION = "default"
+PROJECT_SETTINGS = ("collection", "lock_timeout_seconds", "offline")  # of medclip.toml; offline only as true
 OTHER_VARIABLES = frozenset(("MEDCLIP_QDRANT_API_KEY",))  # read where it is used, and never shown
 _PREFIX = "MEDCLIP_"
 _NEARLY = 0.85  # COLECTION and COLLECTION are alike by 0.95
@@ -122,7 +124,7 @@ def load_settings(
     origins = dict.fromkeys(values, "default")
     for layer, origin in (
         (_read_file(user_file), str(user_file)),
-        (_read_file(project_file), str(project_file)),
+        (_read_project_file(project_file, user_file), str(project_file)),
         (_read_environment(environ), "environment"),
         ({key: value for key, value in (flags or {}).items() if value is not None}, "flag"),
     ):
@@ -171,6 +173,20 @@ def _read_file(path: Path) -> dict[str, Any]:
             near = get_close_matches(key, _READERS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known settings: {', '.join(_READERS)}"
             raise SettingsError(f"{path} has an unknown setting {key!r}: {hint}")
+    return table
+
+
+def _read_project_file(path: Path, user_file: Path) -> dict[str, Any]:
+    """Read the file of the working folder, which whoever made a data set may have put there."""
+    table = _read_file(path)
+    for key in table:
+        if key not in PROJECT_SETTINGS:
+            raise SettingsError(
+                f"{path} sets {key}, which a file in the working folder may not: move it to {user_file}, "
+                f"or set {_PREFIX}{key.upper()}"
+            )
+    if "offline" in table and not _read_value("offline", table["offline"], str(path)):
+        raise SettingsError(f"{path} sets offline = false: a file in the working folder may only set true")
     return table
 
 

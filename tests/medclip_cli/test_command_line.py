@@ -153,11 +153,11 @@ def test_wrong_usage_is_one_line_that_says_where_to_look(arguments, said):
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"medclip: {said}\n")
 
 
-def test_a_group_without_its_command_shows_its_help():
-    result = runner.invoke(app, ["models"])
-    assert result.exit_code == 2
-    assert "Usage:" in result.output
-    assert "see medclip" not in result.output
+@pytest.mark.parametrize("path", [[], ["models"], ["collections"], ["train"]])
+def test_without_a_command_the_help_is_printed(path):
+    result = runner.invoke(app, path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == runner.invoke(app, [*path, "--help"]).stdout != ""
 
 
 def test_an_error_is_one_line_on_stderr_and_exit_1(tmp_path):
@@ -209,7 +209,9 @@ def test_an_error_nobody_foresaw_shows_its_kind_but_no_patient_words(monkeypatch
     monkeypatch.setattr("medclip_cli.commands.doctor.examine", broken)
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 1
-    assert result.stderr == "medclip: unexpected ValueError, a fault of medclip: --debug shows where\n"
+    assert "ValueError" in result.stderr
+    assert "--debug" in result.stderr
+    assert "somebody" not in result.stderr
     assert isinstance(runner.invoke(app, ["doctor", "--debug"]).exception, ValueError)
 
 

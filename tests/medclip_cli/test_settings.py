@@ -39,11 +39,41 @@ def test_defaults_follow_the_xdg_folders(tmp_path):
 
 def test_environment_beats_project_file_beats_user_file(tmp_path, write):
     user = write("config/medclip/config.toml", 'collection = "user"\nlock_timeout_seconds = 3\n')
-    project = write("medclip.toml", 'collection = "project"\nmodel = "work/model"\n')
-    settings = load(tmp_path, MEDCLIP_MODEL="elsewhere")
+    project = write("medclip.toml", 'collection = "project"\noffline = true\n')
+    settings = load(tmp_path, MEDCLIP_OFFLINE="no")
     assert (settings.collection, settings.origins["collection"]) == ("project", str(project))
     assert (settings.lock_timeout_seconds, settings.origins["lock_timeout_seconds"]) == (3.0, str(user))
-    assert (settings.model, settings.origins["model"]) == (Path("elsewhere"), "MEDCLIP_MODEL")
+    assert (settings.offline, settings.origins["offline"]) == (False, "MEDCLIP_OFFLINE")
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('qdrant_url = "http://collector.example"', "qdrant_url"),
+        ('home = "/tmp/elsewhere"', "home"),
+        ('model = "model"', "model"),
+        ("offline = false", "offline"),
+    ],
+)
+def test_a_project_file_never_decides_where_data_goes(tmp_path, write, line, key):
+    user = write("config/medclip/config.toml", line)
+    assert load(tmp_path).origins[key] == str(user)
+    write("medclip.toml", line)
+    with pytest.raises(SettingsError, match=f"medclip.toml sets {key}"):
+        load(tmp_path)
+
+
+def test_a_data_set_cannot_send_captions_and_keys_to_its_own_server(tmp_path, write, monkeypatch):
+    def connected(*_):
+        raise AssertionError("a socket")
+
+    monkeypatch.setattr("socket.socket.connect", connected)
+    monkeypatch.setenv("MEDCLIP_QDRANT_API_KEY", "secret")
+    monkeypatch.chdir(write("medclip.toml", 'qdrant_url = "http://127.0.0.1:9"').parent)
+    result = CliRunner().invoke(app, ["index", "."])
+    assert result.exit_code == 1
+    assert "qdrant_url" in result.stderr
+    assert "config.toml" in result.stderr
 
 
 def test_a_flag_beats_everything_and_no_flag_says_nothing(tmp_path):
@@ -59,7 +89,6 @@ def test_a_flag_beats_everything_and_no_flag_says_nothing(tmp_path):
         ("zzz = 1\n", "unknown setting 'zzz': known settings: home"),
         ("collection = \n", "cannot be read as TOML"),
         ("collection = 3\n", "collection from .*medclip.toml must be a name in quotes, not 3"),
-        ('home = ""\n', "home from .* must be a path in quotes"),
         ('lock_timeout_seconds = "soon"\n', "must be a number of seconds, not 'soon'"),
         ("lock_timeout_seconds = -1\n", "must be a number of seconds, 0 or more, not -1"),
         ('offline = "maybe"\n', "offline from .* must be true or false, not 'maybe'"),

@@ -20,7 +20,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Stands in every drawn caption, and must stand in no error message.
 PATIENT_WORD = "Quillfeather"
 OWN_LINE = "medclip: "
-NEVER_SAID = ("a fault of medclip", "Traceback", "out of memory", PATIENT_WORD)
+NEVER_SAID = ("internal error", "Traceback", "out of memory", PATIENT_WORD)
 
 
 @dataclass(frozen=True)
