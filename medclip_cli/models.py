@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medclip_cli.errors import ScanError, UsageError
+from medclip_cli.extras import missing, require
 from medclip_cli.parallel import ordered_map, usable_cores
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
     """
     folder = home / "models" / re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix(HUB_PREFIX)).strip("-")
     if not folder.exists():
+        require("train", f"the model {name}")
         from encoders.hf_import import convert_whole_model
 
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -176,9 +178,11 @@ def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
 
 
 def _has_gpu() -> bool:
-    """Look for an NVIDIA driver first: a machine without one must not pay for importing torch."""
+    """Look for torch and an NVIDIA driver first: a machine without them must not pay for importing torch."""
     from shutil import which
 
+    if missing("train"):
+        return False
     if not Path("/proc/driver/nvidia/version").exists() and which("nvidia-smi") is None:
         return False
     import torch

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medclip_cli.extras import require
 from medclip_cli.models import is_first_process, training_pair
 from medclip_cli.records import CaptionedImage
 
@@ -88,11 +89,14 @@ def train_encoders(
         UsageError: an option is out of range, or no preset or tower has this name.
         ModelError: training failed, or the folder cannot be written.
     """
+    require("train", "training encoders")
     from encoders.presets import preset_named
     from trainers.augmentation import Augmentation
     from trainers.contrastive import train_encoders as fit
     from trainers.recipes import options_for
 
+    if request.tensorboard is not None:
+        require("tensorboard", "writing curves for TensorBoard")
     strength = request.augmentation
     moves = None if strength is None else Augmentation().times(strength)
     preset = preset_named(request.preset, **request.shape)
@@ -178,6 +182,7 @@ def train_decoder(
         UsageError: an option is out of range.
         ModelError: training failed, or the folder cannot be read or written.
     """
+    require("train", "training a decoder")
     from encoders.bundle import ModelBundle
     from encoders.bundle_update import add_files
     from trainers.captioning import forget_run

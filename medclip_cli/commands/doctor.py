@@ -13,6 +13,7 @@ import typer
 from medclip_cli import __version__
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import MedclipError
+from medclip_cli.extras import EXTRAS, install_command, missing
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ EXAMPLE = "Example: medclip doctor --json | jq '.findings[] | select(.ok | not)'
 
 REQUIRED = (
     "typer", "rich", "textual-image", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py",
-    "qdrant-client", "pandas", "pyarrow", "pydicom", "sacrebleu", "torch", "torchvision", "transformers",
-    "safetensors", "onnx", "onnxscript",
+    "qdrant-client", "pandas", "pyarrow", "pydicom", "sacrebleu",
 )  # fmt: skip
-OPTIONAL = {
-    "pycocoevalcap": "METEOR scores: pip install 'medclip-cli[meteor]'",
-    "openpyxl": "Excel tables: pip install 'medclip-cli[excel]'",
+USES = {
+    "train": "training",
+    "meteor": "METEOR scores",
+    "excel": "Excel tables",
+    "dicom": "compressed DICOM",
+    "tensorboard": "curves",
 }
 
 
@@ -71,7 +74,7 @@ def examine() -> list[Finding]:
         Finding("medclip", __version__),
         Finding("python", sys.version.split()[0]),
         *(_package(name) for name in REQUIRED),
-        *(_optional_package(name, use) for name, use in OPTIONAL.items()),
+        *(_optional_package(name, extra) for extra, names in EXTRAS.items() for name in names),
         _device(),
     ]
     try:
@@ -90,15 +93,17 @@ def _package(name: str) -> Finding:
         return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
 
 
-def _optional_package(name: str, use: str) -> Finding:
+def _optional_package(name: str, extra: str) -> Finding:
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "not installed (optional)", mend=use)
+        return Finding(name, "not installed (optional)", mend=f"{USES[extra]}: {install_command(extra)}")
 
 
 def _device() -> Finding:
     """Name the device training would use; a torch that does not import is a finding, whatever its error."""
+    if missing("train"):
+        return Finding("device", "CPU")
     try:
         import torch
 

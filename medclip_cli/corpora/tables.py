@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal, TextIO, cast
 
 from medclip_cli.corpora.vocabulary import known
 from medclip_cli.errors import CorpusError
+from medclip_cli.extras import require
 from medclip_cli.records import SourceRow
 
 # A cell as large as this is an unclosed quote that swallows the rest of the file, not a report.
@@ -208,12 +209,9 @@ def _json_row(number: int, value: object) -> Row:
 
 
 def _excel(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    try:
-        from openpyxl import load_workbook
-    except ImportError:
-        raise CorpusError(
-            f"{path} is an Excel file: pip install 'medclip-cli[excel]', or save it as CSV"
-        ) from None
+    require("excel", f"reading {path}")
+    from openpyxl import load_workbook
+
     try:
         with path.open("rb") as file:
             sheet = load_workbook(file, read_only=True, data_only=True).active

@@ -26,10 +26,10 @@ from typing import IO
 import numpy as np
 
 from medclip_cli.errors import ScoringError
+from medclip_cli.extras import install_command
 from medclip_cli.scoring.ngrams import Floats, Tokens
 
-INSTALL = "pip install 'medclip-cli[meteor]'"
-ABSENT = f"METEOR is left out: it needs {INSTALL}"
+ABSENT = f"METEOR is left out: it needs {install_command('meteor')}"
 VARIANT = "METEOR 1.5 en -norm, its own Java program"
 TIME_LIMIT_SECONDS = 600.0
 _SEPARATOR = "|||"  # of the program's lines; inside a caption it would cut it in two
@@ -80,7 +80,7 @@ def wanted_meteor(wanted: bool | None) -> MeteorProgram | None:
     """
     program = None if wanted is False else find_meteor()
     if wanted and program is None:
-        raise ScoringError(f"METEOR is not installed: {INSTALL}")
+        raise ScoringError(f"METEOR is not installed: {install_command('meteor')}")
     return program
 
 
