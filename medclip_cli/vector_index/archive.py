@@ -18,9 +18,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from encoders.names import plain_name
 from medclip_cli.errors import CollectionError
 from medclip_cli.private_files import open_private_bytes
 from medclip_cli.vector_index import generations, locks, manifest
@@ -30,7 +31,7 @@ from medclip_cli.vector_index.sparse_files import (
     PackedReader,
     content_hash,
     filled_ranges,
-    standing_paths,
+    stable_files,
     unpack,
 )
 
@@ -98,9 +99,8 @@ def _hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in standing_paths(folder):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), path
+    for path in stable_files(folder):
+        yield path.relative_to(folder).as_posix(), path
 
 
 def _model_files(folder: Path) -> list[tuple[str, Path]]:
@@ -170,6 +170,12 @@ def import_collection(
     """
     with _reading(source) as tar:
         head = _read_head(source, tar)
+        # An archive may come from anybody: what it says becomes a path only as one plain name.
+        plain_name(
+            f"{head['collection'].get('model_name')}-{head['collection'].get('fingerprint')}",
+            "a model folder",
+            CollectionError,
+        )
         info = manifest.info_from_json(name or str(head["collection"].get("name", "")), head["collection"])
         folder = generations.collection_folder(home, info.name)
         if manifest.read_manifest(folder) is not None and not force:
@@ -255,19 +261,17 @@ def _extract_all(source: Path, tar: tarfile.TarFile, head: Mapping[str, Any], ta
             complete = file.read(64).decode("ascii", "replace") == head["hash"]
             continue
         facts = left.pop(member.name, None)
-        if file is None or not isinstance(facts, dict) or not _is_inside(member.name):
+        if file is None or not isinstance(facts, dict) or not member.name.startswith((_SHARD, _MODEL)):
             raise _altered(source, member.name)
         try:
-            path, ranges = target / member.name, [(int(start), int(end)) for start, end in facts["ranges"]]
+            path, ranges = (
+                generations.path_inside(target, member.name),
+                [(int(start), int(end)) for start, end in facts["ranges"]],
+            )
             unpack(file, path, facts["bytes"], ranges)  # type: ignore[arg-type]
             if content_hash(path) != facts["content"]:
                 raise ValueError("another content")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, CollectionError) as error:
             raise _altered(source, member.name) from error
     if left or not complete:
         raise _altered(source, next(iter(left), _TAIL))
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return name.startswith((_SHARD, _MODEL)) and ".." not in path.parts and not path.is_absolute()

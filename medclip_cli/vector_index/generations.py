@@ -24,11 +24,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from encoders.names import plain_name
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import locks
 from medclip_cli.vector_index.base import CollectionInfo
 from medclip_cli.vector_index.manifest import HOW_TO_MEND, MANIFEST, check_name, read_manifest, write_json
-from medclip_cli.vector_index.sparse_files import content_hash, standing_paths
+from medclip_cli.vector_index.sparse_files import content_hash, stable_files
 
 BUILDING = "building.json"
 FILES = "files.json"
@@ -104,9 +105,11 @@ class Building:
 def read_building(folder: Path) -> Building | None:
     """Return what an interrupted run was building, or None."""
     try:
-        return Building(**json.loads((folder / BUILDING).read_text(encoding="utf-8")))
+        building = Building(**json.loads((folder / BUILDING).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    numbers = (building.generation, building.base, building.live, building.dim)
+    return building if all(isinstance(number, int) and number >= 0 for number in numbers) else None
 
 
 def write_building(folder: Path, building: Building) -> None:
@@ -172,7 +175,20 @@ def remove_unless_held(path: Path) -> None:
 
 def disk_bytes(folder: Path) -> int:
     """Return how many bytes the files of a folder take on disk."""
-    return sum(path.stat().st_blocks * 512 for path in standing_paths(folder) if path.is_file())
+    total = 0
+    for path in stable_files(folder):
+        with contextlib.suppress(FileNotFoundError):  # written anew by whoever opens the shard
+            total += path.stat().st_blocks * 512
+    return total
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """Return the path of a file below a folder, whose name a list or an archive gave.
+
+    Raises:
+        CollectionError: a part of it is not a plain name, and might lead out of the folder.
+    """
+    return folder.joinpath(*(plain_name(part, "file name", CollectionError) for part in name.split("/")))
 
 
 def record_files(generation: Path) -> None:
@@ -180,8 +196,8 @@ def record_files(generation: Path) -> None:
     shard = generation / SHARD
     files = {
         path.relative_to(shard).as_posix(): {"bytes": path.stat().st_size, "content": content_hash(path)}
-        for path in sorted(shard.rglob("*"))
-        if path.is_file() and path.name not in REWRITTEN
+        for path in stable_files(shard)
+        if path.name not in REWRITTEN
     }
     write_json(generation / FILES, {"files": files})
 
@@ -200,14 +216,14 @@ def check_files(generation: Path, *, contents: bool = False) -> None:
     try:
         files = json.loads((generation / FILES).read_text(encoding="utf-8"))["files"]
         for name, facts in files.items():
-            path = shard / name
+            path = path_inside(shard, name)
             if path.stat().st_size != facts["bytes"]:
                 raise ValueError(f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}")
             if contents and content_hash(path) != facts["content"]:
                 raise ValueError(f"{name} is altered")
     except FileNotFoundError as error:
         raise ValueError(f"{Path(error.filename).name} is missing") from error
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, CollectionError) as error:
         raise ValueError(f"{FILES} cannot be read") from error
 
 

@@ -72,10 +72,12 @@ def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
 
 def _check_kinds(info: CollectionInfo) -> None:
     """Raise TypeError where text stands for a number, a number for text, and so on."""
-    whole = (info.points, info.dim, info.generation, info.size_bytes)
+    whole: tuple[int, ...] = (info.points, info.dim, info.generation, info.size_bytes)
     counts = [count for values in info.fields.values() for count in values.values()]
     sources = [text for source in info.corpora.values() for text in (source.path, source.image_root)]
     words = (info.engine, info.fingerprint, info.model_name, info.model_path, info.created, info.updated)
+    if min(whole) < 0:  # a generation's number is the name of its folder
+        raise ValueError("a negative number")
     for values, kind in (
         ((*whole, *counts), int),
         ((*words, *sources), str),

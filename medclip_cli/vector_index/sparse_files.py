@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,81 +17,70 @@ _BLOCK = 1 << 16
 Range = tuple[int, int]
 
 
-def standing_paths(folder: Path) -> Iterator[Path]:
-    """Yield what is below a folder, in order, without hidden files.
+def stable_files(folder: Path) -> list[Path]:
+    """Return every file below a folder, in order, without hidden files and folders.
 
-    Whoever opens a shard writes its smallest files anew, under hidden names that are gone a moment later.
+    Whoever opens a shard writes its smallest files anew, in hidden places that are gone a moment later.
     """
-    for path in sorted(folder.rglob("*")):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    found = []
+    for parent, folders, names in os.walk(folder):  # passes over a folder that vanishes meanwhile
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder and everything below it that stands, holes included."""
-    for path in standing_paths(source):
+    """Copy a folder and every stable file below it, holes included."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in stable_files(source):
         copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir(parents=True, exist_ok=True)
-        else:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            _copy(path, copy)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb", buffering=0) as old, copy.open("wb", buffering=0) as new:
+            new.truncate(os.fstat(old.fileno()).st_size)
+            for offset, block in full_blocks(old):
+                new.seek(offset)
+                new.write(block)
 
 
-def _copy(source: Path, target: Path) -> None:
-    with target.open("wb", buffering=0) as file:
-        file.truncate(source.stat().st_size)
-        for offset, block in full_blocks(source):
-            file.seek(offset)
-            file.write(block)
-
-
-def full_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield offset and content of each block of a file that is not all zeros."""
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        after = 0
-        for start, end in _data_ranges(file.fileno(), size):
-            for offset in range(max(after, start - start % _BLOCK), end, _BLOCK):
-                file.seek(offset)
-                block = file.read(_BLOCK)
-                if block.count(0) < len(block):
-                    yield offset, block
-                after = offset + _BLOCK
-
-
-def _data_ranges(descriptor: int, size: int) -> Iterator[Range]:
-    if not hasattr(os, "SEEK_DATA"):  # pragma: no cover - Windows
-        yield (0, size)
-        return
-    end = 0
+def full_blocks(file: FileIO) -> Iterator[tuple[int, bytes]]:
+    """Yield offset and content of each block of an open file that is not all zeros."""
+    size = os.fstat(file.fileno()).st_size
+    after = end = 0
     while end < size:
         try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
         except OSError:  # nothing but a hole is left
             return
-        end = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield (start, min(end, size))
+        end = min(os.lseek(file.fileno(), start, os.SEEK_HOLE), size)
+        for offset in range(max(after, start - start % _BLOCK), end, _BLOCK):
+            file.seek(offset)
+            block = file.read(_BLOCK) or b""
+            if block.count(0) < len(block):
+                yield offset, block
+            after = offset + _BLOCK
 
 
 def content_hash(path: Path) -> str:
     """Return a SHA-256 over a file's size and the offset and content of each block that is not all zeros."""
     digest = hashlib.sha256()
-    for offset, block in full_blocks(path):
-        digest.update(offset.to_bytes(8, "little"))
-        digest.update(block)
-    digest.update(path.stat().st_size.to_bytes(8, "little"))
+    with path.open("rb", buffering=0) as file:
+        for offset, block in full_blocks(file):
+            digest.update(offset.to_bytes(8, "little"))
+            digest.update(block)
+        digest.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
     return digest.hexdigest()
 
 
 def filled_ranges(path: Path) -> list[Range]:
     """Return start and end of each stretch of a file that is not all zeros."""
     ranges: list[Range] = []
-    for offset, block in full_blocks(path):
+    with path.open("rb", buffering=0) as file:
+        blocks = [(offset, len(block)) for offset, block in full_blocks(file)]
+    for offset, size in blocks:
         if ranges and ranges[-1][1] == offset:
-            ranges[-1] = (ranges[-1][0], offset + len(block))
+            ranges[-1] = (ranges[-1][0], offset + size)
         else:
-            ranges.append((offset, offset + len(block)))
+            ranges.append((offset, offset + size))
     return ranges
 
 

@@ -1,9 +1,11 @@
 """Collections as files: what goes out comes back, and nothing else does."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.errors import CollectionError, MedclipError, UsageError
 from medclip_cli.vector_index.archive import export_collection, import_collection
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.edge import open_collection
@@ -171,12 +173,50 @@ def test_a_stranger_is_refused(home, exported, name, tmp_path):
     assert not list(tmp_path.rglob("escaped"))
 
 
-def test_a_link_is_refused(home, exported):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model_name", "/elsewhere/y"),
+        ("model_name", "../y"),
+        ("fingerprint", "/../autostart"),
+        ("fingerprint", "../../../autostart"),
+        ("name", "../y"),
+        ("name", "/elsewhere/y"),
+        ("name", ".."),
+        ("generation", -1),
+    ],
+)
+def test_nothing_an_archive_says_becomes_a_path(edge, home, tmp_path, field, value):
+    """A `model_name` of ``/elsewhere/y`` and a fingerprint of ``/../autostart`` wrote there, and exited 0."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    edge.write(draw_points(3), spec=replace(SPEC, model_path=str(tmp_path / "model")))
+    export_collection(home, "scans", tmp_path / "out.medclip", with_model=True)
+    evil = str(tmp_path / value.strip("/")) if str(value).startswith("/elsewhere") else value
+    hashed = {}
+
+    def alter(name, content):
+        if name == "archive.json":
+            head = json.loads(content)
+            head["collection"][field] = evil
+            content = json.dumps(head).encode()
+            hashed["new"] = hashlib.sha256(content).hexdigest().encode()
+        return hashed["new"] if name == "archive.hash" else content
+
+    target = tmp_path / "target" / "home"
+    with pytest.raises(MedclipError, match=re.escape(evil) if isinstance(evil, str) else "damaged"):
+        import_collection(target, rewritten(tmp_path / "out.medclip", alter))
+    assert [path.name for path in tmp_path.rglob("config.json")] == ["config.json"]
+    assert not list(target.rglob("collection.json"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_a_link_or_device_is_refused(home, exported, kind):
     changed = exported.with_name("changed.medclip")
     with tarfile.open(exported) as old, tarfile.open(changed, "w") as new:
         for member in old:
             if member.name.endswith("chunk_0.mmap"):
-                member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
+                member.type, member.linkname, member.size = kind, "/etc/passwd", 0
                 new.addfile(member)
             else:
                 new.addfile(member, old.extractfile(member))

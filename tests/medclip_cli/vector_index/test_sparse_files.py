@@ -1,4 +1,5 @@
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def test_too_few_bytes_are_noticed(tmp_path):
         unpack(io.BytesIO(b"abc"), tmp_path / "file", 10, [(0, 5)])
     with pytest.raises(ValueError, match="do not fit the file"):
         unpack(io.BytesIO(b"abc"), tmp_path / "file", 10, [(8, 11)])
+
+
+def test_a_folder_that_vanishes_during_the_walk_is_passed_over(tmp_path, monkeypatch):
+    """An engine in another process writes under a hidden folder, and removes it a moment later."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / "segment.json").write_bytes(b"{}" * 4_000)
+    scandir = os.scandir
+
+    def scan_and_lose(folder="."):
+        if ".atomicwrite" in os.fspath(folder):
+            os.rmdir(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan_and_lose)
+    for work in (lambda: disk_bytes(source), lambda: copy_folder(source, target)):
+        (source / "deep" / ".atomicwrite7Xa2").mkdir(exist_ok=True)
+        work()
+    assert (target / "deep" / "segment.json").exists()
 
 
 def test_what_an_engine_writes_for_a_moment_is_left_where_it_is(tmp_path):
