@@ -24,7 +24,7 @@ from medclip_cli.captioning import session
 from medclip_cli.captioning.calibrate import Examples, find_neighbours
 from medclip_cli.captioning.consensus import NEIGHBOURS
 from medclip_cli.captioning.predictor import PredictionRequest, Predictor, answer_files, make_predictor
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.settings import load_settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main() -> None:
     arguments.add_argument("--collection", required=True)
     arguments.add_argument("--model", type=Path, help="the collection's model, where it lies elsewhere")
     given = arguments.parse_args()
-    corpus = open_corpus(given.corpus)
+    corpus = Corpus.open(given.corpus)
     with session.open_collection(load_settings({"collection": given.collection})) as index:
         model = session.open_matching_model(index.info, given.model)
         answerer = make_predictor(model, "nearest", None)

@@ -25,7 +25,7 @@ from encoders.decoder_files import DECODER_TOKENIZER_FILE, DECODER_WEIGHTS_FILE
 from encoders.dual import load_dual_encoder
 from encoders.generation import GenerationOptions
 from encoders.preprocessing import load_pixels
-from medclip_cli.corpora.corpus_folder import Corpus, open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.records import CaptionedImage
 from trainers.caption_examples import nearest_rows
 from trainers.torch_captions import generate_with_torch
@@ -42,7 +42,7 @@ def main() -> None:
     arguments.add_argument("--split", default="train")
     arguments.add_argument("--images", type=int, default=200)
     given = arguments.parse_args()
-    corpus, bundle = open_corpus(given.corpus), ModelBundle.open(given.model)
+    corpus, bundle = Corpus.open(given.corpus), ModelBundle.open(given.model)
     rows = corpus.split(given.split)[: given.images]
     captioner = OnnxCaptioner(bundle)
     looked = [captioner.look(pixels) for pixels in _pixels(bundle, corpus, rows)]

@@ -26,7 +26,7 @@ from rich.style import Style
 from rich.terminal_theme import MONOKAI, TerminalTheme
 from rich.text import Text
 
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 
 PICTURE = Path(__file__).resolve().parents[1] / "medclip.svg"
 COMMANDS = (
@@ -45,7 +45,7 @@ def main() -> None:
     """Ask, and draw the answers."""
     with tempfile.TemporaryDirectory() as folder:
         demo = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _run_demo(Path(folder))
-        corpus = open_corpus(demo / "corpus")
+        corpus = Corpus.open(demo / "corpus")
         scan = next(row for row in corpus.split("test") if FINDING in row.caption)
         shutil.copy(corpus.image_path(scan), Path(folder) / "scan.png")
         shown = "".join(f"\x1b[1m$ {command}\x1b[0m\n{_run(command, Path(folder))}" for command in COMMANDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -282,3 +284,32 @@ def _why_nothing(cleaning: Cleaning, root: Path) -> str:
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     hint = _HINTS.get(max(reasons, key=lambda reason: reasons[reason]), "")
     return f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}"
+
+
+def prepare_corpus(source: Path, home: Path) -> Path:
+    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
+
+    Raises:
+        CorpusError: it is neither, or nothing in it can be used.
+    """
+    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE
+
+    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
+        return source
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
+        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
+    digest = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    # Two folders of one name get a corpus each.
+    out = home / "corpora" / f"{source.absolute().name or 'images'}-{digest}"
+    console.note(f"{source} is no corpus: cleaning it into {out} first.")
+    _clean(source, out)
+    return out
+
+
+def _clean(source: Path, out: Path) -> None:
+    from medclip_cli.corpora.registry import layout_of_folder
+
+    job = CleaningJob(layout_of_folder(source), source, out, out.name, force=True)
+    report = make_corpus(job)
+    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
+    console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")

@@ -273,10 +273,10 @@ def verify(
 
 
 def _records_of(_: str, source: CorpusSource) -> Iterator[tuple[CaptionedImage, Path]]:
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
 
     try:
-        corpus = open_corpus(Path(source.path))
+        corpus = Corpus.open(Path(source.path))
     except CorpusError as error:
         raise ValueError(str(error)) from error
     for record in corpus.records:

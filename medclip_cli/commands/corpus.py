@@ -48,10 +48,10 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Count what a corpus holds, by split, modality, view and region, and show some of its rows."""
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.corpora.statistics import describe_corpus
 
-    opened = open_corpus(corpus)
+    opened = Corpus.open(corpus)
     described = describe_corpus(opened, samples=samples)
     if html:
         _write_page(html, described, opened)
@@ -78,11 +78,11 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Make one corpus of several: ids stay unique, groups whole, rows that come twice are counted once."""
-    from medclip_cli.corpora.corpus_folder import check_target, open_corpus, write_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus, check_target, write_corpus
     from medclip_cli.corpora.merging import merge_corpora
 
     check_target(out, force=force)
-    opened = [open_corpus(path) for path in corpora]
+    opened = [Corpus.open(path) for path in corpora]
     merged = merge_corpora(opened)
     report = _merge_report(opened, merged)
     write_corpus(
@@ -120,9 +120,9 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a corpus for other programs: JSON Lines, CSV, or WebDataset shards with the images in them."""
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
 
-    opened = open_corpus(corpus)
+    opened = Corpus.open(corpus)
     records = _of_split(opened, split)
     if kind is ExportFormat.webdataset:
         _export_shards(opened, records, out, shard_size)

@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Draw phantoms, then clean, train, index, caption, search and score: two minutes on a CPU, offline."""
     from medclip_cli.commands import clean, evaluate, index, search, train
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.phantoms.dataset import draw_dataset
 
     _make_room(out, force)
@@ -59,7 +59,7 @@ def demo(
     _announce(f"medclip index {corpus} --model {model} --collection {COLLECTION}")
     index.index(corpus, model=model, collection=COLLECTION, rebuild=True)
     _announce(f"medclip caption IMAGE --collection {COLLECTION}   (images the model has never seen)")
-    held_out = open_corpus(corpus)
+    held_out = Corpus.open(corpus)
     _show_captions([(held_out.image_path(row), row) for row in _one_of_each(held_out.split("test"))])
     words = "coronal MR scan with a large lesion on the left side"
     _announce(f"medclip search '{words}' --collection {COLLECTION}")

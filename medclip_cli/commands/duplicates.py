@@ -53,12 +53,12 @@ def duplicates(
     names, or a picture from a book.
     """
     from medclip_cli.captioning.session import place_of
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.duplicates import group_alike
 
     place = place_of(load_settings({"qdrant_url": url, "offline": offline}))
-    corpus = open_corpus(source)
+    corpus = Corpus.open(source)
     by_id = {record.id: record for record in corpus.records}
     unread: dict[Path, str] = {}
     alike = group_alike(_likenesses(corpus, place, collection, min_score, unread))

@@ -123,13 +123,13 @@ def evaluate(
     An image is never answered by a patient, case or article of its own split. Intervals are 95 % bootstrap
     intervals over the images; differences are tested in pairs.
     """
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.evaluation import files, run
     from medclip_cli.evaluation.report import as_csv as report_csv
     from medclip_cli.evaluation.report import build_report, compare_runs
     from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
     from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.indexer import corpus_of
 
     settings = load_settings(
         {
@@ -140,7 +140,7 @@ def evaluate(
             "offline": offline,
         }
     )
-    opened = open_corpus(corpus_of(corpus, settings.home))
+    opened = Corpus.open(prepare_corpus(corpus, settings.home))
     fields = run.fields_named(by)
     request = run.Request(split, run.methods_named(method), skip_overlap, wanted_meteor(meteor))
     with session.open_collection(settings) as index:

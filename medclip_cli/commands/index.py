@@ -114,7 +114,8 @@ def index(
     on where it stopped when it is started again.
     """
     from medclip_cli.captioning.session import place_of
-    from medclip_cli.corpora.corpus_folder import stream_corpus
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import indexer
@@ -131,7 +132,7 @@ def index(
     )
     name, place = settings.collection, place_of(settings)
     encoder = open_model(_model_path(settings, place, model))
-    corpus = stream_corpus(indexer.corpus_of(source, settings.home))
+    corpus = Corpus.open(prepare_corpus(source, settings.home))
     if split is None and corpus.path != source:  # a folder of one's own images, made into a corpus just now
         split = "all"
     sizes = indexer.split_sizes(corpus)

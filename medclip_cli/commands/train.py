@@ -93,15 +93,15 @@ def encoders(
     torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
     from medclip_cli import models, training
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.terminal.training_progress import show_training
-    from medclip_cli.vector_index.indexer import corpus_of
 
     if not models.is_first_process():
         console.verbosity.quiet = True
     settings = load_settings({"offline": offline})
-    opened = open_corpus(corpus_of(corpus, settings.home))
+    opened = Corpus.open(prepare_corpus(corpus, settings.home))
     console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
     shape: dict[str, object] = {
         "image_encoder": image_encoder,

@@ -37,11 +37,11 @@ def confidence(
     What comes out is kept in the model folder: medclip caption reads it for --method auto, for the confidence
     of each answer, and to tell a scan from what is none.
     """
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.indexer import corpus_of
 
-    measured = measure(open_corpus(corpus_of(corpus, load_settings().home)), model)
+    measured = measure(Corpus.open(prepare_corpus(corpus, load_settings().home)), model)
     if as_json:
         json_output.write(as_json_object(measured))
     else:

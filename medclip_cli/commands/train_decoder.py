@@ -77,16 +77,16 @@ def decoder(
     """
     from medclip_cli import models
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.scoring.captions import score_captions
     from medclip_cli.settings import load_settings
     from medclip_cli.terminal.training_progress import show_decoder_training
     from medclip_cli.training import DecoderRequest, train_decoder
-    from medclip_cli.vector_index.indexer import corpus_of
 
     if not models.is_first_process():
         console.verbosity.quiet = True
-    opened = open_corpus(corpus_of(corpus, load_settings().home))
+    opened = Corpus.open(prepare_corpus(corpus, load_settings().home))
     train, judged = opened.split("train"), opened.split("val")
     if not train or not judged:
         raise UsageError(f"{corpus} needs images in its train and val splits to train a decoder")

@@ -114,13 +114,13 @@ def open_references(
     if not texts and corpus is None:
         yield None
         return
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.scoring.meteor import ABSENT, find_meteor, meteor_at_hand
     from medclip_cli.scoring.per_caption import DocumentFrequencies
 
     if any(not text.strip() for text in texts):
         raise UsageError("--reference is empty: give the true caption")
-    opened = open_corpus(corpus) if corpus else None
+    opened = Corpus.open(corpus) if corpus else None
     if opened:
         known = DocumentFrequencies.of(row.captions for row in opened.split("train") or opened.records)
     else:

@@ -35,12 +35,12 @@ def learn_weights(
         CorpusError: the split is empty, or nothing is known of its images that answers could be judged by.
     """
     from medclip_cli.captioning.session import open_matching_model
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.vector_index.base import Query
     from medclip_cli.vector_index.store import open_collection
     from medclip_cli.vector_index.tuning import score_weights
 
-    asked = open_corpus(source).split(split)
+    asked = Corpus.open(source).split(split)
     if not asked:
         raise CorpusError(f"{source} has no images in its {split} split: choose another --split")
     if not any(_fields(record) for record in asked):

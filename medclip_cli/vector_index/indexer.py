@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
@@ -17,7 +15,7 @@ from medclip_cli.records import SPLITS
 from medclip_cli.terminal import console, progress
 
 if TYPE_CHECKING:
-    from medclip_cli.corpora.corpus_folder import StreamedCorpus
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model
     from medclip_cli.records import CaptionedImage
     from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter
@@ -39,7 +37,7 @@ class IndexJob:
         part: this machine's part and how many there are; None for all of it.
     """
 
-    corpus: StreamedCorpus
+    corpus: Corpus
     sizes: Mapping[str, int]
     splits: tuple[str, ...]
     model: Model
@@ -101,41 +99,7 @@ class IndexReport:
     in_place: bool = True
 
 
-def corpus_of(source: Path, home: Path) -> Path:
-    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
-
-    Raises:
-        CorpusError: it is neither, or nothing in it can be used.
-    """
-    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE
-
-    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
-        return source
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
-        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
-    out = _corpus_folder(source.absolute(), home)
-    console.note(f"{source} is no corpus: cleaning it into {out} first.")
-    _clean(source, out)
-    return out
-
-
-def _corpus_folder(source: Path, home: Path) -> Path:
-    """Return where the corpus of a folder is kept; two folders of one name get a corpus each."""
-    digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:8]
-    return home / "corpora" / f"{source.name or 'images'}-{digest}"
-
-
-def _clean(source: Path, out: Path) -> None:
-    from medclip_cli.cleaning import corpus_builder
-    from medclip_cli.corpora.registry import layout_of_folder
-
-    job = corpus_builder.CleaningJob(layout_of_folder(source), source, out, out.name, force=True)
-    report = corpus_builder.make_corpus(job)
-    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
-    console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")
-
-
-def split_sizes(corpus: StreamedCorpus) -> dict[str, int]:
+def split_sizes(corpus: Corpus) -> dict[str, int]:
     """Count the records of each split, reading the whole table once, so that it is known to be sound.
 
     Raises:
@@ -144,7 +108,7 @@ def split_sizes(corpus: StreamedCorpus) -> dict[str, int]:
     return dict(Counter(record.split for record in corpus.walk()))
 
 
-def choose_splits(corpus: StreamedCorpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
+def choose_splits(corpus: Corpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
     """Return the splits that go into a collection.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.models import open_model
 from medclip_cli.scoring.meteor import find_meteor
 
@@ -132,7 +132,7 @@ def test_a_reference_scores_the_answer(road, calibrated):
 def test_a_row_of_a_corpus_is_scored_with_its_own_captions_and_never_answers_itself(
     road, calibrated, tmp_path
 ):
-    opened = open_corpus(road.corpus)
+    opened = Corpus.open(road.corpus)
     row = opened.split("train")[0]
     strange = tmp_path / "strange.png"
     Image.open(road.scan).rotate(7).save(strange)
@@ -147,7 +147,7 @@ def test_a_row_of_a_corpus_is_scored_with_its_own_captions_and_never_answers_its
 
 
 def test_a_copy_of_a_scan_is_known_by_its_bytes_and_never_answers_itself(road, calibrated, tmp_path):
-    opened = open_corpus(road.corpus)
+    opened = Corpus.open(road.corpus)
     row = opened.split("train")[0]
     copy = tmp_path / "moved and renamed.png"
     shutil.copy(opened.image_path(row), copy)

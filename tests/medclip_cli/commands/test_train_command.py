@@ -12,7 +12,7 @@ from medclip_cli import models, training
 from medclip_cli.app import app
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.commands import train_confidence
-from medclip_cli.corpora.corpus_folder import open_corpus, write_corpus
+from medclip_cli.corpora.corpus_folder import Corpus, write_corpus
 from medclip_cli.errors import CorpusError, ModelError, UsageError
 from medclip_cli.records import CaptionedImage
 
@@ -165,7 +165,7 @@ def test_a_new_model_is_measured(corpus, trained):
 
 
 def test_a_new_model_without_val_images_is_left_as_it_is(corpus, trained):
-    opened = open_corpus(corpus)
+    opened = Corpus.open(corpus)
     write_corpus(
         corpus,
         name="drawn",

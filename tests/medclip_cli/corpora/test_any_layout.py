@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from medclip_cli.corpora import tables
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.corpora.registry import LAYOUTS
 from medclip_cli.errors import MedclipError
 from tests.medclip_cli.corpora.test_clean_command import run
@@ -33,7 +33,7 @@ def test_every_kept_row_is_whole(name: str, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["read"] == report["kept"] + sum(report["rejected"].values())
     assert report["kept"] >= 2
-    corpus = open_corpus(tmp_path / "corpus")
+    corpus = Corpus.open(tmp_path / "corpus")
     for record in corpus.records:
         assert corpus.image_path(record).is_file()
         assert record.id.startswith(f"{record.source}/")

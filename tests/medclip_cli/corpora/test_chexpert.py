@@ -56,12 +56,12 @@ def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_the_fields_caption_of_the_seed(tmp_path: Path, uncertain: str, caption: str) -> None:
-    from medclip_cli.corpora.corpus_folder import open_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
 
     chexpert.draw(tmp_path / "raw")
     arguments = ("chexpert", tmp_path / "raw", "--out", tmp_path / "corpus", "--caption", "fields")
     assert run(*arguments, "--uncertain", uncertain).exit_code == 0
-    captions = {record.id: record.caption for record in open_corpus(tmp_path / "corpus").records}
+    captions = {record.id: record.caption for record in Corpus.open(tmp_path / "corpus").records}
     assert captions["chexpert/train/patient00002/study1/view1_frontal"] == caption
     assert captions["chexpert/train/patient00002/study1/view2_lateral"] == "frontal/lateral: lateral"
 

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from medclip_cli.commands import clean
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import MedclipError
 from tests.medclip_cli.cleaning.drawn import draw
 
@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_corpus(scans: Path, tmp_path: Path) -> None:
         "read                 4",
     ]
     assert "2 of 4 rows kept" in result.stderr
-    corpus = open_corpus(tmp_path / "corpus")
+    corpus = Corpus.open(tmp_path / "corpus")
     assert corpus.name == "corpus"
     assert [(r.id, r.caption, r.source) for r in corpus.records] == [
         ("corpus/a", "scan a", "corpus"),
@@ -73,7 +73,7 @@ def test_json_is_one_object_and_adds_up(scans: Path, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["read"] == report["kept"] + sum(report["rejected"].values())
     assert (report["name"], report["caption_style"], report["images_checked"]) == ("mine", "report", True)
-    assert open_corpus(tmp_path / "corpus").name == "mine"
+    assert Corpus.open(tmp_path / "corpus").name == "mine"
 
 
 def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_metadata_alone(scans: Path, tmp_path: Path) -> None:
     result = run("folder", scans, "--out", tmp_path / "corpus", "--skip-image-check", "--json")
     report = json.loads(result.stdout)
     assert (report["kept"], report["images_checked"]) == (3, False)
-    assert open_corpus(tmp_path / "corpus").records[0].sha256 == ""
+    assert Corpus.open(tmp_path / "corpus").records[0].sha256 == ""
 
 
 def test_output_that_exists(scans: Path, tmp_path: Path) -> None:
     run("folder", scans, "--out", tmp_path / "corpus")
     assert "exists: replace it with --force" in refusal("folder", scans, "--out", tmp_path / "corpus")
     assert run("folder", scans, "--out", tmp_path / "corpus", "--force", "--limit", 1).exit_code == 0
-    assert len(open_corpus(tmp_path / "corpus").records) == 1
+    assert len(Corpus.open(tmp_path / "corpus").records) == 1
 
 
 def test_nothing_to_keep(scans: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_name_that_no_row_fills_is_said(scans: Path, tmp_path: Path) -> None:
     asked = "{image} of {reigon}"
     result = run("folder", scans, "--out", tmp_path / "corpus", "--caption", asked, "--splits", "group")
     assert "no row fills {reigon}: there are image\n" in result.stderr
-    record = open_corpus(tmp_path / "corpus").records[0]
+    record = Corpus.open(tmp_path / "corpus").records[0]
     assert record.caption == record.image
 
 
@@ -161,13 +161,13 @@ def test_it_is_said_when_nothing_tells_which_images_are_of_one_patient(scans: Pa
 def test_an_interruption_is_gone_on_from(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medclip_cli import models
+    from encoders import scans as reading
 
     def interrupt(source: object, *, least_side: int | None = None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(models, "read_scan", interrupt)
+        patch.setattr(reading, "read_scan", interrupt)
         result = run("folder", scans, "--out", tmp_path / "corpus")
     assert "run the same command again to go on" in result.stderr
     assert (tmp_path / ".corpus.cleaning.jsonl").exists()

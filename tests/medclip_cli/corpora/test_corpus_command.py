@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from medclip_cli.commands.corpus import app
-from medclip_cli.corpora.corpus_folder import Corpus, open_corpus, write_corpus
+from medclip_cli.corpora.corpus_folder import Corpus, write_corpus
 from medclip_cli.corpora.statistics import NONE, REST, describe_corpus
 from medclip_cli.errors import MedclipError
 from medclip_cli.records import CaptionedImage
@@ -101,7 +101,7 @@ def test_merge_keeps_ids_unique_and_images_found(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert (report["read"], report["kept"], report["renamed"], report["rejected"]) == (4, 4, 1, {})
-    both = open_corpus(tmp_path / "both")
+    both = Corpus.open(tmp_path / "both")
     assert [one.id for one in both.records] == ["drawn/0", "drawn/1", "drawn/0#2", "drawn/5"]
     assert both.image_root == tmp_path
     assert all(both.image_path(one).is_file() for one in both.records)
@@ -115,7 +115,7 @@ def test_merge_keeps_groups_whole_and_out_of_training(tmp_path: Path) -> None:
     )
     assert report["moved_to_keep_groups_whole"] == 2
     assert report["leaks"]["groups"] == 0
-    assert {one.id: one.split for one in open_corpus(tmp_path / "c").records} == {
+    assert {one.id: one.split for one in Corpus.open(tmp_path / "c").records} == {
         "drawn/0": "test",
         "drawn/1": "val",
         "drawn/2": "test",
@@ -141,7 +141,7 @@ def test_merge_again_and_again(tmp_path: Path) -> None:
     one = corpus(tmp_path / "a", record(0), record(1, id="drawn/0#2"))
     corpus(tmp_path / "b", record(0, caption="b", captions=("b",)), root=one.image_root)
     assert run("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c").exit_code == 0
-    ids = [row.id for row in open_corpus(tmp_path / "c").records]
+    ids = [row.id for row in Corpus.open(tmp_path / "c").records]
     assert ids == ["drawn/0", "drawn/0#2", "drawn/0#3"]
     assert "exists: replace it with --force" in refusal(
         "merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c"
@@ -190,7 +190,7 @@ def test_webdataset_there_and_back(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "s" / "train-000001.tar") as tar:
         assert tar.getnames() == ["00000002.png", "00000002.json"]
     assert clean("webdataset", tmp_path / "s", "--out", tmp_path / "again").exit_code == 0
-    again = open_corpus(tmp_path / "again")
+    again = Corpus.open(tmp_path / "again")
     assert sorted((r.caption, r.split, r.view, r.group) for r in again.records) == sorted(
         (r.caption, r.split, r.view, f"again/{r.group}") for r in made.records
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medclip_cli.corpora import dicom as adapter
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.corpora.dicom import keyed_hash
 from medclip_cli.corpora.patient_key import KEY_BYTES, KEY_FILE, patient_key
 from medclip_cli.errors import CorpusError
@@ -37,7 +37,7 @@ def test_no_word_of_a_patient_leaves_the_header(tmp_path: Path) -> None:
     result = run("dicom", tmp_path / "raw", "--out", tmp_path / "corpus", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["rejected"] == {"no_pixel_data": 1}
-    records = open_corpus(tmp_path / "corpus").records
+    records = Corpus.open(tmp_path / "corpus").records
     assert sorted(record.caption for record in records) == [
         "AP X-ray of the left knee",
         "Axial MR of the brain",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medclip_cli.corpora import image_copies
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.corpora.image_copies import copy_images, keep_only, staging_folder
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.cleaning.drawn import draw
@@ -34,7 +34,7 @@ def test_the_images_kept_go_along(scans: Path, tmp_path: Path) -> None:
     contents = {path.name: path.read_bytes() for path in (scans / "a.png", scans / "deep" / "b.png")}
     scans.rename(tmp_path / "gone")
     (tmp_path / "corpus").rename(tmp_path / "moved")
-    corpus = open_corpus(tmp_path / "moved")
+    corpus = Corpus.open(tmp_path / "moved")
     assert [r.image for r in corpus.records] == ["a.png", "deep/b.png"]
     for one in corpus.records:
         path = corpus.image_path(one)

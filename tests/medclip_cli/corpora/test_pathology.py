@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import bcidr, peir
 from tests.medclip_cli.corpora.reading import rows_of, write
@@ -56,7 +56,7 @@ def test_bcidr_keeps_all_five_captions(tmp_path: Path) -> None:
     assert (rows["2_00001_sub0_001"].split, rows["2_00001_sub0_001"].category) == ("test", "normal")
     assert rows["odd"].fault == ("malformed_row", "not an image with captions")
     assert run("bcidr", tmp_path, "--out", tmp_path / "corpus").exit_code == 0
-    record = open_corpus(tmp_path / "corpus").records[0]
+    record = Corpus.open(tmp_path / "corpus").records[0]
     assert (record.caption, record.captions) == (bcidr.FIVE[0], tuple(bcidr.FIVE))
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from tests.encoders.drawn_dicom import write_dicom
 from tests.medclip_cli.cleaning.drawn import draw as draw_scan
 from tests.medclip_cli.corpora.layouts import chestxray14, chexpert, imageclef, iuxray, medpix, medpix2
@@ -25,7 +25,7 @@ def cleaned(dataset: str, tmp_path: Path, *options: object) -> tuple[dict[str, i
     out = tmp_path / "corpus"
     result = run(dataset, tmp_path / "raw", "--out", out, "--json", *options)
     assert result.exit_code == 0, result.output
-    kept = [(record.id, record.caption) for record in open_corpus(out).records]
+    kept = [(record.id, record.caption) for record in Corpus.open(out).records]
     return json.loads(result.stdout)["rejected"], kept
 
 
@@ -161,7 +161,7 @@ def test_imageclef_2021_and_medpix_share_pictures_that_a_merge_finds(tmp_path: P
     for dataset, name in (("imageclef", "clef"), ("folder", "mine")):
         result = run(dataset, tmp_path / name, "--out", tmp_path / f"corpus-{name}")
         assert result.exit_code == 0, result.output
-    merged = merge_corpora([open_corpus(tmp_path / "corpus-clef"), open_corpus(tmp_path / "corpus-mine")])
+    merged = merge_corpora([Corpus.open(tmp_path / "corpus-clef"), Corpus.open(tmp_path / "corpus-mine")])
     assert [row.reason for row in merged.rejected] == ["duplicate_row"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medclip_cli.corpora import webdataset
-from medclip_cli.corpora.corpus_folder import open_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from tests.medclip_cli.cleaning.drawn import draw as draw_scan
 from tests.medclip_cli.corpora.layouts.webdataset import draw, pack
 from tests.medclip_cli.corpora.test_clean_command import refusal, run
@@ -22,7 +22,7 @@ def test_shards_become_a_corpus_with_its_own_images(tmp_path: Path) -> None:
     for shard in (tmp_path / "shards").iterdir():
         shard.unlink()
     (tmp_path / "corpus").rename(tmp_path / "moved")
-    corpus = open_corpus(tmp_path / "moved")
+    corpus = Corpus.open(tmp_path / "moved")
     assert [(r.caption, r.split, r.modality, r.findings) for r in corpus.records] == [
         ("Clear lungs.", "test", "OT", ()),
         ("A mass.", "train", "CT", ("Mass", "Edema")),
@@ -80,7 +80,7 @@ def test_what_an_interrupted_run_unpacked_is_not_unpacked_again(
     )
     assert run("webdataset", tmp_path / "shards", "--out", tmp_path / "corpus").exit_code == 0
     assert unpacked == ["val-000000.tar"]
-    assert len(open_corpus(tmp_path / "corpus").records) == 2
+    assert len(Corpus.open(tmp_path / "corpus").records) == 2
 
 
 def test_folders_without_shards_and_those_that_cannot_be_written(tmp_path: Path) -> None:

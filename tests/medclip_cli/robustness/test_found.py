@@ -9,7 +9,7 @@ from PIL import Image
 from encoders.runtime import open_session
 from encoders.scans import read_scan
 from medclip_cli.cleaning.images import examine_images
-from medclip_cli.corpora.corpus_table import stream_table, write_table
+from medclip_cli.corpora.corpus_folder import stream_table, write_table
 from medclip_cli.corpora.tables import read_lines
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage
