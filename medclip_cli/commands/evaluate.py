@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medclip_cli.captioning import session
-from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -21,6 +20,7 @@ from medclip_cli.commands.options import (
     ServerUrl,
     Verbose,
 )
+from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
 from medclip_cli.pages.evaluation_names import method_name
 from medclip_cli.terminal import console, json_output, progress, tables
@@ -64,13 +64,13 @@ def evaluate(
     ],
     split: Annotated[
         Literal["train", "val", "test"],
-        typer.Option(help="The split to judge.", rich_help_panel=JUDGING),
+        typer.Option(help="The split to judge.", rich_help_panel=SCORING),
     ] = "val",
     method: Annotated[
         list[str] | None,
         typer.Option(
             help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = None,
     skip_overlap: Annotated[
@@ -78,7 +78,7 @@ def evaluate(
         typer.Option(
             "--skip-overlap/--refuse-overlap",
             help="Where the collection holds cases of the split: leave them out, or refuse to judge.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = True,
     by: Annotated[
@@ -86,7 +86,7 @@ def evaluate(
         typer.Option(
             metavar="FIELD",
             help="Break retrieval down by modality, view, region, category or sex. Repeatable.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = None,
     against: Annotated[
@@ -94,7 +94,7 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             help="An earlier run, saved with --json: test the difference.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = None,
     html: Html = None,

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands.judging_options import JUDGING, Meteor, Resamples, Seed
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import SOME_FAILED, UsageError
+from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
+from medclip_cli.errors import SOME_FAILED
 
 if TYPE_CHECKING:
-    from medclip_cli.scoring.score_run import ScoringRun
+    from medclip_cli.scoring.clinical import ClinicalScores
+    from medclip_cli.scoring.score import ScoreReport
 
 EXAMPLE = (
     "Examples: medclip score predictions.jsonl --json, or: "
     "medclip score coco_results.json --references captions_val.json --against other_results.json"
 )
-
-_STDIN = "-"
-_NAMED_AT_MOST = 5
 
 
 def score(
@@ -51,8 +49,8 @@ def score(
     tokenize: Annotated[
         Literal["ptb", "none", "13a"],
         typer.Option(
-            help="ptb: as COCO does. none: tokens already, cut at blanks. 13a: sacrebleu's.",
-            rich_help_panel=JUDGING,
+            help="ptb: as COCO does. none: split at whitespace. 13a: sacrebleu's.",
+            rich_help_panel=SCORING,
         ),
     ] = "ptb",
     meteor: Meteor = None,
@@ -61,7 +59,7 @@ def score(
         typer.Option(
             metavar="NAME",
             help="Also run a scorer that an installed package offers. Repeatable.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = None,
     clinical: Annotated[
@@ -69,7 +67,7 @@ def score(
         typer.Option(
             "--clinical",
             help="Also score fields and findings that the captions name.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = False,
     findings: Annotated[
@@ -77,7 +75,7 @@ def score(
         typer.Option(
             metavar="FILE",
             help="Findings to look for, one 'name: synonym, synonym' a line.",
-            rich_help_panel=JUDGING,
+            rich_help_panel=SCORING,
         ),
     ] = None,
     per_item: Annotated[
@@ -99,97 +97,72 @@ def score(
 
     Intervals are 95 % bootstrap intervals over the items. Exit code 3: some items had no counterpart.
     """
-    from medclip_cli.scoring import score_run
+    from medclip_cli.scoring import score as library
     from medclip_cli.terminal import json_output
 
-    request = score_run.Request(
+    report = library.score(
+        sys.stdin.buffer if predictions == "-" else predictions,
+        references,
         tokenize=tokenize,
         meteor=meteor,
-        scorers=tuple(scorer or ()),
-        clinical=clinical or findings is not None,
-        findings=_read(str(findings)) if findings else None,
+        scorers=scorer or (),
+        clinical=clinical,
+        findings=findings,
+        against=against,
         resamples=resamples,
         seed=seed,
     )
-    run = score_run.run(
-        _read(predictions),
-        _read(str(references)) if references else None,
-        _read(str(against)) if against else None,
-        request,
-    )
     if per_item is not None:
-        score_run.write_items(per_item, run)
+        report.write_items(per_item)
     if as_json:
-        json_output.write(score_run.as_json(run))
+        json_output.write(report.to_dict())
     else:
-        _show(run)
-    _tell(run)
-    if run.given.unmatched or run.given.missing:
+        _show(report)
+    if report.unmatched:
         raise typer.Exit(SOME_FAILED)
 
 
-def _read(source: str) -> tuple[bytes, str]:
-    if source == _STDIN:
-        return sys.stdin.buffer.read(), "standard input"
-    path = Path(source)
-    if not path.is_file():
-        raise UsageError(f"{source}: no such file; give a file, or '-' for predictions on standard input")
-    return path.read_bytes(), path.name
-
-
-def _show(run: ScoringRun) -> None:
+def _show(report: ScoreReport) -> None:
     from medclip_cli.terminal import tables
 
     rows = [
-        (name, value, *run.intervals.get(name, (None, None)), run.scores.variant_of(name))
-        for name, value in run.scores.corpus.items()
+        (name, value, *report.intervals.get(name, (None, None)), report.captions.variant_of(name))
+        for name, value in report.scores.items()
     ]
-    tables.show(f"{len(run.scores)} captions", ("score", "value", "2.5 %", "97.5 %", "variant"), rows)
-    if run.against is not None:
+    tables.show(f"{len(report.captions)} captions", ("score", "value", "2.5 %", "97.5 %", "variant"), rows)
+    if report.against is not None:
         tables.gap()
+        other = report.against
         differences = [
-            (name, run.against.scores.corpus[name], found.value, *found.interval, found.p_value)
-            for name, found in run.against.differences.items()
+            (name, other.scores.corpus[name], found.value, *found.interval, found.p_value)
+            for name, found in other.differences.items()
         ]
-        columns = ("score", run.against.name, "difference", "2.5 %", "97.5 %", "p")
-        tables.show(f"Compared with {run.against.name}", columns, differences)
-    if run.clinical is not None:
+        columns = ("score", other.name, "difference", "2.5 %", "97.5 %", "p")
+        tables.show(f"Compared with {other.name}", columns, differences)
+    if report.clinical is not None:
         tables.gap()
-        _show_clinical(run.clinical.to_json())
+        _show_clinical(report.clinical)
 
 
-def _show_clinical(clinical: dict[str, Any]) -> None:
+def _show_clinical(clinical: ClinicalScores) -> None:
     from medclip_cli.terminal import console, tables
 
-    fields, findings = clinical["fields"], clinical["findings"]
-    if fields:
-        rows = [(name, found["agreement"], found["n"]) for name, found in fields.items()]
+    if clinical.fields:
+        rows = [(name, found.agreement, found.items) for name, found in clinical.fields.items()]
         tables.show("Fields", ("field", "agreement", "n"), rows)
         tables.gap()
-    names = ("precision", "recall", "f1")
-    labels = [
-        (label, *(values[name] for name in names), int(values["true"]), int(values["predicted"]))
-        for label, values in findings["labels"].items()
-    ]
-    means = [(kind, *(findings[kind][name] for name in names), None, None) for kind in ("micro", "macro")]
-    columns = ("finding", *names, "true", "predicted")
-    tables.show(f"Findings: {findings['vocabulary']}", columns, [*labels, *means])
-    console.prose(
-        f"exact match: {findings['exact_match']:.3f}; {findings['exact_match_labelled']:.3f} of the "
-        f"{findings['labelled']} items with any label"
+    found = clinical.findings
+    per_label = zip(
+        found.labels, found.precision, found.recall, found.f1, found.true, found.predicted, strict=True
     )
-
-
-def _tell(run: ScoringRun) -> None:
-    """Say what a number would hide: empty predictions, items without counterpart, a score left out."""
-    from medclip_cli.terminal import console
-
-    if run.given.empty:
-        console.note(f"{run.given.empty} predictions are empty; they score 0 and count in every mean")
-    if run.meteor_missing:
-        console.note(run.meteor_missing)
-    for ids, what in ((run.given.unmatched, "no reference"), (run.given.missing, "no prediction")):
-        if ids:
-            more = f" and {len(ids) - _NAMED_AT_MOST} more" if len(ids) > _NAMED_AT_MOST else ""
-            named = ", ".join(ids[:_NAMED_AT_MOST])
-            console.warn(f"{len(ids)} items have {what} and were not scored: {named}{more}")
+    labels = [
+        (label, *map(float, measures), int(true), int(guessed))
+        for label, *measures, true, guessed in per_label
+    ]
+    means = [("micro", *found.micro, None, None), ("macro", *found.macro, None, None)]
+    columns = ("finding", "precision", "recall", "f1", "true", "predicted")
+    tables.show(f"Findings: {clinical.vocabulary}", columns, [*labels, *means])
+    console.prose(
+        f"exact match: {found.exact_match:.3f}; {found.exact_match_labelled:.3f} of the "
+        f"{found.labelled} items with any label"
+    )

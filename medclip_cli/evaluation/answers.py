@@ -1,4 +1,4 @@
-"""What each method says of an image: the model's methods, and the floors that need none."""
+"""What each method says of an image: the model's methods, and the baselines that need none."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from medclip_cli.vector_index.base import CollectionInfo
 
 METHODS = ("nearest", "consensus", "generate")
-FLOORS = ("random", "most_frequent", "pixel_nearest", "same_fields_oracle")
+BASELINES = ("random", "most_frequent", "pixel_nearest", "same_fields_oracle")
 FIELDS = ("modality", "view", "region")
 THUMBNAIL_SIDE = 32
-FLOOR_SEED = 0
+BASELINE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +94,21 @@ def written(
 def baseline_answers(
     corpus: Corpus, rows: list[CaptionedImage], pool: list[CaptionedImage]
 ) -> dict[str, list[Answer]]:
-    """The answers of `FLOORS`, which draw from the same pool as the model.
+    """The answers of `BASELINES`, which draw from the same pool as the model.
 
     Args:
         corpus: where the images are.
         rows: the images that are asked.
         pool: the images that may answer.
     """
-    from medclip_cli.scoring import baselines as floor
+    from medclip_cli.scoring import baselines
 
-    rng = np.random.default_rng(FLOOR_SEED)
+    rng = np.random.default_rng(BASELINE_SEED)
     chosen = (
-        floor.random_floor(len(rows), len(pool), rng),
-        floor.most_frequent_floor(len(rows), [record.caption for record in pool]),
-        floor.pixel_nearest_floor(_thumbnails(corpus, rows), _thumbnails(corpus, pool)),
-        floor.same_fields_oracle(
+        baselines.random_baseline(len(rows), len(pool), rng),
+        baselines.most_frequent_baseline(len(rows), [record.caption for record in pool]),
+        baselines.pixel_nearest_baseline(_thumbnails(corpus, rows), _thumbnails(corpus, pool)),
+        baselines.same_fields_upper_bound(
             [tuple(fields_of(row).values()) for row in rows],
             [tuple(fields_of(record).values()) for record in pool],
             rng,
@@ -116,7 +116,7 @@ def baseline_answers(
     )
     return {
         name: [Answer(pool[i].caption, fields_of(pool[i]), image=corpus.image_path(pool[i])) for i in picks]
-        for name, picks in zip(FLOORS, chosen, strict=True)
+        for name, picks in zip(BASELINES, chosen, strict=True)
     }
 
 

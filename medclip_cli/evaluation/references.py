@@ -49,15 +49,15 @@ class References:
 
     def scores(self, source: Source, caption: str | None) -> dict[str, float] | None:
         """Score an answer by name; no caption scores 0, and an image without references gets None."""
+        from medclip_cli.scoring.captions import tokenize_captions
         from medclip_cli.scoring.per_caption import score_caption
-        from medclip_cli.scoring.tokenizers import tokenize_once, tokenizer_named
 
         references = self.of(source)
         if not references:
             return None
         scores = score_caption(caption or "", references, self._known)
         if self._meteor is not None:
-            candidate, *true = tokenize_once([caption or "", *references], tokenizer_named("ptb"))
+            candidate, *true = tokenize_captions([caption or "", *references])
             cider = scores.pop("cider")  # which stays the last one
             scores |= {"meteor": self._meteor(candidate, true), "cider": cider}
         return scores

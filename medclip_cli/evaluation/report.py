@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.evaluation.answers import FIELDS, FLOORS, fields_of
+from medclip_cli.evaluation.answers import FIELDS, BASELINES, fields_of
 from medclip_cli.evaluation.run import Evaluation
-from medclip_cli.scoring.bootstrap import confidence_intervals
-from medclip_cli.scoring.clinical.fields import field_agreement
-from medclip_cli.scoring.clinical.label_sets import label_scores
+from medclip_cli.scoring.clinical import field_agreement, label_scores
 from medclip_cli.scoring.published import published_for
+from medclip_cli.scoring.resampling import Difference, ScoreTable, compare, confidence_intervals
 from medclip_cli.scoring.retrieval import RankedQueries, chance_recall
-from medclip_cli.scoring.score_table import ScoreTable, table_of
-from medclip_cli.scoring.significance import Difference, compare
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -50,7 +47,7 @@ def build_report(
         resamples: of intervals and tests; 0 leaves them out.
         seed: of the resampling.
     """
-    tables = {method: table_of(scores) for method, scores in result.captions.items()}
+    tables = {method: ScoreTable.of(scores) for method, scores in result.captions.items()}
     first = next(iter(tables))
     return {
         "format": FORMAT_VERSION,
@@ -86,7 +83,7 @@ def build_report(
         "unreadable": result.unreadable,
         "items": {
             "ids": [row.id for row in result.rows],
-            "methods": {method: tables[method].to_json() for method in tables if method not in FLOORS},
+            "methods": {method: tables[method].to_dict() for method in tables if method not in BASELINES},
         },
     }
 
@@ -102,7 +99,7 @@ def _fields(result: Evaluation) -> dict[str, Any]:
     true = [fields_of(row) for row in result.rows]
     return {
         method: {
-            name: agreement.to_json()
+            name: agreement.to_dict()
             for name, agreement in field_agreement([answer.fields for answer in answers], true).items()
         }
         for method, answers in result.answers.items()
@@ -116,7 +113,7 @@ def _findings(result: Evaluation) -> dict[str, Any]:
     return {
         method: label_scores(
             [frozenset(answer.fields.get("findings") or ()) for answer in answers], true
-        ).to_json()
+        ).to_dict()
         for method, answers in result.answers.items()
     }
 
@@ -183,7 +180,7 @@ def compare_runs(
     found = {}
     for method in report["items"]["methods"]:
         if method in earlier["items"]["methods"]:
-            now = ScoreTable.from_json(report["items"]["methods"][method])
+            now = ScoreTable.from_dict(report["items"]["methods"][method])
             then = _stored_table(earlier["items"]["methods"][method], path)
             then = ScoreTable(then.means, then.columns[order])
             found[method] = _differences(compare(now, then, resamples=max(1, resamples), seed=seed))
@@ -205,7 +202,7 @@ def _read_run(path: Path) -> dict[str, Any]:
 
 def _stored_table(stored: dict[str, Any], path: Path) -> ScoreTable:
     try:
-        return ScoreTable.from_json(stored)
+        return ScoreTable.from_dict(stored)
     except ValueError as error:
         raise ScoringError(f"{path}: {error}") from error
 

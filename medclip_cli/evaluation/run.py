@@ -61,7 +61,7 @@ class Evaluation:
         pool: how many known images could answer.
         overlap: groups of the split that the collection holds; they were left out of the answers.
         unreadable: images that could not be read, with the reason.
-        answers: by method, in the order of the rows; `METHODS` are the model's, `FLOORS` need none.
+        answers: by method, in the order of the rows; `METHODS` are the model's, `BASELINES` need none.
         captions: scores by method.
         retrieval: ranks by direction, over the split alone.
     """
@@ -113,7 +113,7 @@ def evaluate_split(
 ) -> Evaluation:
     """Ask a collection for the caption of every image of a split, and score the answers.
 
-    No case is on both sides: no image is answered by a patient, case or article of the split, and the floors
+    No case is on both sides: no image is answered by a patient, case or article of the split, and the baselines
     draw from the same pool of known images as the model does.
 
     Args:

@@ -1,6 +1,6 @@
-"""Floors: answers that need no model, which a model must beat; per query, an index into the pool.
+"""Baselines: answers that need no model, which a model must beat; per query, an index into the pool.
 
-The oracle is the other way round: it is told the fields of the query and draws among the pool's captions that
+The upper bound is the other way round: it is given the fields of the query and draws among the pool's captions that
 share them, so it says how far the fields alone would carry a perfect classifier of them.
 """
 
@@ -17,22 +17,22 @@ Floats = npt.NDArray[np.float32]
 Fields = tuple[str | None, ...]
 
 
-def random_floor(queries: int, pool: int, rng: np.random.Generator) -> Ints:
+def random_baseline(queries: int, pool: int, rng: np.random.Generator) -> Ints:
     """[queries] a candidate drawn at random for each query."""
     return rng.integers(pool, size=queries)
 
 
-def most_frequent_floor(queries: int, captions: Sequence[str]) -> Ints:
+def most_frequent_baseline(queries: int, captions: Sequence[str]) -> Ints:
     """[queries] the caption the pool holds most often (the first of equals), whatever the query.
 
-    >>> most_frequent_floor(2, ["left", "right", "right"]).tolist()
+    >>> most_frequent_baseline(2, ["left", "right", "right"]).tolist()
     [1, 1]
     """
     commonest = Counter(captions).most_common(1)[0][0]
     return np.full(queries, captions.index(commonest), dtype=np.int64)
 
 
-def pixel_nearest_floor(queries: npt.NDArray[np.number], pool: npt.NDArray[np.number]) -> Ints:
+def pixel_nearest_baseline(queries: npt.NDArray[np.number], pool: npt.NDArray[np.number]) -> Ints:
     """[q] the candidate whose grey thumbnail correlates best with the query's.
 
     Args:
@@ -50,13 +50,13 @@ def unit_thumbnails(thumbnails: npt.NDArray[np.number]) -> Floats:
     return np.asarray(flat / np.maximum(length, 1e-6))
 
 
-def same_fields_oracle(queries: Sequence[Fields], pool: Sequence[Fields], rng: np.random.Generator) -> Ints:
+def same_fields_upper_bound(queries: Sequence[Fields], pool: Sequence[Fields], rng: np.random.Generator) -> Ints:
     """[q] a candidate drawn among those with the query's fields (modality, view, region).
 
     Where none has all of them the last field is dropped, then the one before it: put the most telling first.
 
     >>> pool = [("CT", "Axial"), ("CT", "Coronal"), ("MR", "Axial")]
-    >>> same_fields_oracle([("CT", "Coronal"), ("MR", "Sagittal")], pool, np.random.default_rng(0)).tolist()
+    >>> same_fields_upper_bound([("CT", "Coronal"), ("MR", "Sagittal")], pool, np.random.default_rng(0)).tolist()
     [1, 2]
     """
     members: defaultdict[Fields, list[int]] = defaultdict(list)

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from medclip_cli.errors import ScoringError
-from medclip_cli.scoring.bleu import (
+from medclip_cli.errors import ScoringError, UsageError
+from medclip_cli.scoring import meteor
+from medclip_cli.scoring.measures import (
     BleuCounts,
     bleu_counts,
+    cider_d,
     clipped_matches,
     coco_bleu,
     corpus_bleu,
+    rouge_l,
     sacrebleu_signature,
 )
-from medclip_cli.scoring.cider import cider_d
-from medclip_cli.scoring.meteor import VARIANT, MeteorProgram, meteor
-from medclip_cli.scoring.ngrams import (
-    MAX_ORDER,
-    CaptionPairs,
-    Floats,
-    Ints,
-    Tokens,
-    count_ngrams,
-    join_references,
-    pair_up,
-)
-from medclip_cli.scoring.ptb import INNER_BLANK
-from medclip_cli.scoring.rouge import rouge_l
-from medclip_cli.scoring.tokenizers import tokenize_once, tokenizer_named
+from medclip_cli.scoring.ngrams import MAX_ORDER, Floats, Tokens, count_ngrams, join_references, pair_up
+from medclip_cli.scoring.ptb import INNER_BLANK, PtbTokenizer
 
 BLEU_NAMES = tuple(f"bleu{order}" for order in range(1, MAX_ORDER + 1))
-NOT_MEANS = frozenset({*BLEU_NAMES, "meteor"})
-"""Scores whose corpus value comes from summed counts, not from the items' values."""
+TokenizerName = Literal["ptb", "none", "13a"]
+
+# Whatever breaks a line somewhere. COCO's scripts hand captions to Java a line each and replace only "\n", so
+# that any of the others shifts every later caption by one; here each is a blank and captions stay apart. (The
+# PTB tokenizer makes blanks of them itself, but for U+0085, which is the ellipsis of Windows-1252 to it.)
+_LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +67,12 @@ class CaptionScores:
         return len(self.bleu_counts.candidate_length)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenizedCaptions:
-    """Candidates and references as tokens: what every score starts from."""
-
-    candidates: list[Tokens]
-    references: list[list[Tokens]]
-
-    def pairs(self) -> CaptionPairs:
-        """Numbered, with tokens whole, as ROUGE-L compares them."""
-        return pair_up(self.candidates, self.references)
-
-    def words(self, whole: CaptionPairs) -> CaptionPairs:
-        """Numbered, as BLEU and CIDEr count: ``1 1/2``, one token to ROUGE-L, is two words to them."""
-        if not any(INNER_BLANK in word for word in whole.vocabulary):
-            return whole
-        return pair_up(
-            [_cut(tokens) for tokens in self.candidates],
-            [[_cut(tokens) for tokens in captions] for captions in self.references],
-        )
-
-
 def score_captions(
     predictions: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
     tokenize: str = "ptb",
-    meteor_program: MeteorProgram | None = None,
+    meteor_program: meteor.MeteorProgram | None = None,
 ) -> CaptionScores:
     """BLEU-1 to 4, ROUGE-L (precision, recall, COCO's F and F1), CIDEr, and METEOR if its program is given.
 
@@ -116,38 +90,6 @@ def score_captions(
     >>> round(scores.corpus["bleu1"], 4), round(scores.corpus["rouge_l_r"], 4)
     (0.8187, 0.8333)
     """
-    _check(predictions, references)
-    tokens = _tokenize(predictions, references, tokenize)
-    whole = tokens.pairs()
-    words = tokens.words(whole)
-    matches, cider = _count(words)
-    bleu, rouge = bleu_counts(words, matches), rouge_l(whole)
-    items = dict(zip(BLEU_NAMES, coco_bleu(bleu).T, strict=True)) | {
-        "rouge_l": rouge.f_coco,
-        "rouge_l_p": rouge.precision,
-        "rouge_l_r": rouge.recall,
-        "rouge_l_f1": rouge.f1,
-    }
-    corpus = dict(zip(BLEU_NAMES, corpus_bleu(bleu), strict=True))
-    if meteor_program is not None:
-        judged = meteor(meteor_program, tokens.candidates, tokens.references)
-        items["meteor"], corpus["meteor"] = judged.items, judged.corpus
-    items["cider"] = cider
-    ordered_map = {name: corpus.get(name, float(values.mean())) for name, values in items.items()}
-    return CaptionScores(ordered_map, items, _variants(tokenize, references, "meteor" in items), bleu)
-
-
-def _count(words: CaptionPairs) -> tuple[list[Ints], Floats]:
-    """[n] BLEU's clipped matches for each order, and [n] CIDEr-D: one pass over the n-grams serves both."""
-    matches, cider = [], np.zeros(words.items)
-    for counts in count_ngrams(words):
-        joined = join_references(words, counts)
-        matches.append(clipped_matches(words, counts, joined))
-        cider += cider_d(words, counts, joined) / MAX_ORDER
-    return matches, cider
-
-
-def _check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     if len(predictions) != len(references):
         raise ScoringError(
             f"{len(predictions)} predictions but {len(references)} sets of references: they must pair up"
@@ -158,36 +100,90 @@ def _check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> N
         if isinstance(captions, str) or not captions:
             raise ScoringError(f"item {position} needs a list of at least one reference caption")
 
-
-def _tokenize(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
-) -> TokenizedCaptions:
     flat = [*predictions, *(caption for captions in references for caption in captions)]
-    tokens = iter(tokenize_once(flat, tokenizer_named(tokenize)))
+    tokens = iter(tokenize_captions(flat, tokenize))
     candidates = [next(tokens) for _ in predictions]
-    return TokenizedCaptions(candidates, [[next(tokens) for _ in captions] for captions in references])
+    truths = [[next(tokens) for _ in captions] for captions in references]
+    pairs = words = pair_up(candidates, truths)
+    if any(INNER_BLANK in word for word in pairs.vocabulary):
+        # `1 1/2` is one token to ROUGE-L, and two words to BLEU and CIDEr.
+        words = pair_up(
+            [_words(caption) for caption in candidates],
+            [[_words(caption) for caption in captions] for captions in truths],
+        )
+    matches, cider = [], np.zeros(words.items)
+    for counts in count_ngrams(words):  # one pass over the n-grams serves BLEU and CIDEr
+        joined = join_references(words, counts)
+        matches.append(clipped_matches(words, counts, joined))
+        cider += cider_d(words, counts, joined) / MAX_ORDER
+    bleu, rouge = bleu_counts(words, matches), rouge_l(pairs)
+    items = dict(zip(BLEU_NAMES, coco_bleu(bleu).T, strict=True)) | {
+        "rouge_l": rouge.f_coco,
+        "rouge_l_p": rouge.precision,
+        "rouge_l_r": rouge.recall,
+        "rouge_l_f1": rouge.f1,
+    }
+    of_corpus = dict(zip(BLEU_NAMES, corpus_bleu(bleu), strict=True))
+    if meteor_program is not None:
+        found = meteor.meteor(meteor_program, candidates, truths)
+        items["meteor"], of_corpus["meteor"] = found.items, found.corpus
+    items["cider"] = cider
+
+    per_item = {len(captions) for captions in references}
+    variants = {
+        "tokenizer": tokenize,
+        "bleu": sacrebleu_signature(
+            "13a" if tokenize == "13a" else "none", per_item.pop() if len(per_item) == 1 else None
+        ),
+        "bleu_per_item": "coco, counts + 1e-15 / 1e-9",
+        "rouge_l": "coco beta=1.2",
+        "rouge_l_f1": "of the best precision and the best recall",
+        **({"meteor": meteor.VARIANT} if "meteor" in items else {}),
+        "cider": "CIDEr-D n=4 sigma=6, document frequencies of these references",
+    }
+    corpus = {name: of_corpus.get(name, float(values.mean())) for name, values in items.items()}
+    return CaptionScores(corpus, items, variants, bleu)
+
+
+def tokenize_captions(captions: Sequence[str], tokenize: str = "ptb") -> list[Tokens]:
+    r"""The tokens of each caption; retrieval returns the same ones again and again, so each is cut once.
+
+    Args:
+        captions: any texts; whatever breaks a line in one of them is a blank.
+        tokenize: ``ptb`` as COCO caption evaluation does (lower case, punctuation dropped); ``13a`` is
+            sacrebleu's default, case and punctuation kept; ``none`` cuts at blanks what is tokens already.
+
+    Raises:
+        UsageError: no tokenizer has that name.
+
+    >>> tokenize_captions(["Left\u2028lung, clear."]), tokenize_captions(["left  lung\u2028clear"], "none")
+    ([('left', 'lung', 'clear')], [('left', 'lung', 'clear')])
+    """
+    cut: Callable[[str], Tokens]
+    if tokenize == "ptb":
+        cut = PtbTokenizer()
+    elif tokenize == "none":
+
+        def cut(caption: str) -> Tokens:
+            return tuple(caption.split())
+    elif tokenize == "13a":
+        from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+        cut_13a = Tokenizer13a()
+
+        def cut(caption: str) -> Tokens:
+            return tuple(cut_13a(caption.translate(_LINE_BREAKS)).split())
+    else:
+        names = ", ".join(get_args(TokenizerName))
+        raise UsageError(f"unknown tokenizer {tokenize!r}: choose one of {names}")
+    known = {caption: cut(caption) for caption in dict.fromkeys(captions)}
+    return [known[caption] for caption in captions]
 
 
 def words_of(captions: Sequence[str], tokenize: str = "ptb") -> list[Tokens]:
     """The words of captions, as BLEU and CIDEr count them."""
-    return [_cut(tokens) for tokens in tokenize_once(captions, tokenizer_named(tokenize))]
+    return [_words(tokens) for tokens in tokenize_captions(captions, tokenize)]
 
 
-def _cut(tokens: Tokens) -> Tokens:
+def _words(tokens: Tokens) -> Tokens:
     return tuple(word for token in tokens for word in token.split(INNER_BLANK))
-
-
-def _variants(tokenize: str, references: Sequence[Sequence[str]], has_meteor: bool) -> dict[str, str]:
-    per_item = {len(captions) for captions in references}
-    signature = sacrebleu_signature(
-        "13a" if tokenize == "13a" else "none", per_item.pop() if len(per_item) == 1 else None
-    )
-    return {
-        "tokenizer": tokenize,
-        "bleu": signature,
-        "bleu_per_item": "coco, counts + 1e-15 / 1e-9",
-        "rouge_l": "coco beta=1.2",
-        "rouge_l_f1": "of the best precision and the best recall",
-        **({"meteor": VARIANT} if has_meteor else {}),
-        "cider": "CIDEr-D n=4 sigma=6, document frequencies of these references",
-    }

@@ -73,7 +73,7 @@ def find_meteor() -> MeteorProgram | None:
 
 
 def wanted_meteor(wanted: bool | None) -> MeteorProgram | None:
-    """The program, as a person asked for it: True needs it, False leaves it out, None takes what is there.
+    """The program: True asks for it, False leaves it out, None takes it where it is installed.
 
     Raises:
         ScoringError: it is needed and missing.

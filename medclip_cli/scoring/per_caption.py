@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medclip_cli.scoring.captions import score_captions, words_of
-from medclip_cli.scoring.cider import SCALE, SIGMA
+from medclip_cli.scoring.measures import SCALE, SIGMA
 from medclip_cli.scoring.ngrams import MAX_ORDER, Tokens
 
 

@@ -112,7 +112,7 @@ def reported(corpus, **options):
 
 def test_the_report_is_plain_json_and_holds_every_part(corpus):
     report = json.loads(json.dumps(reported(corpus, by=("modality",))))
-    assert list(report["captions"]) == [*run.DEFAULT_METHODS, *answers.FLOORS]
+    assert list(report["captions"]) == [*run.DEFAULT_METHODS, *answers.BASELINES]
     assert report["captions"]["nearest"]["distinct"] == 4
     assert report["captions"]["most_frequent"]["distinct"] == 1
     assert report["n"] == report["pool"] == 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medclip_cli.errors import ScoringError, UsageError
 from medclip_cli.scoring.captions import score_captions
-from medclip_cli.scoring.rouge import lcs_length
+from medclip_cli.scoring.measures import lcs_length
 
 WORDS = st.lists(st.sampled_from("a b c d e".split()), max_size=7).map(" ".join)
 CORPORA = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=6)

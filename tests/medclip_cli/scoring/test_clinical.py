@@ -6,11 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.scoring.clinical.fields import field_agreement, fields_in
-from medclip_cli.scoring.clinical.findings import CHEST, CHEST_FINDINGS, parse_vocabulary
-from medclip_cli.scoring.clinical.label_sets import label_scores
-from medclip_cli.scoring.clinical.report import clinical_scores
-from medclip_cli.scoring.clinical.structured import all_structured, parse_structured
+from medclip_cli.scoring.clinical import clinical_scores, field_agreement, label_scores
+from medclip_cli.scoring.clinical_words import (
+    CHEST,
+    CHEST_FINDINGS,
+    all_structured,
+    fields_in,
+    parse_structured,
+    parse_vocabulary,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_field_agreement_and_confusion():
     assert (found.agreement, found.items) == (pytest.approx(1 / 3), 3)
     assert found.values == ("-", "AP", "PA")
     assert found.confusion.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 1]]
-    assert found.to_json()["confusion"]["counts"] == found.confusion.tolist()
+    assert found.to_dict()["confusion"]["counts"] == found.confusion.tolist()
 
 
 LABELS = st.frozensets(st.sampled_from("abcd"))
@@ -168,6 +172,6 @@ def test_sentences_are_read_with_their_negations():
     )
     assert scores.form == "sentences"
     assert scores.fields["view"].agreement == 1.0
-    assert scores.to_json()["findings"]["labels"]["pleural effusion"]["recall"] == 0.0
+    assert scores.to_dict()["findings"]["labels"]["pleural effusion"]["recall"] == 0.0
     assert scores.findings.exact_match == 0.5
     assert "not its labeller" in scores.vocabulary

@@ -1,11 +1,26 @@
 """Predictions from any system: formats, and every way they can be wrong."""
 
+import io
 import json
 
 import pytest
 
-from medclip_cli.errors import ScoringError
-from medclip_cli.scoring.predictions import parse_predictions, parse_references
+from medclip_cli.errors import ScoringError, UsageError
+from medclip_cli.scoring.predictions import read_predictions, read_references
+
+
+def opened(data, name):
+    file = io.BytesIO(data)
+    file.name = name
+    return file
+
+
+def parse_predictions(data, name, references=None):
+    return read_predictions(opened(data, name), references)
+
+
+def parse_references(data, name):
+    return read_references(opened(data, name))
 
 
 def lines(*records):
@@ -173,3 +188,16 @@ def test_references_of_a_file_replace_those_in_the_records():
 def test_references_that_cannot_be_read(data, message):
     with pytest.raises(ScoringError, match=message):
         parse_references(data, "r")
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(UsageError, match=r"no/such\.jsonl"):
+        read_predictions("no/such.jsonl")
+
+
+@pytest.mark.parametrize("value", [3, None, float("nan"), ["a"]])
+def test_python_values_are_checked_like_those_of_a_file(value):
+    with pytest.raises(ScoringError, match="references, record 1"):
+        read_references({"a": [value]})
+    with pytest.raises(ScoringError, match="predictions, record 2"):
+        read_predictions([GOOD, {**GOOD, "id": "b", "references": [value]}])

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from medclip_cli.scoring.ptb import INNER_BLANK, PtbTokenizer
-from medclip_cli.scoring.ptb.rules import RULES
+from medclip_cli.scoring.ptb_rules import RULES
 
 
 def tokens(caption):

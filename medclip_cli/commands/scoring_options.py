@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-JUDGING = "Judging"
+SCORING = "Scoring"
 
 Meteor = Annotated[
     bool | None,
     typer.Option(
         "--meteor/--no-meteor",
         help="METEOR 1.5, which takes seconds to start. [default: where the extra `meteor` is installed]",
-        rich_help_panel=JUDGING,
+        rich_help_panel=SCORING,
     ),
 ]
 Resamples = Annotated[
@@ -22,7 +22,7 @@ Resamples = Annotated[
         min=0,
         max=100_000,
         help="Bootstrap resamples of the 95 % intervals and the tests; 0 leaves the intervals out.",
-        rich_help_panel=JUDGING,
+        rich_help_panel=SCORING,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the resampling.", rich_help_panel=JUDGING)]
+Seed = Annotated[int, typer.Option(help="Random seed of the bootstrap.", rich_help_panel=SCORING)]
