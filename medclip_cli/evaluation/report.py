@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.evaluation.answers import FIELDS, BASELINES, fields_of
+from medclip_cli.evaluation.answers import BASELINES, FIELDS, fields_of
 from medclip_cli.evaluation.run import Evaluation
 from medclip_cli.scoring.clinical import field_agreement, label_scores
 from medclip_cli.scoring.published import published_for

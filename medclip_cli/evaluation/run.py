@@ -113,8 +113,8 @@ def evaluate_split(
 ) -> Evaluation:
     """Ask a collection for the caption of every image of a split, and score the answers.
 
-    No case is on both sides: no image is answered by a patient, case or article of the split, and the baselines
-    draw from the same pool of known images as the model does.
+    No case is on both sides: no image is answered by a patient, case or article of the split, and the
+    baselines draw from the same pool of known images as the model does.
 
     Args:
         corpus: where the split's images and captions are.

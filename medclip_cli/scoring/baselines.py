@@ -1,7 +1,7 @@
 """Baselines: answers that need no model, which a model must beat; per query, an index into the pool.
 
-The upper bound is the other way round: it is given the fields of the query and draws among the pool's captions that
-share them, so it says how far the fields alone would carry a perfect classifier of them.
+The upper bound is the other way round: it is given the fields of the query and draws among the pool's
+captions that share them, so it says how far the fields alone would carry a perfect classifier of them.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def unit_thumbnails(thumbnails: npt.NDArray[np.number]) -> Floats:
     return np.asarray(flat / np.maximum(length, 1e-6))
 
 
-def same_fields_upper_bound(queries: Sequence[Fields], pool: Sequence[Fields], rng: np.random.Generator) -> Ints:
+def same_fields(queries: Sequence[Fields], pool: Sequence[Fields], rng: np.random.Generator) -> Ints:
     """[q] a candidate drawn among those with the query's fields (modality, view, region).
 
     Where none has all of them the last field is dropped, then the one before it: put the most telling first.
 
     >>> pool = [("CT", "Axial"), ("CT", "Coronal"), ("MR", "Axial")]
-    >>> same_fields_upper_bound([("CT", "Coronal"), ("MR", "Sagittal")], pool, np.random.default_rng(0)).tolist()
+    >>> same_fields([("CT", "Coronal"), ("MR", "Sagittal")], pool, np.random.default_rng(0)).tolist()
     [1, 2]
     """
     members: defaultdict[Fields, list[int]] = defaultdict(list)

@@ -6,7 +6,7 @@ from medclip_cli.scoring.baselines import (
     most_frequent_baseline,
     pixel_nearest_baseline,
     random_baseline,
-    same_fields_upper_bound,
+    same_fields,
     unit_thumbnails,
 )
 
@@ -38,7 +38,7 @@ def test_upper_bound_draws_among_equals_and_falls_back_field_by_field():
     pool = [("CT", "Axial", "Chest"), ("CT", "Axial", "Head"), ("CT", "Axial", "Head"), ("MR", None, "Head")]
     rng = np.random.default_rng(0)
     queries = [("CT", "Axial", "Head")] * 200
-    assert set(same_fields_upper_bound(queries, pool, rng).tolist()) == {1, 2}
-    assert same_fields_upper_bound([("MR", None, "Spine")], pool, rng).tolist() == [3]
-    assert set(same_fields_upper_bound([("CT", "Axial", "Spine")] * 200, pool, rng).tolist()) == {0, 1, 2}
-    assert set(same_fields_upper_bound([("US", None, None)] * 200, pool, rng).tolist()) == {0, 1, 2, 3}
+    assert set(same_fields(queries, pool, rng).tolist()) == {1, 2}
+    assert same_fields([("MR", None, "Spine")], pool, rng).tolist() == [3]
+    assert set(same_fields([("CT", "Axial", "Spine")] * 200, pool, rng).tolist()) == {0, 1, 2}
+    assert set(same_fields([("US", None, None)] * 200, pool, rng).tolist()) == {0, 1, 2, 3}
