@@ -25,7 +25,7 @@ from benchmarks.timing import RUNS, Comparison, Row, record
 from encoders.scans import read_scan
 from medclip_cli.cleaning.journal import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images
-from medclip_cli.corpora.chexpert import LABELS
+from medclip_cli.corpora.table_layouts import CHEXPERT_LABELS as LABELS
 from medclip_cli.parallel import usable_cores
 from medclip_cli.records import CaptionedImage
 

@@ -194,7 +194,7 @@ def _cleaning_options(job: CleaningJob) -> CleaningOptions:
 def _read_options(job: CleaningJob) -> ReadOptions:
     if not job.layout.hashes_patients:
         return job.read_options
-    from medclip_cli.corpora.patient_key import patient_key
+    from medclip_cli.corpora.dicom import patient_key
     from medclip_cli.settings import load_settings
 
     return replace(job.read_options, secret=patient_key(load_settings().home))

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medclip_cli.corpora.image_files import ImageFiles, base_folder, list_images
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, list_images
 from medclip_cli.corpora.tables import read_json
 from medclip_cli.corpora.vocabulary import texts
 from medclip_cli.records import SourceRow

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 import re
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,9 @@ _READ = (
     *("Rows", "SharedFunctionalGroupsSequence"),
 )
 _DICOMDIR = "1.2.840.10008.1.3.10"
+# The secret of this installation, under which patients' numbers are hashed.
+KEY_FILE = "patient-hash.key"
+KEY_BYTES = 32
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
@@ -201,6 +205,37 @@ def _captions(options: ReadOptions) -> dict[str, Any]:
         raise CorpusError(f"{table} has no caption column: name it with --caption-column")
     rows = ((row.get(columns.image), row.raw(columns.caption)) for row in read_table(table) if not row.fault)
     return {name: caption for name, caption in rows if name and caption is not None}
+
+
+def patient_key(home: Path) -> bytes:
+    """Return the key, made once and readable by its owner alone.
+
+    A second corpus of the same hospital gets the same hashes, so that a patient stays one group; a lost key
+    makes new ones.
+
+    Raises:
+        CorpusError: the key cannot be read or written, or was cut short.
+    """
+    path = home / KEY_FILE
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            # Made whole under another name: two processes at once must end up with one key.
+            fresh = home / f".{KEY_FILE}.{secrets.token_hex(4)}"
+            if not path.exists():
+                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(secrets.token_bytes(KEY_BYTES))
+                os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink(missing_ok=True)
+        key = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"the key {path} cannot be used ({error.strerror}): set MEDCLIP_HOME") from error
+    if len(key) != KEY_BYTES:
+        raise CorpusError(f"the key {path} is damaged: restore it, or remove it to make new patient hashes")
+    return key
 
 
 LAYOUT = DatasetLayout(

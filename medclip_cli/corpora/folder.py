@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medclip_cli.corpora.image_files import ImageFiles, list_images
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, list_images
 from medclip_cli.corpora.tables import Row, columns_of, read_table, unusable
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError, UsageError

@@ -7,17 +7,21 @@ an image says its view now and then. Removed words read ``XXXX``: ``--strip-mark
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from medclip_cli.corpora import iuxray_kaggle, iuxray_r2gen
-from medclip_cli.corpora.image_files import ImageFiles, list_images
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
-from medclip_cli.corpora.vocabulary import known, texts, words
+from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, list_images
+from medclip_cli.corpora.tables import Row, read_json, read_table, unusable
+from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
 
+KAGGLE_TABLE = "indiana_reports.csv"
+_IMAGES = "indiana_projections.csv"
+_SUFFIX = ".dcm.png"
+R2GEN_TABLE = "annotation.json"
 _LATERAL = re.compile(r"\blateral\b", re.IGNORECASE)
 _FRONTAL = re.compile(r"\b(frontal|PA|AP|posteroanterior|anteroposterior)\b", re.IGNORECASE)
 
@@ -26,13 +30,13 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     """Yield one row an image, from whichever of the three forms is there."""
     if not root.is_dir():
         raise CorpusError(f"there is no folder {root}")
-    for table in sorted(root.rglob(iuxray_kaggle.TABLE)):
-        return iuxray_kaggle.read(root, table)
-    for table in sorted(root.rglob(iuxray_r2gen.TABLE)):
-        return iuxray_r2gen.read(root, table)
+    for table in sorted(root.rglob(KAGGLE_TABLE)):
+        return _read_kaggle(root, table)
+    for table in sorted(root.rglob(R2GEN_TABLE)):
+        return _read_r2gen(root, table)
     reports = sorted(root.rglob("*.xml"), key=lambda path: (len(path.name), path.name))
     if not reports:
-        forms = f"OpenI *.xml, {iuxray_kaggle.TABLE} or {iuxray_r2gen.TABLE}"
+        forms = f"OpenI *.xml, {KAGGLE_TABLE} or {R2GEN_TABLE}"
         raise CorpusError(f"{root} has no {forms}: see medclip clean --list")
     images = list_images(root)
     return (row for report in reports for row in _rows(report, images))
@@ -76,6 +80,77 @@ def _view(text: str) -> str | None:
     if bool(lateral) == bool(frontal):
         return None  # "PA and lateral chest" stands under both images of a study
     return "Lateral" if lateral else "Frontal"
+
+
+def _read_kaggle(root: Path, table: Path) -> Iterator[SourceRow]:
+    """Yield one row a projection; the report is found by ``uid``."""
+    reports = {row.get("uid"): row for row in read_table(table)}
+    images = list_images(root)
+    return (_kaggle_row(row, reports, images) for row in read_table(table.with_name(_IMAGES)))
+
+
+def _kaggle_row(row: Row, reports: Mapping[str | None, Row], images: ImageFiles) -> SourceRow:
+    name, uid = row.get("filename"), row.get("uid")
+    if row.fault or name is None or uid is None:
+        return unusable(row)
+    report = reports.get(uid, Row(0))
+    findings, impression = report.get("findings"), report.get("impression")
+    labels = (known(label) for label in (report.get("problems") or "").split(";"))
+    return SourceRow(
+        key=openi_id(name),
+        image=images.find(name) or name,
+        modality="XR",
+        group=f"CXR{uid}",
+        texts=texts(
+            report=joined(findings, impression),
+            findings=findings,
+            impression=impression,
+        ),
+        words=words(indication=report.get("indication"), comparison=report.get("comparison")),
+        view=view_of(row.get("projection")),
+        region="Chest",
+        findings=tuple(dict.fromkeys(label for label in labels if label)),
+    )
+
+
+def openi_id(name: str) -> str:
+    """Return OpenI's id of an image, so that both forms of the set give a scan the same id.
+
+    >>> openi_id("2_IM-0652-1001.dcm.png"), openi_id("1_IM-0001-4001.dcm.png")
+    ('CXR2_IM-0652-1001', 'CXR1_1_IM-0001-4001')
+    """
+    stem = name.removesuffix(_SUFFIX)
+    # OpenI itself repeats the number of its first report.
+    return f"CXR1_{stem}" if stem.startswith("1_") else f"CXR{stem}"
+
+
+def _read_r2gen(root: Path, table: Path) -> Iterator[SourceRow]:
+    """Yield one row an image; the lists' own names are not trusted, each record says its split."""
+    content = read_json(table)
+    if not isinstance(content, dict):
+        raise CorpusError(f"{table} is not R2Gen's lists by split: download it again")
+    images = list_images(root)
+    return _r2gen_rows(
+        [entry for part in content.values() if isinstance(part, list) for entry in part], images
+    )
+
+
+def _r2gen_rows(entries: list[Any], images: ImageFiles) -> Iterator[SourceRow]:
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), list):
+            yield SourceRow(f"entry{number}", "", fault=("malformed_row", "not a case with images"))
+            continue
+        case = str(entry.get("id"))
+        for path in map(str, entry["image_path"]):
+            yield SourceRow(
+                key=path.rpartition(".")[0] or path,
+                image=images.find(path) or images.find(f"images/{path}") or f"images/{path}",
+                modality="XR",
+                group=case.partition("_")[0],
+                split=split_of(entry.get("split")),
+                texts=texts(report=entry.get("report"), findings=entry.get("report")),
+                region="Chest",
+            )
 
 
 LAYOUT = DatasetLayout(

@@ -1,12 +1,18 @@
-"""What medclip knows of a published data set, and how its adapter is called."""
+"""What an adapter of a published data set is: a `DatasetLayout`, its options, and how it finds files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +69,69 @@ class DatasetLayout:
     is_own: bool = False
     hashes_patients: bool = False
     unpack: Callable[[Path, Path], None] | None = None
+
+
+@dataclass(slots=True)
+class ImageFiles:
+    """The images under a root, found by path, by name, or by name without its ending."""
+
+    paths: set[str]
+    _by_name: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the names; one that two folders share means neither."""
+        for path in self.paths:
+            name = path.rpartition("/")[2]
+            for key in {name, name.rpartition(".")[0]}:
+                self._by_name[key] = None if key in self._by_name else path
+
+    def find(self, named: str) -> str | None:
+        """Return the path a table means by a path, a name, or a name without ending; None when unsure."""
+        named = named.replace("\\", "/").removeprefix("./")
+        if named in self.paths:
+            return named
+        return self._by_name.get(named)
+
+
+def list_images(root: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> ImageFiles:
+    """List the image files under a folder, as paths relative to it; hidden folders are left out."""
+    wanted = frozenset(suffixes)
+    return ImageFiles(set(_walk(str(root), "", wanted)))
+
+
+def base_folder(root: Path, files: Sequence[str], what: str) -> Path:
+    """Return the folder that holds one of these files: the root itself, or a folder right under it.
+
+    Args:
+        root: what the person named.
+        files: any one of them marks the folder.
+        what: the data set, for the message.
+
+    Raises:
+        CorpusError: the root is no folder, or none of the files is there.
+    """
+    if not root.is_dir():
+        raise CorpusError(f"there is no folder {root}")
+    inside = sorted(entry for entry in root.iterdir() if entry.is_dir())
+    for folder in (root, *inside):
+        if any((folder / file).is_file() for file in files):
+            return folder
+    wanted = " or ".join(files)
+    raise CorpusError(f"{root} is no {what} folder, it has no {wanted}: see medclip clean --list")
+
+
+def below(root: Path, folder: Path) -> str:
+    """Return what to put before an image path of `folder` so that it is relative to `root`."""
+    prefix = folder.relative_to(root).as_posix()
+    return "" if prefix == "." else f"{prefix}/"
+
+
+def _walk(root: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
+    with os.scandir(f"{root}/{prefix}") as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{prefix}{entry.name}/", suffixes)
+            elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                yield prefix + entry.name

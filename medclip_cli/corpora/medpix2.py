@@ -17,8 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medclip_cli.corpora.image_files import ImageFiles, base_folder, below, list_images
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, below, list_images
 from medclip_cli.corpora.tables import read_json
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError

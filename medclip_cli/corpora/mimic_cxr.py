@@ -3,18 +3,23 @@
 The reports are another download, MIMIC-CXR's ``mimic-cxr-reports.zip``; without them labels and templates
 still work. Tables keep the file names of version 2.0.0 in 2.1.0. The label table of CheXpert's tool is
 preferred, NegBio's is read in its place; both name the labels alphabetically, unlike CheXpert itself.
+
+A section of a report opens with a heading in capitals at the start of a line, one space in, and a colon.
+Headings are written in hundreds of ways and mistyped in more, so each word of one is compared with the few
+that matter. The rules follow MIT-LCP/mimic-cxr (MIT licence), whose own output ``mimic_cxr_sectioned.csv``,
+with its hand-made corrections for 54 reports, is read in place of the texts where it is there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
-from medclip_cli.corpora.chexpert import labels_of
-from medclip_cli.corpora.image_files import base_folder, below
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
-from medclip_cli.corpora.report_sections import split_sections, whole_report
+from medclip_cli.corpora.layout import DatasetLayout, ReadOptions, base_folder, below
+from medclip_cli.corpora.table_layouts import chexpert_labels
 from medclip_cli.corpora.tables import Row, read_table, unusable
 from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
 from medclip_cli.records import SourceRow
@@ -24,6 +29,29 @@ _SPLITS = "mimic-cxr-2.0.0-split.csv"
 _LABELS = ("mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-negbio.csv")
 _SECTIONED = "mimic_cxr_sectioned.csv"
 _REPORT_FOLDERS = ("", "mimic-cxr-reports/")
+
+_HEADING = re.compile(r"(?:\A|\n) ?([A-Z][A-Z ()/,-]{2,}):\s")
+_ADDENDUM = re.compile(r"\A.*ADDENDUM.*?\n *_{10,} *\n", re.DOTALL)
+_BANNER = re.compile(r"\bFINAL (?:REPORT|ADDENDUM)\b")
+
+_SECTIONS = {
+    "findings": "findings",
+    "finding": "findings",
+    "impression": "impression",
+    "impressions": "impression",
+    "conclusion": "impression",
+    "comparison": "comparison",
+    "indication": "indication",
+    "history": "indication",
+    "reason": "indication",
+    "technique": "technique",
+    "examination": "examination",
+    "recommendation": "recommendation",
+    "notification": "notification",
+}
+# "PA AND LATERAL VIEWS OF THE CHEST:" opens the findings of reports that have no such heading.
+_VIEW_WORDS = frozenset("chest view views radiograph radiographs frontal lateral portable ap pa".split())
+_TYPING_MISTAKES = 0.8  # "IMPRESSON", "FINDNGS", "IMPRESSIN" pass; "EXPRESSION" does not
 
 _Labels = tuple[tuple[str, ...], tuple[str, ...]]
 _Sections = Callable[[str, str], Mapping[str, str]]
@@ -36,7 +64,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     split_table, sectioned = _table(base, _SPLITS), _table(base, _SECTIONED)
     labels = next((table for name in _LABELS if (table := _table(base, name))), None)
     splits = {row.get("dicom_id"): row.get("split") for row in read_table(split_table)} if split_table else {}
-    by_study = {row.get("study_id"): labels_of(row) for row in read_table(labels)} if labels else {}
+    by_study = {row.get("study_id"): chexpert_labels(row) for row in read_table(labels)} if labels else {}
     sections = _from_table(sectioned) if sectioned else lru_cache(8)(partial(_from_text, base))
     make = partial(_row, splits=splits, labels=by_study, sections=sections, prefix=below(root, base))
     return map(make, read_table(metadata or base / _METADATA))
@@ -105,6 +133,54 @@ def _from_text(base: Path, patient: str, study: str) -> Mapping[str, str]:
             continue
         return {name: body for name, body in split_sections(text).items() if known(body)}
     return {}
+
+
+def split_sections(text: str) -> dict[str, str]:
+    """Return the sections of a report by their usual names, white space collapsed.
+
+    The last section of a name that says something counts. ``last_paragraph`` is always there: it is what is
+    left for a report without headings. An addendum above a rule of underscores is skipped.
+    """
+    text = _ADDENDUM.sub("", text.replace("\r\n", "\n"))
+    headings = list(_HEADING.finditer(text))
+    found = {"last_paragraph": _last_paragraph(text)}
+    ends = [*(heading.start() for heading in headings), len(text)][1:]
+    for heading, end in zip(headings, ends, strict=False):
+        body = " ".join(text[heading.end() : end].split())
+        for name in section_names(heading[1]):
+            if body:
+                found[name] = body
+    if "view" in found:
+        found.setdefault("findings", found.pop("view"))
+    return {name: body for name, body in found.items() if body}
+
+
+def section_names(heading: str) -> tuple[str, ...]:
+    """Return what a heading opens: nothing that matters, one section, or two.
+
+    >>> section_names("IMPRESSON"), section_names("FINDINGS AND IMPRESSION"), section_names("WET READ")
+    (('impression',), ('findings', 'impression'), ())
+    """
+    found = []
+    words = re.findall(r"[a-z]+", heading.lower())
+    for word in words:
+        match = get_close_matches(word, _SECTIONS, n=1, cutoff=_TYPING_MISTAKES) if len(word) > 4 else []
+        found += [_SECTIONS[name] for name in match]
+    if not found and _VIEW_WORDS.intersection(words):
+        return ("view",)
+    return tuple(dict.fromkeys(found))
+
+
+def whole_report(sections: Mapping[str, str]) -> str | None:
+    """Return findings and impression; failing both, the last paragraph, then the comparison."""
+    parts = [sections[name] for name in ("findings", "impression") if sections.get(name)]
+    return " ".join(parts) or sections.get("last_paragraph") or sections.get("comparison")
+
+
+def _last_paragraph(text: str) -> str:
+    body = _BANNER.split(text)[-1]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", body)]
+    return next((paragraph for paragraph in reversed(paragraphs) if paragraph), "")
 
 
 LAYOUT = DatasetLayout(

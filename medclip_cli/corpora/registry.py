@@ -14,29 +14,22 @@ from pathlib import Path
 
 from medclip_cli.corpora import (
     bcidr,
-    chestxray14,
-    chexpert,
     dicom,
     folder,
-    imageclef,
     iuxray,
-    medpix,
     medpix2,
     mimic_cxr,
-    padchest,
-    peir,
     roco,
-    roco2,
+    table_layouts,
     webdataset,
 )
-from medclip_cli.corpora.image_files import IMAGE_SUFFIXES, list_images
-from medclip_cli.corpora.layout import DatasetLayout
+from medclip_cli.corpora.layout import IMAGE_SUFFIXES, DatasetLayout, list_images
 from medclip_cli.errors import CorpusError, UsageError
 
 _ALL = (
-    *(folder.LAYOUT, dicom.LAYOUT, webdataset.LAYOUT),
-    *(medpix2.LAYOUT, medpix.LAYOUT, chexpert.LAYOUT, chestxray14.LAYOUT, iuxray.LAYOUT),
-    *(mimic_cxr.LAYOUT, padchest.LAYOUT, roco.LAYOUT, roco2.LAYOUT, imageclef.LAYOUT, peir.LAYOUT),
+    *(folder.LAYOUT, dicom.LAYOUT, webdataset.LAYOUT, medpix2.LAYOUT, table_layouts.MEDPIX),
+    *(table_layouts.CHEXPERT, table_layouts.CHESTXRAY14, iuxray.LAYOUT, mimic_cxr.LAYOUT),
+    *(table_layouts.PADCHEST, roco.LAYOUT, table_layouts.ROCO2, table_layouts.IMAGECLEF, table_layouts.PEIR),
     bcidr.LAYOUT,
 )
 GROUP = "medclip.datasets"

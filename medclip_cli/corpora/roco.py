@@ -12,11 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medclip_cli.corpora import concepts
-from medclip_cli.corpora.image_files import ImageFiles, base_folder, list_images
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, list_images
 from medclip_cli.corpora.tables import Row, read_table, unusable
-from medclip_cli.corpora.vocabulary import texts, words
+from medclip_cli.corpora.vocabulary import (
+    modality_of_concepts,
+    region_of_concepts,
+    texts,
+    view_of_concepts,
+    words,
+)
 from medclip_cli.records import SourceRow
 
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -60,13 +64,13 @@ def _split_rows(folder: Path, split: str, images: ImageFiles) -> Iterator[Source
         yield SourceRow(
             key=name,
             image=images.find(name) or f"{split}/radiology/images/{name}.jpg",
-            modality=concepts.modality_of_concepts(has),
+            modality=modality_of_concepts(has),
             group=about.article or name,
             split=_SPLITS[split],
             texts=texts(report=row.raw("caption")),
             words=words(licence=about.licence),
-            view=concepts.view_of_concepts(has),
-            region=concepts.region_of_concepts(has),
+            view=view_of_concepts(has),
+            region=region_of_concepts(has),
         )
 
 

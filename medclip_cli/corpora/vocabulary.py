@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 _MISSING = frozenset(
     {
@@ -164,3 +165,53 @@ def texts(**values: object) -> dict[str, tuple[str, ...]]:
     """
     found = {style: str(value) for style, value in values.items() if value is not None}
     return {s: (t,) for s, t in found.items() if known(t) is not None or t.strip().startswith("#")}
+
+
+# UMLS concepts (CUIs) that say how an image was taken, as ROCO and ImageCLEF annotate them.
+_CONCEPT_MODALITIES = {
+    "C1306645": "XR",  # plain X-ray
+    "C0040405": "CT",  # X-ray computed tomography
+    "C0024485": "MR",  # magnetic resonance imaging
+    "C0041618": "US",  # ultrasonography
+    "C0002978": "AN",  # angiogram
+    "C0032743": "PET",  # positron-emission tomography
+}
+_CONCEPT_VIEWS = {"C1999039": "AP", "C1996865": "PA", "C0205129": "Sagittal"}
+_CONCEPT_REGIONS = {
+    "C0817096": "Chest",
+    "C0037303": "Skull",
+    "C0023216": "Lower extremity",
+    "C1140618": "Upper extremity",
+    "C0030797": "Pelvis",
+    "C0037949": "Spine",
+    "C0000726": "Abdomen",
+}
+
+
+def modality_of_concepts(cuis: Iterable[str]) -> str:
+    """Return the modality the concepts name; ``OT`` when none does.
+
+    >>> modality_of_concepts(["C0817096", "C0040405"]), modality_of_concepts([])
+    ('CT', 'OT')
+    """
+    return _first(_CONCEPT_MODALITIES, cuis) or "OT"
+
+
+def view_of_concepts(cuis: Iterable[str]) -> str | None:
+    """Return the plane or projection the concepts name, if one does."""
+    return _first(_CONCEPT_VIEWS, cuis)
+
+
+def region_of_concepts(cuis: Iterable[str]) -> str | None:
+    """Return the body region the concepts name, if one does."""
+    return _first(_CONCEPT_REGIONS, cuis)
+
+
+def finding_names(cuis: Iterable[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the concepts are called, without those that only say how the image was taken."""
+    technical = _CONCEPT_MODALITIES.keys() | _CONCEPT_VIEWS.keys()
+    return tuple(dict.fromkeys(names.get(cui, cui) for cui in cuis if cui not in technical))
+
+
+def _first(meanings: Mapping[str, str], cuis: Iterable[str]) -> str | None:
+    return next((meanings[cui] for cui in cuis if cui in meanings), None)

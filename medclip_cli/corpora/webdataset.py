@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora import folder as plain_folder
-from medclip_cli.corpora.image_files import IMAGE_SUFFIXES
-from medclip_cli.corpora.layout import DatasetLayout
+from medclip_cli.corpora.layout import IMAGE_SUFFIXES, DatasetLayout
 from medclip_cli.corpora.vocabulary import split_of
 from medclip_cli.errors import CorpusError
 

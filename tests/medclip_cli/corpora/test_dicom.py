@@ -10,8 +10,7 @@ import pytest
 
 from medclip_cli.corpora import dicom as adapter
 from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.corpora.dicom import keyed_hash
-from medclip_cli.corpora.patient_key import KEY_BYTES, KEY_FILE, patient_key
+from medclip_cli.corpora.dicom import KEY_BYTES, KEY_FILE, keyed_hash, patient_key
 from medclip_cli.errors import CorpusError
 from tests.encoders.drawn_dicom import header_of, item, save, write_dicom
 from tests.medclip_cli.corpora.layouts import dicom

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora import iuxray_kaggle
+from medclip_cli.corpora import iuxray as adapter
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import iuxray
 from tests.medclip_cli.corpora.reading import rows_of, write
@@ -54,7 +54,7 @@ def test_kaggle_rows_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_both_forms_name_a_scan_alike() -> None:
-    assert doctest.testmod(iuxray_kaggle).failed == 0
+    assert doctest.testmod(adapter).failed == 0
 
 
 def test_r2gen(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora.medpix import demographics
-from medclip_cli.corpora.tables import Row
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import medpix
 from tests.medclip_cli.corpora.reading import rows_of, write
@@ -77,8 +75,14 @@ def test_the_raw_sheet(tmp_path: Path, kind: str) -> None:
         ("a woman of 40", (None, None)),
     ],
 )
-def test_demographics(text: str, expected: tuple[float | None, str | None]) -> None:
-    assert demographics(Row(1, {"demographics": text})) == expected
+def test_demographics(tmp_path: Path, text: str, expected: tuple[float | None, str | None]) -> None:
+    lines = [
+        ",".join(f'"{cell}"' for cell in row)
+        for row in (medpix.COLUMNS_34, medpix.raw_row(Demographics=text))
+    ]
+    write(tmp_path / "sheet.csv", "\n".join(lines) + "\n")
+    (row,) = rows_of("medpix", tmp_path).values()
+    assert (row.age, row.sex) == expected
 
 
 def test_other_folders(tmp_path: Path) -> None:

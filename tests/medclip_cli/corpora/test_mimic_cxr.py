@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora import report_sections
-from medclip_cli.corpora.report_sections import section_names, split_sections, whole_report
+from medclip_cli.corpora import mimic_cxr as adapter
+from medclip_cli.corpora.mimic_cxr import section_names, split_sections, whole_report
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import mimic_cxr
 from tests.medclip_cli.corpora.reading import rows_of, write
@@ -75,7 +75,7 @@ def test_another_folder(tmp_path: Path) -> None:
         ("WET READ", ()),
     ],
 )
-def test_headings_however_they_are_spelt(heading: str, names: tuple[str, ...]) -> None:
+def test_headings_however_they_are_written(heading: str, names: tuple[str, ...]) -> None:
     assert section_names(heading) == names
 
 
@@ -101,4 +101,4 @@ def test_the_whole_report_falls_back() -> None:
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(report_sections).failed == 0
+    assert doctest.testmod(adapter).failed == 0

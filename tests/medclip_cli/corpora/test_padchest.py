@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora import padchest as adapter
-from medclip_cli.corpora.padchest import written_list
+from medclip_cli.corpora import table_layouts as adapter
+from medclip_cli.corpora.table_layouts import written_list
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import padchest
 from tests.medclip_cli.corpora.layouts.padchest import LONG

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora import concepts
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.corpora.layouts import roco, roco2
 from tests.medclip_cli.corpora.reading import rows_of, write
@@ -79,7 +77,3 @@ def test_second_version_with_nothing_beside_the_captions(tmp_path: Path) -> None
 def test_other_folders(tmp_path: Path, dataset: str) -> None:
     with pytest.raises(CorpusError, match="is no ROCO"):
         rows_of(dataset, tmp_path)
-
-
-def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(concepts).failed == 0
