@@ -6,7 +6,6 @@ Runtime and never imports torch.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from encoders.preprocessing import ImagePreprocessing
     from encoders.runtime import OnnxEncoder
     from encoders.torch_runtime import TorchEncoder
-    from medclip_cli.records import CaptionedImage
-    from trainers.batches import TrainingPair
 
     Vectors = NDArray[np.float32]
     Source = Path | BinaryIO
@@ -212,27 +209,6 @@ def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
 
     with ThreadPoolExecutor(min(_DECODING_THREADS, usable_cores())) as pool:
         return np.stack(list(pool.map(shrink, paths)))
-
-
-def is_first_process() -> bool:
-    """Whether this process writes and reports; torchrun starts several, numbered by RANK."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
-    """Return a record as the trainers know it."""
-    from trainers.batches import TrainingPair
-
-    fields = {name: getattr(record, name) for name in ("modality", "view", "region", "category")}
-    labels = [f"{name}={value}" for name, value in fields.items() if value]
-    return TrainingPair(
-        id=record.id,
-        image=image,
-        text=record.caption,
-        group=record.group,
-        labels=(*labels, *(f"finding={finding}" for finding in record.findings)),
-        other_texts=tuple(text for text in record.captions if text != record.caption),
-    )
 
 
 def decoded_ahead(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.extras import require
-from medclip_cli.models import is_first_process, training_pair
 from medclip_cli.records import CaptionedImage
 
 if TYPE_CHECKING:
+    from trainers.batches import TrainingPair
     from trainers.caption_listeners import CaptionListener
     from trainers.listeners import TrainingListener
 
@@ -206,4 +207,25 @@ def train_decoder(
         result.skipped,
         round(result.seconds, 1),
         result.scores,
+    )
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and reports; torchrun starts several, numbered by RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
+    """Return a record as the trainers know it."""
+    from trainers.batches import TrainingPair
+
+    fields = {name: getattr(record, name) for name in ("modality", "view", "region", "category")}
+    labels = [f"{name}={value}" for name, value in fields.items() if value]
+    return TrainingPair(
+        id=record.id,
+        image=image,
+        text=record.caption,
+        group=record.group,
+        labels=(*labels, *(f"finding={finding}" for finding in record.findings)),
+        other_texts=tuple(text for text in record.captions if text != record.caption),
     )

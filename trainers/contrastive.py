@@ -14,6 +14,7 @@ from encoders.dual import DualEncoder, build_dual_encoder, build_tokenizer
 from encoders.errors import DataError, DivergedError, OptionsError
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
+from encoders.retrieval import RetrievalRecall
 from trainers.batches import PairSplits, TrainingPair
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
 from trainers.checkpoints import data_fingerprint
@@ -30,7 +31,6 @@ from trainers.options import ContrastiveOptions
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
-from trainers.validation import RetrievalRecall
 
 _LESS_MEMORY = "use a smaller --image-size or --batch-size"
 

@@ -11,6 +11,7 @@ import torch
 from encoders.dual import DualEncoder
 from encoders.errors import DivergedError
 from encoders.preprocessing import CaptionTokenizer
+from encoders.retrieval import RetrievalRecall
 from trainers.averaging import AveragedEncoder
 from trainers.batches import Batch, PairSplits, TrainingPair
 from trainers.criterion import criterion_for
@@ -27,7 +28,6 @@ from trainers.schedules import Plateau, warmup_cosine
 from trainers.skips import Skips
 from trainers.stepping import Stepper
 from trainers.tasks import EpochFacts
-from trainers.validation import RetrievalRecall
 
 MIN_PAIRS = 2
 

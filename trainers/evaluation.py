@@ -13,13 +13,13 @@ from torch import Tensor
 from encoders.dual import DualEncoder
 from encoders.errors import DataError
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
+from encoders.retrieval import RetrievalRecall, retrieval_recall
 from trainers.augmentation import NO_AUGMENTATION
 from trainers.batches import TokenCache, TrainingPair
 from trainers.criterion import Criterion, Vectors
 from trainers.device import Placement
 from trainers.image_cache import SquareCache
 from trainers.objective import PairEncoder, to_pixels
-from trainers.validation import RetrievalRecall, retrieval_recall
 
 BATCH_SIZE = 64
 MIN_POOL = 2
@@ -93,12 +93,13 @@ class Judge:
         places = torch.split(torch.arange(self.pool), self._loss_size)
         losses = [self._loss(images[place], texts[place], calibration, place) for place in places]
         loss = sum(loss * len(place) for loss, place in zip(losses, places, strict=True)) / self.pool
-        return Judgement(retrieval_recall(images, texts, self._captions), loss)
+        return Judgement(retrieval_recall(images.numpy(), texts.numpy(), self._captions), loss)
 
     @torch.inference_mode()
     def recall(self, model: DualEncoder) -> RetrievalRecall:
         """Recall of a model, which is left in evaluation mode."""
-        return retrieval_recall(*self._embed(model), self._captions)
+        images, texts = self._embed(model)
+        return retrieval_recall(images.numpy(), texts.numpy(), self._captions)
 
     def _embed(self, model: DualEncoder) -> tuple[Tensor, Tensor]:
         model.eval()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from trainers.validation import RetrievalRecall
+from encoders.retrieval import RetrievalRecall
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,13 +92,13 @@ def encoders(
     measures is measured then, too. Ctrl-C keeps the best so far, and --resume goes on. On several GPUs:
     torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
-    from medclip_cli import models, training
+    from medclip_cli import training
     from medclip_cli.cleaning.corpus_builder import prepare_corpus
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.terminal.training_progress import show_training
 
-    if not models.is_first_process():
+    if not training.is_first_process():
         console.verbosity.quiet = True
     settings = load_settings({"offline": offline})
     opened = Corpus.open(prepare_corpus(corpus, settings.home))
@@ -156,11 +156,11 @@ def encoders(
             opened.split("train"), opened.split("val"), opened.image_path, out, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    if as_json and models.is_first_process():
+    if as_json and training.is_first_process():
         json_output.write(trained.to_dict())
-    elif models.is_first_process():
+    elif training.is_first_process():
         _show(trained, corpus)
-    if confidence and models.is_first_process() and not trained.interrupted:
+    if confidence and training.is_first_process() and not trained.interrupted:
         train_confidence.measure_new_model(opened, out)
     if trained.interrupted:
         console.note("The same command with --resume goes on where it stopped.")

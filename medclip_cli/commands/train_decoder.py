@@ -75,7 +75,7 @@ def decoder(
     Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best so far, and --resume
     goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train decoder ...
     """
-    from medclip_cli import models
+    from medclip_cli import training
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION
     from medclip_cli.cleaning.corpus_builder import prepare_corpus
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -84,7 +84,7 @@ def decoder(
     from medclip_cli.terminal.training_progress import show_decoder_training
     from medclip_cli.training import DecoderRequest, train_decoder
 
-    if not models.is_first_process():
+    if not training.is_first_process():
         console.verbosity.quiet = True
     opened = Corpus.open(prepare_corpus(corpus, load_settings().home))
     train, judged = opened.split("train"), opened.split("val")
@@ -119,7 +119,7 @@ def decoder(
             train, judged, opened.image_path, model, request, listener,
             provenance={"corpus": opened.name, "caption_style": opened.caption_style},
         )  # fmt: skip
-    if models.is_first_process():
+    if training.is_first_process():
         _measure_and_show(opened, model, trained, as_json=as_json)
     if trained.interrupted:
         console.note("The same command with --resume goes on where it stopped.")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from medclip_cli import models, training
+from medclip_cli import training
 from medclip_cli.app import app
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.commands import train_confidence
@@ -206,7 +206,7 @@ def test_errors_of_the_trainers_become_one_line(tmp_path, recipe, preset, error,
 
 
 def test_a_record_becomes_a_pair_with_its_labels():
-    pair = models.training_pair(record(3, "train"), Path("3.png"))
+    pair = training.training_pair(record(3, "train"), Path("3.png"))
     assert (pair.id, pair.text, pair.group, pair.other_texts) == (
         "drawn/3",
         "scan 3",
