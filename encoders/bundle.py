@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.errors import BundleError
+from encoders.names import plain_name
 from encoders.preprocessing import ImagePreprocessing
 
 FORMAT_VERSION = 1
@@ -224,8 +225,7 @@ def _read_config(folder: Path) -> ModelConfig:
 
 
 def _check_present(folder: Path, name: str, record: FileRecord) -> None:
-    if Path(name).name != name:
-        raise BundleError(f"model {folder}: {CONFIG_FILE} names a file outside the folder ({name})")
+    plain_name(name, f"model {folder}: {CONFIG_FILE} lists a file whose name", BundleError)
     try:
         size = (folder / name).stat().st_size
     except OSError:

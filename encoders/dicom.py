@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from encoders.errors import ScanError
-from encoders.scans import PIXELS_IN_MEMORY, check_size, in_strips, window_to_8_bit
+from encoders.images import PIXELS_IN_MEMORY, check_size, in_strips, window_to_8_bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -210,6 +210,6 @@ def _first(value: Any) -> float | None:  # noqa: ANN401 - pydicom gives a number
 
 
 def _quiet_pydicom() -> None:
-    """Ignore pydicom's warnings for the rest of the process, as `encoders.scans` does Pillow's."""
+    """Ignore pydicom's warnings for the rest of the process, as `encoders.images` does Pillow's."""
     if not any(getattr(entry[3], "pattern", None) == _NOISY_MODULES for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=_NOISY_MODULES)

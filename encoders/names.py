@@ -1,4 +1,4 @@
-"""A name that somebody else wrote (a manifest, an archive, a server), checked before it is part of a path."""
+"""Names of files: what images are called, and a check of names before they become part of a path."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import unicodedata
 
 from encoders.errors import MedclipError
 
+# What files are taken for images by when a folder is searched; `read_image` goes by their content.
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
+)
 MAX_NAME_BYTES = 255  # what common file systems allow
 
 

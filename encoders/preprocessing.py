@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from encoders.errors import BundleError
-from encoders.scans import read_scan
+from encoders.images import read_image
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,7 +49,7 @@ class ImagePreprocessing:
     resample: Resample = "bilinear"
 
 
-def scan_to_square(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
+def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
     """Bring a picture to the square the model sees.
 
     Args:
@@ -74,7 +74,7 @@ def scan_to_square(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
     return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
-def square_to_pixels(square: np.ndarray, spec: ImagePreprocessing) -> np.ndarray:
+def normalize_image(square: np.ndarray, spec: ImagePreprocessing) -> np.ndarray:
     """Normalise a square.
 
     Args:
@@ -98,16 +98,16 @@ def load_pixels(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.n
     Raises:
         ScanError: the file cannot be read as a picture.
     """
-    return square_to_pixels(load_square(source, spec), spec)
+    return normalize_image(load_image(source, spec), spec)
 
 
-def load_square(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.ndarray:
+def load_image(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.ndarray:
     """Read an image file into uint8 ``[size, size, 3]``, decoding no more of a large JPEG than is needed.
 
     Raises:
         ScanError: the file cannot be read as a picture.
     """
-    return scan_to_square(read_scan(source, least_side=spec.size), spec)
+    return fit_image(read_image(source, least_side=spec.size), spec)
 
 
 class CaptionTokenizer:

@@ -11,6 +11,7 @@ Notable choices, with their measurements in docs/decisions:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +20,7 @@ import numpy as np
 
 from encoders.bundle import IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE, ModelBundle
 from encoders.errors import BundleError, first_line
-from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing, square_to_pixels
+from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing, normalize_image
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -91,11 +92,11 @@ class OnnxEncoder:
             self._image_session = _open_graph(self._bundle, IMAGE_GRAPH_FILE, threads=self._threads)
         return _run(self._image_session, pixels=np.ascontiguousarray(pixels, dtype=np.float32))
 
-    def embed_squares(self, squares: np.ndarray) -> np.ndarray:
+    def embed_images(self, squares: np.ndarray) -> np.ndarray:
         """Embed images that are squares but not yet normalised.
 
         Args:
-            squares: uint8 ``[b, size, size, 3]`` of ``scan_to_square``.
+            squares: uint8 ``[b, size, size, 3]`` of ``fit_image``.
 
         Returns:
             float32 ``[b, dim]``, unit length.
@@ -103,7 +104,7 @@ class OnnxEncoder:
         Raises:
             BundleError: the image graph is missing, altered or unreadable.
         """
-        pixels = [square_to_pixels(square, self.image_spec) for square in squares]
+        pixels = [normalize_image(square, self.image_spec) for square in squares]
         return self.embed_pixels(np.stack(pixels) if pixels else np.zeros((0,)))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -164,6 +165,8 @@ def open_session(graph: bytes | Path, *, threads: int | None = None, light: bool
         threads: that one forward pass may use; None for one a core.
         light: open quickly, neither optimising the graph nor packing its weights; each run then takes longer.
     """
+    # ONNX Runtime's builds from 1.29 on report what they run on to their maker, unless this is set before.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -93,7 +93,7 @@ class TorchEncoder:
             return np.zeros((0, self.dim), dtype=np.float32)
         return self._embed_pixels(self._to_device(pixels.astype(np.float32, copy=False)))
 
-    def embed_squares(self, squares: np.ndarray) -> np.ndarray:
+    def embed_images(self, squares: np.ndarray) -> np.ndarray:
         """Embed squares: uint8 ``[b, size, size, 3]`` to float32 ``[b, dim]``, unit length."""
         if len(squares) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)

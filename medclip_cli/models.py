@@ -51,14 +51,14 @@ class Embedded:
         source: the file itself.
         vector: float32 ``[dim]``, or None.
         error: why there is no vector.
-        square: what the image tower saw of it, uint8 ``[side, side, 3]``.
+        image: what the image tower got of it, uint8 ``[side, side, 3]``.
     """
 
     index: int
     source: Source
     vector: Vectors | None
     error: str | None = None
-    square: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = None
 
 
 class Model:
@@ -103,11 +103,11 @@ class Model:
         """
         import numpy as np
 
-        from encoders.preprocessing import load_square
+        from encoders.preprocessing import load_image
 
         def decode(source: Source) -> SquareOrReason:
             try:
-                return source, load_square(source, self._encoder.image_spec)
+                return source, load_image(source, self._encoder.image_spec)
             except ScanError as error:
                 return source, str(error)
 
@@ -116,7 +116,7 @@ class Model:
         ) -> list[tuple[list[SquareOrReason], Iterator[Vectors]]]:
             (batch,) = batches
             squares = [item for _, item in batch if not isinstance(item, str)]
-            return [(batch, iter(self._encoder.embed_squares(np.stack(squares)) if squares else ()))]
+            return [(batch, iter(self._encoder.embed_images(np.stack(squares)) if squares else ()))]
 
         index = 0
         batches = decoded_ahead(decode, sources, batch_size or self.batch_size)
@@ -127,7 +127,7 @@ class Model:
                 if isinstance(item, str):
                     yield Embedded(index, source, None, item)
                 else:
-                    yield Embedded(index, source, next(vectors), square=item)
+                    yield Embedded(index, source, next(vectors), image=item)
                 index += 1
 
 
@@ -199,11 +199,11 @@ def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
     """
     import numpy as np
 
-    from encoders.scans import read_scan
+    from encoders.images import read_image
 
     def shrink(path: Path) -> NDArray[np.uint8]:
         try:
-            return np.asarray(read_scan(path).convert("L").resize((side, side)), dtype=np.uint8)
+            return np.asarray(read_image(path).convert("L").resize((side, side)), dtype=np.uint8)
         except ScanError:
             return np.zeros((side, side), dtype=np.uint8)
 
@@ -252,31 +252,31 @@ class Captioner:
         self.retrieve: int = captioner.retrieve
         self.max_tokens: int = captioner.config.max_tokens - 1
 
-    def look_at_files(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[EncodedImage]:
+    def encode_files(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[EncodedImage]:
         """See image files in order, decoding ahead of the forward pass in threads.
 
         A file that cannot be read comes with its reason and no grid; the others go on.
         """
         import numpy as np
 
-        from encoders.preprocessing import load_square, square_to_pixels
+        from encoders.preprocessing import load_image, normalize_image
 
         def decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
             try:
-                return source, load_square(source, self._spec)
+                return source, load_image(source, self._spec)
             except ScanError as error:
                 return source, str(error)
 
         index = 0
         for batch in decoded_ahead(decode, sources, batch_size):
-            pixels = [square_to_pixels(item, self._spec) for _, item in batch if not isinstance(item, str)]
+            pixels = [normalize_image(item, self._spec) for _, item in batch if not isinstance(item, str)]
             seen = iter(zip(*self._captioner.look(np.stack(pixels)), strict=True) if pixels else ())
             for source, item in batch:
                 if isinstance(item, str):
                     yield EncodedImage(Embedded(index, source, None, item), None)
                 else:
                     vector, grid = next(seen)
-                    yield EncodedImage(Embedded(index, source, vector, square=item), grid)
+                    yield EncodedImage(Embedded(index, source, vector, image=item), grid)
                 index += 1
 
     def write(

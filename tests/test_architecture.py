@@ -26,7 +26,7 @@ def modules_loaded_by(code):
         "medclip_cli.app",
         "medclip_cli.models",
         "encoders.presets",
-        "encoders.scans",
+        "encoders.images",
         "encoders.preprocessing",
         "encoders.bundle",
         "encoders.runtime",

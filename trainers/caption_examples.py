@@ -15,7 +15,7 @@ from torch import Tensor
 from encoders.decoder import look
 from encoders.dual import DualEncoder
 from encoders.errors import ScanError
-from encoders.preprocessing import ImagePreprocessing, load_square
+from encoders.preprocessing import ImagePreprocessing, load_image
 from trainers.augmentation import NO_AUGMENTATION, Augmentation, draw
 from trainers.batches import TrainingPair
 from trainers.device import Placement
@@ -199,7 +199,7 @@ def _decoded(
 
     def decode(pair: TrainingPair) -> np.ndarray | str:
         try:
-            return load_square(pair.image, spec)
+            return load_image(pair.image, spec)
         except ScanError as error:
             return str(error)
 

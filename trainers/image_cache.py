@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from encoders.errors import ScanError
-from encoders.preprocessing import ImagePreprocessing, load_square
+from encoders.preprocessing import ImagePreprocessing, load_image
 
 IN_MEMORY_BYTES = 4 * 2**30
 Skipped = Callable[[int, str], None]
@@ -78,7 +78,7 @@ class SquareCache:
 
     def _decode(self, row: int) -> str | None:
         try:
-            self._squares[row] = load_square(self._files[row], self._spec)
+            self._squares[row] = load_image(self._files[row], self._spec)
         except ScanError as error:
             return str(error)
         return None

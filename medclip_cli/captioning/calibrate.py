@@ -137,10 +137,10 @@ def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image:
 
     seen = _Seen([], [], [])
     for embedded in model.embed_files(corpus.image_path(row) for row in rows):
-        if embedded.vector is not None and embedded.square is not None:
+        if embedded.vector is not None and embedded.image is not None:
             seen.rows.append(rows[embedded.index])
             seen.vectors.append(embedded.vector)
-            seen.looks.append(appearance(embedded.square))
+            seen.looks.append(appearance(embedded.image))
         on_image()
     if rows and not seen.rows:
         raise CorpusError(
@@ -209,7 +209,7 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
     from medclip_cli.models import open_captioner, writing_options
 
     captioner, options = open_captioner(model), writing_options()
-    looked = captioner.look_at_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
+    looked = captioner.encode_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
     retrieved = iter(examples.neighbours)
     captions: list[str] = []
     while batch := list(islice(looked, WRITTEN_AT_ONCE)):

@@ -39,7 +39,7 @@ class Explainer:
 
         from medclip_cli.pages.explanation_page import Explanation, ShownNeighbour, attention_maps_of
 
-        answer, source, square = answered.answer, answered.embedded.source, answered.embedded.square
+        answer, source, square = answered.answer, answered.embedded.source, answered.embedded.image
         assert answer is not None
         neighbours = [
             ShownNeighbour(neighbour.id, neighbour.score, neighbour.caption, self._picture_of(neighbour))

@@ -170,7 +170,7 @@ def answer_files(
     from medclip_cli.models import open_captioner
 
     captioner = open_captioner(model.path)
-    looked = captioner.look_at_files(sources, BATCH_SIZE)
+    looked = captioner.encode_files(sources, BATCH_SIZE)
     while batch := list(islice(looked, BATCH_SIZE)):
         yield from _write_and_answer(index, captioner, batch, asked)
 
@@ -232,7 +232,7 @@ def _answer(
     if not neighbours:
         nothing = Answer(None, asked.answerer.method, reason=_why_nothing(asked.min_score))
         return Prediction(embedded, nothing)
-    answer = asked.answerer.answer(neighbours, scores, written, embedded.square)
+    answer = asked.answerer.answer(neighbours, scores, written, embedded.image)
     return Prediction(embedded, answer, neighbours[: asked.top])
 
 

@@ -207,7 +207,7 @@ def _default_caption(job: CleaningJob) -> str:
 
 
 def _check_images(cleaning: Cleaning, job: CleaningJob) -> None:
-    from encoders.scans import read_scan
+    from encoders.images import read_image
     from medclip_cli.cleaning.journal import open_journal
     from medclip_cli.cleaning.pipeline import check_images
 
@@ -220,7 +220,7 @@ def _check_images(cleaning: Cleaning, job: CleaningJob) -> None:
             check_images(
                 cleaning,
                 job.root,
-                read_scan,
+                read_image,
                 journal=journal,
                 threads=job.threads,
                 on_image=lambda kept: bar.advance() if kept else bar.fail(),

@@ -29,7 +29,7 @@ class ReadScan(Protocol):
 # A picture whose brightest and darkest grey differ by less shows nothing; JPEG alone adds a step or two.
 BLANK_GREY_RANGE = 4
 
-# The whole file is read to be hashed; `encoders.scans` has the same limit.
+# The whole file is read to be hashed; `encoders.images` has the same limit.
 MAX_FILE_BYTES = 1 << 30
 
 
@@ -49,24 +49,24 @@ class ImageFacts:
 
 
 def examine_images(
-    read_scan: ReadScan, paths: Sequence[Path], root: Path | None = None
+    read_image: ReadScan, paths: Sequence[Path], root: Path | None = None
 ) -> list[ImageFacts | Reason]:
     """Decode image files and fingerprint them, or say why each is left out.
 
     Args:
-        read_scan: turns an open file into a picture.
+        read_image: turns an open file into a picture.
         paths: the image files; one picture at a time is in memory.
         root: a link that leads out of this folder (already resolved) is refused.
     """
-    looks = [_look(read_scan, path, root) for path in paths]
+    looks = [_look(read_image, path, root) for path in paths]
     # Picture by picture, these few comparisons would cost a quarter of what decoding does.
     hashes = iter(hash_miniatures([look.miniature for look in looks if isinstance(look, _Look)]))
     return [look if isinstance(look, Reason) else ImageFacts(look.sha256, *next(hashes)) for look in looks]
 
 
-def examine_image(read_scan: ReadScan, path: Path, root: Path | None = None) -> ImageFacts | Reason:
+def examine_image(read_image: ReadScan, path: Path, root: Path | None = None) -> ImageFacts | Reason:
     """Decode one image file and fingerprint it, or say why it is left out."""
-    return examine_images(read_scan, [path], root)[0]
+    return examine_images(read_image, [path], root)[0]
 
 
 def is_blank(picture: Image.Image) -> bool:
@@ -84,7 +84,7 @@ class _Look(NamedTuple):
     miniature: Image.Image
 
 
-def _look(read_scan: ReadScan, path: Path, root: Path | None) -> _Look | Reason:
+def _look(read_image: ReadScan, path: Path, root: Path | None) -> _Look | Reason:
     try:
         status = os.lstat(path)
         is_link = stat.S_ISLNK(status.st_mode)
@@ -96,9 +96,9 @@ def _look(read_scan: ReadScan, path: Path, root: Path | None) -> _Look | Reason:
         if status.st_size > MAX_FILE_BYTES:
             return Reason("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
         content = path.read_bytes()
-        small = miniature(read_scan(BytesIO(content), least_side=LEAST_SIDE))
+        small = miniature(read_image(BytesIO(content), least_side=LEAST_SIDE))
         # Averaging cannot widen a range of greys: only what is flat when small is worth a whole look.
-        if is_blank(small) and is_blank(read_scan(BytesIO(content))):
+        if is_blank(small) and is_blank(read_image(BytesIO(content))):
             return Reason("blank_image", "one flat grey")
     except (FileNotFoundError, NotADirectoryError):
         return Reason("missing_image")

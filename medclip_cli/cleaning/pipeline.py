@@ -104,7 +104,7 @@ def read_rows(rows: Iterable[SourceRow], options: CleaningOptions) -> Cleaning:
 def check_images(
     cleaning: Cleaning,
     root: Path,
-    read_scan: ReadScan,
+    read_image: ReadScan,
     *,
     journal: Journal,
     threads: int | None = None,
@@ -115,7 +115,7 @@ def check_images(
     Args:
         cleaning: its records are replaced by those whose image is good, with hashes filled in.
         root: what image paths are relative to.
-        read_scan: turns an open file into a picture.
+        read_image: turns an open file into a picture.
         journal: of an earlier run; filled as images are looked at.
         threads: how many images at once; as many as there are cores by default.
         on_image: called after each image with whether it was kept.
@@ -129,7 +129,7 @@ def check_images(
     def examine(chunk: Sequence[CaptionedImage]) -> list[tuple[ImageFacts | Reason, bool]]:
         known = [journal.recall(record.image) for record in chunk]
         new = [root / record.image for record, found in zip(chunk, known, strict=True) if found is None]
-        examined = iter(examine_images(read_scan, new, resolved))
+        examined = iter(examine_images(read_image, new, resolved))
         return [(found or next(examined), found is None) for found in known]
 
     def hand_out() -> Iterator[CaptionedImage]:

@@ -190,13 +190,13 @@ def _fine_hash(root: Path) -> Callable[[CaptionedImage], bytes | None]:
     from functools import lru_cache
 
     from encoders.errors import ScanError
-    from encoders.scans import read_scan
+    from encoders.images import read_image
     from medclip_cli.cleaning.hashes import difference_hashes
 
     @lru_cache(maxsize=65_536)
     def of_image(image: str) -> bytes | None:
         try:
-            return bytes.fromhex(difference_hashes(read_scan(root / image))[1])
+            return bytes.fromhex(difference_hashes(read_image(root / image))[1])
         except ScanError:
             return None
 

@@ -127,14 +127,14 @@ def _likenesses(
 def _closer_look(corpus: Corpus, unread: dict[Path, str]) -> Callable[[CaptionedImage, CaptionedImage], bool]:
     """Return what compares two pictures closely; an unreadable one, put into `unread`, is like nothing."""
     from encoders.errors import ScanError
-    from encoders.scans import read_scan
+    from encoders.images import read_image
     from medclip_cli.cleaning.hashes import difference_hashes
     from medclip_cli.cleaning.leaks import NEAR_FINE_BITS
 
     @lru_cache(maxsize=4096)
     def fine_hash(path: Path) -> int | None:
         try:
-            return int(difference_hashes(read_scan(path))[1], 16)
+            return int(difference_hashes(read_image(path))[1], 16)
         except ScanError as error:
             unread[path] = str(error)
             return None

@@ -114,11 +114,11 @@ def hits_of(neighbours: Sequence[Neighbour], info: CollectionInfo) -> list[Hit]:
 
 def scan_of(one: Prediction) -> Image | None:
     """Return the scan as the model sees it."""
-    if one.embedded.square is None:
+    if one.embedded.image is None:
         return None
     from PIL import Image
 
-    return Image.fromarray(one.embedded.square)
+    return Image.fromarray(one.embedded.image)
 
 
 def _last(name: str) -> str:

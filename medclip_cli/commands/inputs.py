@@ -10,12 +10,10 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import BinaryIO
 
+from encoders.names import IMAGE_SUFFIXES
 from medclip_cli.errors import MedclipError, UsageError
 
 STDIN = "-"
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom")
-)
 _CHUNK = 1 << 16
 
 

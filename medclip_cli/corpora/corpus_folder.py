@@ -412,10 +412,10 @@ def _thumbnail(path: Path) -> str | None:
     import base64
     from io import BytesIO
 
-    from encoders.scans import read_scan
+    from encoders.images import read_image
 
     try:
-        image = read_scan(path, least_side=_THUMBNAIL_SIDE)
+        image = read_image(path, least_side=_THUMBNAIL_SIDE)
     except ScanError:
         return None
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))

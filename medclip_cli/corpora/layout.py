@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from encoders.names import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".dcm", ".dicom"}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def written(
     from medclip_cli.models import open_captioner, writing_options
 
     captioner, options = open_captioner(model_path), writing_options()
-    looked, near = captioner.look_at_files(paths, BATCH_SIZE), iter(neighbours)
+    looked, near = captioner.encode_files(paths, BATCH_SIZE), iter(neighbours)
     while batch := list(islice(looked, BATCH_SIZE)):
         found = list(islice(near, len(batch)))
         grids = np.stack([seen.grid for seen in batch if seen.grid is not None])

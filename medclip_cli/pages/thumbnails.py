@@ -25,12 +25,12 @@ def thumbnails(paths: Sequence[str | Path | None], side: int = SIDE) -> list[Ima
 def thumbnail(path: str | Path | None, side: int = SIDE) -> Image | None:
     """Shrink one image file; None where there is none, or it cannot be read."""
     from encoders.errors import ScanError
-    from encoders.scans import read_scan
+    from encoders.images import read_image
 
     if path is None:
         return None
     try:
-        picture = read_scan(Path(path))
+        picture = read_image(Path(path))
     except ScanError:
         return None
     picture.thumbnail((side, side))

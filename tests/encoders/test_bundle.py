@@ -151,10 +151,11 @@ def test_only_listed_files_are_read(folder):
         ModelBundle.open(folder).read_verified("secrets.txt")
 
 
-def test_a_config_may_not_point_outside(folder):
+@pytest.mark.parametrize("name", ["../secrets.txt", "/etc/hostname", "..", ".", "", "a\\b", "a\0b"])
+def test_a_config_may_not_point_outside(folder, name):
     files = json.loads((folder / CONFIG_FILE).read_text())["files"]
-    edit_config(folder, files=files | {"../secrets.txt": {"sha256": "0" * 64, "bytes": 1}})
-    with pytest.raises(BundleError, match="names a file outside the folder"):
+    edit_config(folder, files=files | {name: {"sha256": "0" * 64, "bytes": 1}})
+    with pytest.raises(BundleError, match="lists a file whose name"):
         ModelBundle.open(folder)
 
 

@@ -10,10 +10,10 @@ import pydicom.data
 import pytest
 from pydicom.uid import MPEG2MPML, JPEG2000Lossless
 
-from encoders import dicom, scans
+from encoders import dicom, images
 from encoders.dicom import apply_window, read_dicom
 from encoders.errors import ScanError
-from encoders.scans import read_scan
+from encoders.images import read_image
 from tests.encoders.drawn_dicom import header_of, item, save, write_dicom
 
 RAMP = np.arange(0, 1024, dtype=np.uint16).reshape(32, 32)
@@ -142,9 +142,9 @@ def test_enhanced_files_keep_values_by_frame(tmp_path: Path) -> None:
 def test_colour_of_8_and_16_bits(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     path = write_dicom(tmp_path / "rgb", colours)
-    assert np.array_equal(np.asarray(read_scan(path)), colours)
+    assert np.array_equal(np.asarray(read_image(path)), colours)
     deep = write_dicom(tmp_path / "deep", colours.astype(np.uint16) * 257)
-    assert np.array_equal(np.asarray(read_scan(deep)), colours)
+    assert np.array_equal(np.asarray(read_image(deep)), colours)
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -162,23 +162,23 @@ def test_palette(tmp_path: Path) -> None:
         GreenPaletteColorLookupTableData=zeros,
         BluePaletteColorLookupTableData=zeros,
     )
-    picture = np.asarray(read_scan(path))
+    picture = np.asarray(read_image(path))
     assert np.array_equal(picture[..., 0], stored)
     assert picture[..., 1:].max() == 0
 
 
 def test_size_is_judged_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScanError, match="too small") as tiny:
-        read_scan(write_dicom(tmp_path / "tiny", np.zeros((8, 8), np.uint8)))
-    monkeypatch.setattr(scans, "MAX_SCAN_PIXELS", 1000)
+        read_image(write_dicom(tmp_path / "tiny", np.zeros((8, 8), np.uint8)))
+    monkeypatch.setattr(images, "MAX_SCAN_PIXELS", 1000)
     with pytest.raises(ScanError, match="is over the limit") as large:
-        read_scan(write_dicom(tmp_path / "large", RAMP))
+        read_image(write_dicom(tmp_path / "large", RAMP))
     assert (tiny.value.code, large.value.code) == ("tiny_image", "too_large")
 
 
 def test_reports_and_plans_hold_no_picture(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="the DICOM file holds no picture") as error:
-        read_scan(save(header_of(Modality="SR"), tmp_path / "report"))
+        read_image(save(header_of(Modality="SR"), tmp_path / "report"))
     assert error.value.code == "no_pixel_data"
 
 
@@ -201,14 +201,14 @@ def test_a_missing_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pyt
 def test_damage_names_no_value_of_the_header(tmp_path: Path) -> None:
     content = write_dicom(tmp_path / "a", RAMP, PatientName="Roe^Jane").read_bytes()
     with pytest.raises(ScanError, match=r"^the DICOM data is damaged or cut short \(\w+\)$") as error:
-        read_scan(io.BytesIO(content[:-500]))
+        read_image(io.BytesIO(content[:-500]))
     assert "Roe" not in str(error.value)
     assert error.value.code == "unreadable_image"
 
 
 def test_a_file_without_a_preamble(tmp_path: Path) -> None:
     content = write_dicom(tmp_path / "a", RAMP, WindowCenter=512, WindowWidth=1024).read_bytes()
-    assert np.array_equal(np.asarray(read_scan(io.BytesIO(content[132:]))), grey(tmp_path / "a"))
+    assert np.array_equal(np.asarray(read_image(io.BytesIO(content[132:]))), grey(tmp_path / "a"))
 
 
 @pytest.mark.parametrize(
@@ -224,19 +224,19 @@ def test_a_file_without_a_preamble(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_pydicom_carries(name: str, mode: str, size: tuple[int, int]) -> None:
-    picture = read_scan(WHEEL_FILES / name)
+    picture = read_image(WHEEL_FILES / name)
     assert (picture.mode, picture.size) == (mode, size)
     assert np.ptp(np.asarray(picture)) > 100
 
 
 def test_one_scan_in_seven_encodings_is_one_picture() -> None:
     names = ("", "_RLE", "_bigendian", "_expb", "_implicit", "_padded")
-    pictures = [np.asarray(read_scan(WHEEL_FILES / f"MR_small{name}.dcm")) for name in names]
+    pictures = [np.asarray(read_image(WHEEL_FILES / f"MR_small{name}.dcm")) for name in names]
     assert all(np.array_equal(pictures[0], other) for other in pictures[1:])
 
 
 @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
 def test_lossless_compression_changes_nothing(name: str) -> None:
     pytest.importorskip("pylibjpeg", reason="the dicom extra is not installed")
-    plain = np.asarray(read_scan(WHEEL_FILES / "MR_small.dcm"))
-    assert np.array_equal(np.asarray(read_scan(WHEEL_FILES / name)), plain)
+    plain = np.asarray(read_image(WHEEL_FILES / "MR_small.dcm"))
+    assert np.array_equal(np.asarray(read_image(WHEEL_FILES / name)), plain)

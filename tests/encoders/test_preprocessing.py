@@ -6,9 +6,9 @@ from encoders.errors import BundleError, ScanError
 from encoders.preprocessing import (
     CaptionTokenizer,
     ImagePreprocessing,
+    fit_image,
     load_pixels,
-    scan_to_square,
-    square_to_pixels,
+    normalize_image,
 )
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.5)
@@ -22,14 +22,14 @@ def spec(fit="pad", size=32):
 @pytest.mark.parametrize("size", [(64, 32), (31, 77), (20, 20), (1000, 16)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_every_picture_becomes_the_square(fit, size, mode):
-    square = scan_to_square(Image.new(mode, size, "white"), spec(fit))
+    square = fit_image(Image.new(mode, size, "white"), spec(fit))
     assert square.shape == (32, 32, 3)
     assert square.dtype == np.uint8
     assert square[16, 16].tolist() == [255, 255, 255]
 
 
 def test_pad_keeps_the_proportions_and_fills_with_black():
-    square = scan_to_square(Image.new("L", (64, 32), 200), spec("pad"))
+    square = fit_image(Image.new("L", (64, 32), 200), spec("pad"))
     assert (square[:8] == 0).all() and (square[24:] == 0).all()
     assert (square[8:24] == 200).all()
 
@@ -37,20 +37,20 @@ def test_pad_keeps_the_proportions_and_fills_with_black():
 def test_crop_keeps_the_middle():
     picture = np.zeros((32, 96), dtype=np.uint8)
     picture[:, 32:64] = 255
-    assert (scan_to_square(Image.fromarray(picture), spec("crop")) == 255).all()
+    assert (fit_image(Image.fromarray(picture), spec("crop")) == 255).all()
 
 
 def test_squash_keeps_everything():
     picture = np.zeros((32, 64), dtype=np.uint8)
     picture[:, 32:] = 255
-    square = scan_to_square(Image.fromarray(picture), spec("squash"))
+    square = fit_image(Image.fromarray(picture), spec("squash"))
     assert (square[:, :15] == 0).all() and (square[:, 17:] == 255).all()
 
 
 def test_normalisation_is_per_channel_and_channels_come_first():
     square = np.zeros((4, 6, 3), dtype=np.uint8)
     square[..., 0], square[..., 1], square[..., 2] = 255, 51, 0
-    pixels = square_to_pixels(square, spec())
+    pixels = normalize_image(square, spec())
     assert pixels.shape == (3, 4, 6)
     assert pixels.dtype == np.float32
     assert pixels.flags.c_contiguous

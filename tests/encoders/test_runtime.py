@@ -10,7 +10,7 @@ import pytest
 from encoders import runtime
 from encoders.bundle import ModelBundle, write_bundle
 from encoders.errors import BundleError
-from encoders.preprocessing import square_to_pixels
+from encoders.preprocessing import normalize_image
 from encoders.runtime import LIGHT_TEXTS, TEXT_BATCH, OnnxEncoder
 
 
@@ -69,9 +69,9 @@ def test_a_few_texts_get_a_light_session_and_more_a_full_one(saved_model, monkey
 
 def test_squares_are_normalised_and_embedded(encoder):
     squares = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    pixels = np.stack([square_to_pixels(square, encoder.image_spec) for square in squares])
-    np.testing.assert_array_equal(encoder.embed_squares(squares), encoder.embed_pixels(pixels))
-    assert encoder.embed_squares(squares[:0]).shape == (0, 8)
+    pixels = np.stack([normalize_image(square, encoder.image_spec) for square in squares])
+    np.testing.assert_array_equal(encoder.embed_images(squares), encoder.embed_pixels(pixels))
+    assert encoder.embed_images(squares[:0]).shape == (0, 8)
 
 
 def test_each_graph_is_opened_when_it_is_needed_and_once(saved_model, monkeypatch):

@@ -38,7 +38,7 @@ def test_they_agree(pair, squares):
     )
     pixels = np.random.default_rng(1).normal(size=(3, 3, 32, 32)).astype(np.float32)
     for ours, theirs in (
-        (by_torch.embed_squares(squares), onnx.embed_squares(squares)),
+        (by_torch.embed_images(squares), onnx.embed_images(squares)),
         (by_torch.embed_pixels(pixels), onnx.embed_pixels(pixels)),
         (by_torch.embed_texts(TEXTS), onnx.embed_texts(TEXTS)),
     ):
@@ -49,7 +49,7 @@ def test_they_agree(pair, squares):
 def test_bfloat16_is_near_and_of_unit_length(pair, squares, saved_model):
     half = TorchEncoder.open(saved_model[0], device="cpu", bfloat16=True)
     for ours, theirs in (
-        (half.embed_squares(squares), pair[1].embed_squares(squares)),
+        (half.embed_images(squares), pair[1].embed_images(squares)),
         (half.embed_texts(TEXTS), pair[1].embed_texts(TEXTS)),
     ):
         np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-6)
@@ -57,7 +57,7 @@ def test_bfloat16_is_near_and_of_unit_length(pair, squares, saved_model):
 
 
 def test_nothing_in_nothing_out(pair, squares):
-    assert pair[1].embed_squares(squares[:0]).shape == (0, 8)
+    assert pair[1].embed_images(squares[:0]).shape == (0, 8)
     assert pair[1].embed_pixels(np.zeros((0, 3, 32, 32), np.float32)).shape == (0, 8)
     assert pair[1].embed_texts([]).shape == (0, 8)
 
@@ -74,7 +74,7 @@ def test_altered_weights_are_refused(saved_model, tmp_path):
 @pytest.mark.gpu
 def test_a_gpu_agrees_with_the_cpu(pair, squares, saved_model):
     on_gpu = TorchEncoder.open(saved_model[0], device="cuda", bfloat16=False)
-    assert ((on_gpu.embed_squares(squares) * pair[1].embed_squares(squares)).sum(axis=1) > 0.999).all()
+    assert ((on_gpu.embed_images(squares) * pair[1].embed_images(squares)).sum(axis=1) > 0.999).all()
     assert ((on_gpu.embed_texts(TEXTS) * pair[1].embed_texts(TEXTS)).sum(axis=1) > 0.999).all()
 
 

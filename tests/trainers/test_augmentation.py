@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.preprocessing import ImagePreprocessing, square_to_pixels
+from encoders.preprocessing import ImagePreprocessing, normalize_image
 from trainers.augmentation import NO_AUGMENTATION, Augmentation, augment, draw
 from trainers.objective import to_pixels
 from trainers.randomness import generator
@@ -92,4 +92,4 @@ def test_grey_and_coloured_images_of_one_batch(amounts):
 def test_without_augmentation_training_sees_what_asking_sees():
     square = np.random.default_rng(0).integers(0, 256, (33, 33, 3), dtype=np.uint8)
     trained = to_pixels(torch.from_numpy(square[None]), SPEC, torch.zeros(1, 6), NO_AUGMENTATION)
-    torch.testing.assert_close(trained[0], torch.from_numpy(square_to_pixels(square, SPEC)))
+    torch.testing.assert_close(trained[0], torch.from_numpy(normalize_image(square, SPEC)))

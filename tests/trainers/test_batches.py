@@ -73,7 +73,7 @@ def test_unreadable_images_are_named_once_and_never_replaced(tmp_path):
     source.close()
     assert sorted(skips) == [
         (1, "there is no such file"),
-        (4, "it is not an image in any format Pillow knows"),
+        (4, "not an image: PNG, JPEG, TIFF, WebP, BMP, GIF, PGM and DICOM are read"),
     ]
     assert cache.skipped == 2
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders.preprocessing import ImagePreprocessing, load_square, square_to_pixels
+from encoders.preprocessing import ImagePreprocessing, load_image, normalize_image
 from medclip_cli.captioning.explanation import Explainer
 from medclip_cli.captioning.predictor import Answer, Prediction
 from medclip_cli.models import Captioner
@@ -39,10 +39,10 @@ def scan(tmp_path):
 def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_path, fit):
     spec = ImagePreprocessing(SIDE, (0.5,) * 3, (0.5,) * 3, fit=fit)
     tower = BrightestCell()
-    (looked,) = Captioner(tower, spec).look_at_files([scan])
-    square = looked.embedded.square
-    np.testing.assert_array_equal(square, load_square(scan, spec))
-    np.testing.assert_array_equal(tower.seen[0], square_to_pixels(square, spec))
+    (looked,) = Captioner(tower, spec).encode_files([scan])
+    square = looked.embedded.image
+    np.testing.assert_array_equal(square, load_image(scan, spec))
+    np.testing.assert_array_equal(tower.seen[0], normalize_image(square, spec))
     row, column = divmod(int(looked.grid[:, 0].argmax()), CELLS)
     across, down = np.unravel_index(square[..., 0].argmax(), (SIDE, SIDE))
     assert (across // (SIDE // CELLS), down // (SIDE // CELLS)) == (row, column)

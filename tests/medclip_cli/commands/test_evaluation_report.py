@@ -225,7 +225,7 @@ def test_runs_that_cannot_be_compared(corpus, tmp_path, change, message):
 
 def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch):
     class Captioner:
-        def look_at_files(self, paths, batch_size):
+        def encode_files(self, paths, batch_size):
             return (SimpleNamespace(grid=np.full((1, 2), number)) for number, _ in enumerate(paths))
 
         def write(self, grids, texts, options):

@@ -161,13 +161,13 @@ def test_it_is_said_when_nothing_tells_which_images_are_of_one_patient(scans: Pa
 def test_an_interruption_is_gone_on_from(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from encoders import scans as reading
+    from encoders import images as reading
 
     def interrupt(source: object, *, least_side: int | None = None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "read_scan", interrupt)
+        patch.setattr(reading, "read_image", interrupt)
         result = run("folder", scans, "--out", tmp_path / "corpus")
     assert "run the same command again to go on" in result.stderr
     assert (tmp_path / ".corpus.cleaning.jsonl").exists()

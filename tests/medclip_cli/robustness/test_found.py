@@ -6,8 +6,8 @@ import os
 import pytest
 from PIL import Image
 
+from encoders.images import read_image
 from encoders.runtime import open_session
-from encoders.scans import read_scan
 from medclip_cli.cleaning.images import examine_images
 from medclip_cli.corpora.corpus_folder import stream_table, write_table
 from medclip_cli.corpora.tables import read_lines
@@ -24,14 +24,14 @@ LONE = "\udcff"
 
 def test_images_none_of_which_can_be_read(tmp_path):
     (tmp_path / "text.png").write_bytes(b"no image")
-    (reason,) = examine_images(read_scan, [tmp_path / "text.png"])
+    (reason,) = examine_images(read_image, [tmp_path / "text.png"])
     assert reason.code == "unreadable_image"
 
 
 def test_a_pipe_among_the_images_of_a_data_set(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     Image.linear_gradient("L").save(tmp_path / "scan.png")
-    pipe, scan = examine_images(read_scan, [tmp_path / "pipe.png", tmp_path / "scan.png"])
+    pipe, scan = examine_images(read_image, [tmp_path / "pipe.png", tmp_path / "scan.png"])
     assert pipe.code == "unreadable_image"
     assert scan.sha256, "the next image is looked at all the same"
 

@@ -27,7 +27,7 @@ class Fake:
             number = int(source.stem)
             bad = number in BAD
             yield SimpleNamespace(
-                vector=None if bad else draw_vector(number), error="too dark" if bad else None, square=None
+                vector=None if bad else draw_vector(number), error="too dark" if bad else None, image=None
             )
 
     def embed_texts(self, texts):

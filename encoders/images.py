@@ -1,13 +1,13 @@
-"""An image file to an 8-bit picture: the one place that opens image files.
+"""An image file to 8-bit pixels: the one place that opens image files (Pillow and NumPy only).
 
-Real archives hold 16-bit PNGs, RGBA screenshots, palette GIFs, CMYK JPEGs, rotated phone photographs, half
-downloads and text files named ``.jpg``. Each becomes an ``L`` or ``RGB`` picture here, or a ``ScanError``
-that says why not. Pillow and NumPy only.
+16-bit PNGs, RGBA screenshots, palette GIFs, CMYK JPEGs, rotated phone photographs, half downloads and text
+files named ``.jpg``: each becomes an ``L`` or ``RGB`` image here, or a ``ScanError`` that says why not.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 import warnings
@@ -20,6 +20,29 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from encoders.errors import ScanError, first_line
+
+# The formats Pillow may decode, whatever a file is named. Not EPS: on those Pillow runs Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")  # JPEG opens MPO, too
+READABLE = "PNG, JPEG, TIFF, WebP, BMP, GIF, PGM and DICOM are read"
+# How files begin that are often taken for images.
+_SIGNATURES = (
+    (rb"%PDF", "a PDF document"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript (EPS)"),
+    (rb"PK[\3\5]", "a ZIP archive"),
+    (rb"\x1f\x8b", "gzip-compressed, as NIfTI volumes (.nii.gz) are"),
+    (rb"(?s).{344}n[i+][12]\0", "a NIfTI volume"),
+    (rb"(?s).{4}ftyp(hei|hev|mif1|msf1)", "a HEIC photograph"),
+    (rb"(?s).{4}ftypavi[fs]", "an AVIF image"),
+    (rb"(?s).{4}ftyp", "an MP4 video"),
+    (rb"(?s)RIFF.{4}AVI", "an AVI video"),
+    (rb"NRRD", "an NRRD volume"),
+    (rb"\x89HDF", "an HDF5 file"),
+    (rb"\x93NUMPY", "a NumPy array"),
+    (rb"8BPS", "a Photoshop file"),
+    (rb"(?i)\s*<(!doctype html|html)", "a web page"),
+    (rb"(?i)\s*<(\?xml|svg)", "XML or SVG"),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself: run git lfs pull"),
+)
 
 MAX_SCAN_PIXELS = 100_000_000
 MAX_SCAN_BYTES = 1 << 30
@@ -36,7 +59,7 @@ _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _PILLOW_MODULES = r"PIL\."
 
 
-def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -> Image.Image:
+def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) -> Image.Image:
     """Open and fully decode one image.
 
     Args:
@@ -46,7 +69,7 @@ def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -
             decodes every pixel.
 
     Returns:
-        A picture of mode ``L`` (grey) or ``RGB``: upright by its EXIF rotation, transparency flattened onto
+        An image of mode ``L`` (grey) or ``RGB``: upright by its EXIF rotation, transparency flattened onto
         black, more than 8 bits windowed between percentiles, the first frame of an animation.
 
     Raises:
@@ -69,7 +92,7 @@ def read_scan(source: Path | str | BinaryIO, *, least_side: int | None = None) -
 def _check_file(status: os.stat_result) -> None:
     # Opening a named pipe would wait for a writer for ever, and a device never ends.
     if not stat.S_ISREG(status.st_mode):
-        raise ScanError("it is not a file with an end, but a folder, a pipe or a device")
+        raise ScanError("not a regular file but a folder, a pipe or a device")
     if status.st_size > MAX_SCAN_BYTES:
         raise ScanError(f"{status.st_size:,} bytes is over the limit of {MAX_SCAN_BYTES:,}", code="too_large")
 
@@ -88,7 +111,7 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         return read_dicom(stream)
     try:
         # A bomb is judged by check_size, from the header, with a limit that does not depend on Pillow's.
-        with Image.open(stream) as image:
+        with Image.open(stream, formats=FORMATS) as image:
             check_size(*image.size)
             if least_side is not None:
                 image.draft(None, (2 * least_side, 2 * least_side))
@@ -243,10 +266,13 @@ def _window(values: np.ndarray) -> tuple[float, float]:
 def _why_unidentified(stream: BinaryIO) -> str:
     try:
         stream.seek(0)
-        empty = not stream.read(1)
+        head = stream.read(512)
     except (OSError, ValueError):
-        empty = False
-    return "the file is empty" if empty else "it is not an image in any format Pillow knows"
+        head = b"?"
+    if not head:
+        return "the file is empty"
+    kind = next((kind for pattern, kind in _SIGNATURES if re.match(pattern, head)), None)
+    return f"not an image: {READABLE}" if kind is None else f"not an image but {kind}: {READABLE}"
 
 
 def _quiet_pillow() -> None:
