@@ -50,7 +50,7 @@ def upserting(home: Path, vectors: DrawnVectors, runs: int) -> Comparison:
     """Compare the writer with the bare engine, on the same points with the same payload and words."""
     import qdrant_edge as qe
 
-    from medclip_cli.vector_index.edge_requests import shard_config
+    from medclip_cli.vector_index.edge import shard_config
 
     batches = list(draw_points(UPSERTED, vectors))
     encoder = caption_encoder(SPEC.average_words)

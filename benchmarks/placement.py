@@ -23,9 +23,8 @@ from pathlib import Path
 import qdrant_edge as qe
 
 from benchmarks.drawn_points import COLLECTION, DIM, DrawnVectors, draw_points
-from medclip_cli.vector_index.edge_requests import HNSW_FROM_KILOBYTES, OVERSAMPLING
-from medclip_cli.vector_index.payload import payload_of
-from medclip_cli.vector_index.ranking import HNSW_EF
+from medclip_cli.vector_index.edge import HNSW_FROM_KILOBYTES, OVERSAMPLING
+from medclip_cli.vector_index.payload import HNSW_EF, payload_of
 
 FOLDER = Path("work/bench")
 QUESTIONS, JUDGED, TOP = 400, 100, 10

@@ -34,7 +34,7 @@ def with_examples(
     Raises:
         MedclipError: an example image cannot be read.
     """
-    from medclip_cli.vector_index.examples import combine as amid
+    from medclip_cli.vector_index.queries import combine as amid
 
     if not (like or unlike):
         return query

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
 from medclip_cli.terminal import console
 
@@ -15,23 +15,8 @@ if TYPE_CHECKING:
     from medclip_cli.models import Model
     from medclip_cli.settings import Settings
     from medclip_cli.vector_index.base import CollectionInfo, VectorIndex
-    from medclip_cli.vector_index.store import StoreLocation
 
 DISCLAIMER = "medclip is a research tool, not a medical device."
-
-
-def place_of(settings: Settings) -> StoreLocation:
-    """Return where the settings say that collections lie.
-
-    Raises:
-        UsageError: they lie on a server, and the network must not be reached.
-    """
-    from medclip_cli.vector_index.store import StoreLocation
-
-    if settings.offline and settings.qdrant_url is not None:
-        server = f"{settings.qdrant_url} ({settings.origins['qdrant_url']})"
-        raise UsageError(f"offline, but the collections lie at {server}: leave out either")
-    return StoreLocation(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
 
 @contextmanager
@@ -39,14 +24,14 @@ def open_collection(settings: Settings) -> Iterator[VectorIndex]:
     """Open the collection of the settings; where none of them names one, the only one there is."""
     from medclip_cli.vector_index import store
 
-    place, name = place_of(settings), settings.collection
+    location, name = store.StoreLocation.of(settings), settings.collection
     if settings.origins["collection"] == "default":
-        existing = store.list_collections(place)
+        existing = store.list_collections(location)
         if len(existing) == 1:
             name = existing[0].name
-    with store.open_collection(place, name) as collection:
+    with store.open_collection(location, name) as collection:
         info = collection.info
-        console.detail(f"collection {info.name}: {info.points} images in {place.url or place.home}")
+        console.detail(f"collection {info.name}: {info.points} images in {location.shown}")
         yield collection
 
 

@@ -74,14 +74,14 @@ def list_(
     ]
     tables.show("Collections", ("name", "images", "model", "corpora", "size", "updated"), rows)
     if not found:
-        console.note(f"No collections in {place.url or place.home}: make one with medclip index.")
+        console.note(f"No collections in {place.shown}: make one with medclip index.")
 
 
 def _place(url: str | None, offline: bool | None) -> StoreLocation:
-    from medclip_cli.captioning.session import place_of
     from medclip_cli.settings import load_settings
+    from medclip_cli.vector_index.store import StoreLocation
 
-    return place_of(load_settings({"qdrant_url": url, "offline": offline}))
+    return StoreLocation.of(load_settings({"qdrant_url": url, "offline": offline}))
 
 
 def _describe_all(place: StoreLocation) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
-    from medclip_cli.vector_index.manifest import info_to_json
+    from medclip_cli.vector_index.base import info_to_json
     from medclip_cli.vector_index.store import describe
 
     info = describe(_place(url, offline), name)

@@ -163,10 +163,10 @@ def _models(settings: Settings) -> list[Finding]:
 
 def _collections(settings: Settings) -> list[Finding]:
     from medclip_cli.models import open_model
-    from medclip_cli.vector_index import edge
+    from medclip_cli.vector_index import generations
 
     try:
-        collections = edge.list_collections(settings.home)
+        collections = generations.list_collections(settings.home)
     except MedclipError as error:
         return [Finding("collections", "unreadable", ok=False, mend=str(error))]
     findings = []

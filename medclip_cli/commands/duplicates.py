@@ -52,12 +52,12 @@ def duplicates(
     Copies in different splits flatter every score; copies in different groups are one patient under two
     names, or a picture from a book.
     """
-    from medclip_cli.captioning.session import place_of
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.duplicates import group_alike
+    from medclip_cli.vector_index.store import StoreLocation
 
-    place = place_of(load_settings({"qdrant_url": url, "offline": offline}))
+    place = StoreLocation.of(load_settings({"qdrant_url": url, "offline": offline}))
     corpus = Corpus.open(source)
     by_id = {record.id: record for record in corpus.records}
     unread: dict[Path, str] = {}

@@ -113,14 +113,13 @@ def index(
     Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
     on where it stopped when it is started again.
     """
-    from medclip_cli.captioning.session import place_of
     from medclip_cli.cleaning.corpus_builder import prepare_corpus
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import indexer
-    from medclip_cli.vector_index.server_requests import ServerLayout
-    from medclip_cli.vector_index.store import create_writer
+    from medclip_cli.vector_index.server import ServerLayout
+    from medclip_cli.vector_index.store import StoreLocation, create_writer
 
     settings = load_settings(
         {
@@ -130,7 +129,7 @@ def index(
             "offline": offline,
         }
     )
-    name, place = settings.collection, place_of(settings)
+    name, place = settings.collection, StoreLocation.of(settings)
     encoder = open_model(_model_path(settings, place, model))
     corpus = Corpus.open(prepare_corpus(source, settings.home))
     if split is None and corpus.path != source:  # a folder of one's own images, made into a corpus just now

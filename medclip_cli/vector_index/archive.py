@@ -24,8 +24,8 @@ from typing import Any
 from encoders.names import plain_name
 from medclip_cli.errors import CollectionError
 from medclip_cli.private_files import open_private_bytes
-from medclip_cli.vector_index import generations, locks, manifest
-from medclip_cli.vector_index.base import CollectionInfo
+from medclip_cli.vector_index import generations
+from medclip_cli.vector_index.base import HOW_TO_MEND, CollectionInfo, info_from_json, info_to_json
 from medclip_cli.vector_index.edge import load_shard
 from medclip_cli.vector_index.sparse_files import (
     PackedReader,
@@ -70,14 +70,13 @@ def export_collection(
     """
     if target.exists() and not force:
         raise CollectionError(f"{target} exists: replace it with --force, or give another --out")
-    info, generation, hold = _hold_live(home, name)
+    busy = f"collection {name!r} stayed locked: try again"
+    info, generation, hold = generations.with_retries(lambda: generations.hold_live(home, name), 10.0, busy)
     try:
         try:
             generations.check_files(generation, contents=True)
         except ValueError as error:
-            raise CollectionError(
-                f"collection {name!r} is damaged ({error}): {manifest.HOW_TO_MEND}"
-            ) from error
+            raise CollectionError(f"collection {name!r} is damaged ({error}): {HOW_TO_MEND}") from error
         files = {_SHARD + key: path for key, path in _files_below(generation / generations.SHARD)}
         if with_model:
             files |= {_MODEL + key: path for key, path in _model_files(Path(info.model_path))}
@@ -85,17 +84,6 @@ def export_collection(
     finally:
         os.close(hold)
     return info
-
-
-def _hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
-    folder = generations.collection_folder(home, name)
-
-    def attempt() -> tuple[CollectionInfo, Path, int]:
-        info = generations.live_collection(home, name)
-        hold = generations.hold_generation(folder, info.generation)
-        return info, generations.generation_folder(folder, info.generation), hold
-
-    return locks.with_retries(attempt, 10.0, f"collection {name!r} stayed locked: try again")
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -111,14 +99,14 @@ def _model_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> None:
-    with tempfile.TemporaryDirectory() as still:
-        files = _keep_still(files, Path(still))
+    with tempfile.TemporaryDirectory() as folder:
+        files = _snapshot(files, Path(folder))
         ranges = {key: filled_ranges(path) for key, path in files.items()}
         facts = {
             key: {"bytes": path.stat().st_size, "content": content_hash(path), "ranges": ranges[key]}
             for key, path in files.items()
         }
-        head = {"archive_version": FORMAT_VERSION, "collection": manifest.info_to_json(info), "files": facts}
+        head = {"archive_version": FORMAT_VERSION, "collection": info_to_json(info), "files": facts}
         text = json.dumps(head, ensure_ascii=False).encode()
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -136,13 +124,13 @@ def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> Non
             fresh.unlink(missing_ok=True)
 
 
-def _keep_still(files: Mapping[str, Path], still: Path) -> dict[str, Path]:
+def _snapshot(files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     """Copy the small files that the engine replaces whenever the shard is opened, as it may be meanwhile."""
     kept = {}
     for number, (key, path) in enumerate(files.items()):
         kept[key] = path
         if path.name in generations.REWRITTEN:
-            kept[key] = still / f"{number}.json"
+            kept[key] = folder / f"{number}.json"
             shutil.copyfile(path, kept[key])
     return kept
 
@@ -176,13 +164,13 @@ def import_collection(
             "a model folder",
             CollectionError,
         )
-        info = manifest.info_from_json(name or str(head["collection"].get("name", "")), head["collection"])
+        info = info_from_json(name or str(head["collection"].get("name", "")), head["collection"])
         folder = generations.collection_folder(home, info.name)
-        if manifest.read_manifest(folder) is not None and not force:
+        if generations.read_manifest(folder) is not None and not force:
             raise CollectionError(
                 f"collection {info.name!r} exists: replace it with --force, or give the import another --name"
             )
-        with locks.only_writer(folder, 0.0):
+        with generations.only_writer(folder, 0.0):
             return _unpack(home, folder, source, tar, head, info)
 
 
@@ -247,7 +235,7 @@ def _unpack(
     info = replace(
         info, generation=number, model_path=str(model.absolute()) if has_model else info.model_path
     )
-    manifest.write_json(folder / manifest.MANIFEST, manifest.info_to_json(info))
+    generations.write_manifest(folder, info)
     generations.remove_old_generations(folder, {number})
     return ImportedCollection(info, model if has_model else None)
 

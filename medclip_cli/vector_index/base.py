@@ -12,16 +12,16 @@ contract tests runs over both. The rules they share:
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol, TypeVar
 
-from medclip_cli.errors import CollectionError
+from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.records import CaptionedImage, Neighbour
-from medclip_cli.vector_index.conditions import Condition, parse_condition
-from medclip_cli.vector_index.queries import Query, Vector
+from medclip_cli.vector_index.queries import Condition, Query, Vector, parse_condition
 
 __all__ = [
     "CollectionInfo",
@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 OnStage = Callable[[str], None]
+FORMAT_VERSION = 1
+HOW_TO_MEND = "rebuild it with medclip index --rebuild, or bring back a copy with medclip collections import"
+_Self = TypeVar("_Self")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/medclip/medclip/points")
 
@@ -187,6 +191,40 @@ class CollectionInfo:
                 )
 
 
+def next_generation_info(
+    name: str,
+    engine: str,
+    spec: CollectionSpec,
+    *,
+    live: CollectionInfo | None,
+    base: CollectionInfo | None,
+    generation: int,
+) -> CollectionInfo:
+    """Return the description of a generation that is being built, without what only its points can tell.
+
+    Args:
+        name: of the collection.
+        engine: that builds it.
+        spec: what it is made for.
+        live: the collection as readers see it, if there is one.
+        base: the same where the generation began as its copy; its scale and weights stay.
+        generation: its number.
+    """
+    return CollectionInfo(
+        name=name,
+        engine=engine,
+        points=0,
+        dim=spec.dim,
+        fingerprint=spec.fingerprint,
+        model_name=spec.model_name,
+        model_path=spec.model_path,
+        created=live.created if live else now(),
+        generation=generation,
+        average_words=base.average_words if base else spec.average_words,
+        weights=base.weights if base else (1.0, 1.0),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
     """A point as it is stored.
@@ -204,7 +242,87 @@ class StoredPoint:
     caption_vector: Vector
 
 
-class VectorIndex(Protocol):
+def check_name(name: str) -> str:
+    """Return the name if a folder and a server can bear it.
+
+    Raises:
+        UsageError: it cannot be a collection's name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a collection: use letters, digits, dots, dashes and underscores, and "
+            "begin with a letter or a digit"
+        )
+    return name
+
+
+def now() -> str:
+    """Return the time as UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def info_to_json(info: CollectionInfo) -> dict[str, Any]:
+    """Return a collection's description as plain data."""
+    return {"format_version": FORMAT_VERSION, **asdict(info)}
+
+
+def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
+    """Read a description back.
+
+    Raises:
+        CollectionError: written by a newer version, or damaged.
+    """
+    version = data.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CollectionError(
+            f"collection {name!r} has format {version}, newer than format {FORMAT_VERSION} of this medclip: "
+            "update medclip"
+        )
+    try:
+        values = {key: value for key, value in data.items() if key != "format_version"}
+        corpora = {
+            corpus: CorpusSource(source["path"], source["image_root"], tuple(source["splits"]))
+            for corpus, source in values["corpora"].items()
+        }
+        dense, words = values.get("weights", (1.0, 1.0))
+        info = CollectionInfo(**{**values, "corpora": corpora, "name": name, "weights": (dense, words)})
+        _check_kinds(info)
+        return info
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CollectionError(f"collection {name!r} is damaged (collection.json): {HOW_TO_MEND}") from error
+
+
+def _check_kinds(info: CollectionInfo) -> None:
+    """Raise TypeError where text stands for a number, a number for text, and so on."""
+    whole: tuple[int, ...] = (info.points, info.dim, info.generation, info.size_bytes)
+    counts = [count for values in info.fields.values() for count in values.values()]
+    sources = [text for source in info.corpora.values() for text in (source.path, source.image_root)]
+    words = (info.engine, info.fingerprint, info.model_name, info.model_path, info.created, info.updated)
+    if min(whole) < 0:  # a generation's number is the name of its folder
+        raise ValueError("a negative number")
+    for values, kind in (
+        ((*whole, *counts), int),
+        ((*words, *sources), str),
+        ((info.average_words, *info.weights), (int, float)),
+    ):
+        if not all(isinstance(value, kind) for value in values):
+            raise TypeError(f"a value is of another kind than {kind}")
+
+
+class Closing(Protocol):
+    """Something that a ``with`` block closes."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class VectorIndex(Closing, Protocol):
     """A collection opened for asking."""
 
     @property
@@ -228,16 +346,8 @@ class VectorIndex(Protocol):
     def close(self) -> None:
         """Let go of the collection."""
 
-    def __enter__(self) -> VectorIndex:
-        """Return itself."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-
-
-class IndexWriter(Protocol):
+class IndexWriter(Closing, Protocol):
     """A collection opened for one index run. Nothing is seen by readers before `commit`."""
 
     @property
@@ -276,11 +386,3 @@ class IndexWriter(Protocol):
 
     def close(self) -> None:
         """Stop without a commit: what was written is kept for the next run to go on with."""
-
-    def __enter__(self) -> IndexWriter:
-        """Return itself."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""

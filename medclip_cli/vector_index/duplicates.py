@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import Query, VectorIndex
-from medclip_cli.vector_index.conditions import Condition
+from medclip_cli.vector_index.queries import Condition
 
 Reason = Literal["bytes", "picture", "vector"]
 NEAR_BITS = 3  # of 64; a picture that was scaled or saved again differs from itself by so many at most

@@ -1,4 +1,4 @@
-"""The embedded engine: Qdrant Edge in this process, no server.
+"""The embedded engine, Qdrant Edge in this process: how a shard is laid out and asked.
 
 Many processes read one collection at once, while another builds its next generation; see `generations`.
 """
@@ -12,31 +12,49 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import qdrant_edge as qe
+from qdrant_edge import EdgeShard
 
+from encoders.errors import first_line
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
-from medclip_cli.vector_index import bm25, generations, locks
-from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
-from medclip_cli.vector_index.manifest import HOW_TO_MEND
-from medclip_cli.vector_index.ranking import contenders, ranked
+from medclip_cli.vector_index import bm25, generations
+from medclip_cli.vector_index.base import HOW_TO_MEND, Closing, CollectionInfo, Point, StoredPoint
+from medclip_cli.vector_index.payload import (
+    EXTRA,
+    HNSW_EF,
+    MMR_POOL,
+    RRF_K,
+    candidates,
+    fused_pool,
+    payload_of,
+    ranked,
+)
+from medclip_cli.vector_index.queries import NUMBER_FIELDS, Condition, Query
 from medclip_cli.vector_index.sparse_files import copy_folder
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from qdrant_edge import EdgeShard
-
-    _PointId = int | UUID | str
-    _Hits = list[tuple[float, _PointId]]
-    _Payloads = dict[_PointId, Mapping[str, Any]]
 
 VECTORS = ("image", "caption")
 LARGEST_COPY_BYTES = 2 << 30
 LEAST_FREE_BYTES = 1 << 20
+INDEXED_FIELDS = ("modality", "view", "region", "category", "findings", "group", "corpus", "age")
+# Below these sizes the engine is faster without: a payload index costs some time at every opening, a scan of
+# 10,000 payloads 10 ms a question; 64 MiB of vectors are compared in 2 ms, which no graph beats by much.
+PAYLOAD_INDEX_POINTS = 10_000
+HNSW_FROM_KILOBYTES = 65_536
+# A question reads only the pages it touches: at its defaults the engine reads all vectors of both kinds when
+# it opens a shard, which was most of the time of asking 220,000 points once.
+PLACEMENT = qe.Memory.Cold
+# With a graph come copies of the vectors rounded to 8 bits, which are compared first; half as many again as
+# are wanted are then compared whole, so that scores are exact (decision 7).
+OVERSAMPLING = 1.5
+_APPROXIMATE = qe.SearchParams(
+    hnsw_ef=HNSW_EF, quantization=qe.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+)
+_PAYLOAD_PAGE = 1_000
+_VECTOR_PAGE = 2_000
 _Result = TypeVar("_Result")
 _left_open: list[EdgeShard] = []
 
@@ -54,13 +72,10 @@ def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
     """
 
     def attempt() -> EdgeIndex:
-        info = generations.live_collection(home, name)
-        folder = generations.collection_folder(home, name)
-        hold = generations.hold_generation(folder, info.generation)
-        generation = generations.generation_folder(folder, info.generation)
+        info, generation, hold = generations.hold_live(home, name)
         with ExitStack() as held:
             held.callback(os.close, hold)
-            readable = _engine_can_open(name, generation, held)
+            readable = _writable_copy(name, generation, held)
             index = EdgeIndex(info, generation, load_shard(name, readable), held.pop_all())
         return index
 
@@ -68,21 +83,13 @@ def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
         f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s: try again, or raise "
         "MEDCLIP_LOCK_TIMEOUT_SECONDS"
     )
-    return locks.with_retries(attempt, lock_timeout_seconds, busy)
+    return generations.with_retries(attempt, lock_timeout_seconds, busy)
 
 
-def _engine_can_open(name: str, generation: Path, held: ExitStack) -> Path:
-    """Return a generation's folder, or a copy of it where nothing can be written.
+def _writable_copy(name: str, generation: Path, held: ExitStack) -> Path:
+    """Return a generation's folder, or, where nothing can be written, a copy that `held` removes when closed.
 
     The engine opens every file for writing, and writes two small ones anew whenever it opens a shard.
-
-    Args:
-        name: of the collection.
-        generation: its folder.
-        held: removes the copy when it is closed.
-
-    Raises:
-        CollectionError: it is too large to be copied for a question, or there is no room for a copy either.
     """
     may_write = os.access(generation / generations.SHARD / generations.REWRITTEN[0], os.W_OK)
     if may_write and shutil.disk_usage(generation).free >= LEAST_FREE_BYTES:
@@ -104,25 +111,12 @@ def _engine_can_open(name: str, generation: Path, held: ExitStack) -> Path:
     return copy
 
 
-def list_collections(home: Path) -> list[CollectionInfo]:
-    """Return the collections that can be described; `generations.collection_names` also has the damaged."""
-    found = []
-    for name in generations.collection_names(home):
-        try:
-            found.append(generations.live_collection(home, name))
-        except CollectionError:
-            continue
-    return found
-
-
 def load_shard(name: str, generation: Path) -> EdgeShard:
     """Open a finished generation.
 
     Raises:
         CollectionError: a file of it is missing, short or unreadable.
     """
-    from qdrant_edge import EdgeShard
-
     try:
         generations.check_files(generation)
     except ValueError as error:
@@ -135,39 +129,21 @@ def load_shard(name: str, generation: Path) -> EdgeShard:
 def engine_errors(
     name: str, explain: Callable[[BaseException], str | None] = lambda _: None
 ) -> Iterator[None]:
-    """Turn what the engine raises into one line that names the collection and what to do.
+    """Turn what the engine raises, a panic of its Rust code included, into one line with a remedy.
 
     Args:
         name: of the collection.
         explain: returns a better line for errors that it knows.
 
     Raises:
-        CollectionError: for any error of the engine; a panic in its Rust code is one too.
+        CollectionError: for any error of the engine.
     """
     try:
         yield
     except (CollectionError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:
-        raise CollectionError(explain(error) or _engine_message(name, engine_reason(error))) from error
-
-
-def engine_reason(error: BaseException) -> str:
-    """Return the first line of what the engine said."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _leave_open(shard: EdgeShard) -> None:
-    """Let the end of the process close a shard, unless another one is asked before.
-
-    Closing one, the engine has the system forget its pages. The next process, most often the next question,
-    would fetch them from the disk again, in ten times the time of asking (decision 7).
-    """
-    # Python would close it when it clears this module; what is referred to from nowhere, it does not find.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
-    _left_open.append(shard)
-    while len(_left_open) > 1:
-        _left_open.pop(0).close()
+        raise CollectionError(explain(error) or _engine_message(name, first_line(error))) from error
 
 
 def _engine_message(name: str, reason: str) -> str:
@@ -178,21 +154,15 @@ def _engine_message(name: str, reason: str) -> str:
     return f"collection {name!r} is damaged ({reason}): {HOW_TO_MEND}"
 
 
-class EdgeIndex:
+class EdgeIndex(Closing):
     """A collection opened for asking; use `open_collection`."""
 
     def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, held: ExitStack) -> None:
         """Take over a loaded shard and what keeps it from being removed."""
-        self._generation = generation
-        self._info = info
+        self.info = info
+        self._generation, self._held = generation, held
         self._shard: EdgeShard | None = shard
-        self._held = held
         self._encoder = bm25.caption_encoder(info.average_words)
-
-    @property
-    def info(self) -> CollectionInfo:
-        """What is known of the collection."""
-        return self._info
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
         """Answer each question with its neighbours, best first; many at once are cheaper than one by one.
@@ -201,19 +171,15 @@ class EdgeIndex:
             UsageError: a question that cannot be answered.
             CollectionError: the collection is damaged or closed, or vectors of another length were given.
         """
-        from qdrant_edge import QueryBatchRequest
-
-        from medclip_cli.vector_index.edge_requests import query_request
-
         for query in queries:
-            self._info.check_query(query)
+            self.info.check_query(query)
         if not queries:
             return []
-        asked = QueryBatchRequest([query_request(query, self._encoder, self._info) for query in queries])
+        batch = qe.QueryBatchRequest([query_request(query, self._encoder, self.info) for query in queries])
 
-        def ask(shard: EdgeShard) -> tuple[list[_Hits], _Payloads]:
-            answers = zip(queries, shard.query_batch(asked), strict=True)
-            found = [[(hit.score, hit.id) for hit in contenders(query, hits)] for query, hits in answers]
+        def ask(shard: EdgeShard) -> tuple[list[list[tuple[float, Any]]], dict[Any, Mapping[str, Any]]]:
+            answers = zip(queries, shard.query_batch(batch), strict=True)
+            found = [[(hit.score, hit.id) for hit in candidates(query, hits)] for query, hits in answers]
             # The engine would read the payload of all it found: of those that are shown is enough.
             shown = list({point for hits in found for _, point in hits})
             records = shard.retrieve(shown, with_payload=True, with_vector=False)
@@ -231,9 +197,7 @@ class EdgeIndex:
         Raises:
             CollectionError: the collection is damaged or closed.
         """
-        from medclip_cli.vector_index.edge_requests import scroll
-
-        with engine_errors(self._info.name):
+        with engine_errors(self.info.name):
             for record in self._ask(lambda shard: scroll(shard, vectors=vectors)):
                 stored: Any = record.vector if vectors else {}
                 image, caption = (np.asarray(stored.get(name, ()), np.float32) for name in VECTORS)
@@ -249,24 +213,128 @@ class EdgeIndex:
 
     def _ask(self, question: Callable[[EdgeShard], _Result]) -> _Result:
         if self._shard is None:
-            raise CollectionError(f"collection {self._info.name!r} is closed")
-        with engine_errors(self._info.name):
+            raise CollectionError(f"collection {self.info.name!r} is closed")
+        with engine_errors(self.info.name):
             return question(self._shard)
 
     def close(self) -> None:
-        """Let go of the collection, so that an old generation can be removed."""
-        if self._shard is not None:
-            shard, self._shard = self._shard, None
-            with engine_errors(self._info.name):
-                _leave_open(shard)
-            self._held.close()
+        """Let go of the collection, so that an old generation can be removed.
 
-    def __enter__(self) -> EdgeIndex:
-        """Return itself."""
-        return self
+        Its shard stays open until another one is asked or the process ends: closing one, the engine has the
+        system forget its pages. The next process, most often the next question, would fetch them from the
+        disk again, in ten times the time of asking (decision 7).
+        """
+        if self._shard is None:
+            return
+        shard, self._shard = self._shard, None
+        # Python would close it when it clears this module; one more reference than it knows of keeps it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
+        _left_open.append(shard)
+        with engine_errors(self.info.name):
+            while len(_left_open) > 1:
+                _left_open.pop(0).close()
+        self._held.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
+
+def shard_config(dim: int) -> qe.EdgeConfig:
+    """Return the layout of a new shard.
+
+    There is no write-ahead log: with one, a single process at a time may open the shard. A writer flushes at
+    checkpoints instead, and nobody reads a shard while it is written.
+    """
+    rounded = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=PLACEMENT)
+    vector = qe.EdgeVectorParams(
+        size=dim, distance=qe.Distance.Cosine, memory=PLACEMENT, quantization_config=rounded
+    )
+    return qe.EdgeConfig(
+        vectors=dict.fromkeys(VECTORS, vector),
+        sparse_vectors={"words": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf, memory=PLACEMENT)},
+        hnsw_config=qe.HnswIndexConfig(
+            m=16, ef_construct=128, full_scan_threshold=HNSW_FROM_KILOBYTES, memory=PLACEMENT
+        ),
+        optimizers=qe.EdgeOptimizersConfig(
+            indexing_threshold=HNSW_FROM_KILOBYTES, default_segment_number=1, vacuum_min_vector_number=1000
+        ),
+        wal_enabled=False,
+        max_search_threads=1,  # one for each segment, and there is one; more only hand over to each other
+    )
+
+
+def payload_index(field: str) -> qe.UpdateOperation:
+    """Return the order to index one payload field."""
+    kind = qe.FloatIndexParams if field in NUMBER_FIELDS else qe.KeywordIndexParams
+    return qe.UpdateOperation.create_field_index(field, kind(memory=PLACEMENT))
+
+
+def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
+    """Return a point as the engine stores it."""
+    indices, values = bm25.encode_caption(encoder, point.record.caption, point.point_id)
+    vectors = {
+        "image": point.image_vector.tolist(),
+        "caption": point.caption_vector.tolist(),
+        "words": qe.SparseVector(indices, values),
+    }
+    return qe.Point(point.point_id, vectors, payload_of(point.record, point.corpus, point.digest))
+
+
+def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.QueryRequest:
+    """Return one question as a request for ids and scores; whoever asks fetches the payloads it shows.
+
+    Args:
+        query: the question.
+        encoder: of its words.
+        info: of the collection: how it writes its values, and its weights.
+    """
+    must, must_not = ([_clause(one) for one in part] for part in query.clauses(info.fields))
+    chosen = qe.Filter(must=must, must_not=must_not) if must or must_not else None
+    params = qe.SearchParams(exact=True) if query.exact else _APPROXIMATE
+    # Each ranking that is fused: what is compared, and the stored vector it is compared with.
+    arms: list[tuple[Any, str]] = [(vector.tolist(), name) for vector, name in query.compared_vectors]
+    if query.asks_words:
+        arms.append((encoder.embed_query(query.words or ""), "words"))
+    shared: dict[str, Any] = {"filter": chosen, "score_threshold": query.min_score}
+    if query.diversity is not None and query.compared_vectors:
+        compared, using = arms[0]
+        pool = max(MMR_POOL, query.top)
+        diverse = qe.Mmr(compared, lambda_=1.0 - query.diversity, candidates_limit=pool, using=using)
+        return qe.QueryRequest(query=diverse, limit=query.top, params=params, **shared)
+    shared["limit"] = query.top + EXTRA
+    nearest = [qe.Query.Nearest(compared, using=using) for compared, using in arms]
+    if len(nearest) == 1:
+        return qe.QueryRequest(query=nearest[0], params=params, **shared)
+    pool = fused_pool(query.top)
+    prefetches = [qe.Prefetch(limit=pool, query=arm, filter=chosen, params=params) for arm in nearest]
+    fusion: Any = qe.Fusion.Dbsf()
+    if query.fusion == "rrf":
+        fusion = qe.Fusion.Rrf(k=RRF_K, weights=query.arm_weights(len(arms), info.weights))
+    return qe.QueryRequest(query=fusion, prefetches=prefetches, **shared)
+
+
+def _clause(condition: Condition) -> Any:  # noqa: ANN401 - the engine's classes share no type
+    if condition.kind == "exists":
+        return qe.IsEmptyCondition(condition.field)
+    if condition.kind == "any":
+        return qe.FieldCondition(condition.field, match=qe.MatchAny(list(condition.values)))
+    return qe.FieldCondition(condition.field, range=qe.RangeFloat(**condition.bounds()))
+
+
+def scroll(shard: EdgeShard, fields: Sequence[str] = (), *, vectors: bool = False) -> Iterator[qe.Record]:
+    """Yield every point, a few thousand in memory at a time.
+
+    Args:
+        shard: whose points.
+        fields: of the payload; empty takes all of it.
+        vectors: whether the dense vectors come along.
+    """
+    offset = None
+    while True:
+        request = qe.ScrollRequest(
+            offset=offset,
+            limit=_VECTOR_PAGE if vectors else _PAYLOAD_PAGE,
+            with_payload=qe.PayloadSelector.Include(list(fields)) if fields else True,
+            with_vector=list(VECTORS) if vectors else False,
+        )
+        records, offset = shard.scroll(request)
+        yield from records
+        if offset is None:
+            return

@@ -11,26 +11,40 @@
 
 A run builds generation n+1 beside n, and goes live by replacing collection.json. Old generations are
 removed when no reader holds them.
+
+Locks are advisory ``flock`` locks, which the system drops with the process, so that a killed one leaves
+nothing behind. A generation's own folder is what readers lock: nothing is written for them, and a file
+system that cannot lock folders only loses the protection against removal while reading.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import random
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from encoders.names import plain_name
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import locks
-from medclip_cli.vector_index.base import CollectionInfo
-from medclip_cli.vector_index.manifest import HOW_TO_MEND, MANIFEST, check_name, read_manifest, write_json
+from medclip_cli.private_files import make_private_folder
+from medclip_cli.vector_index.base import (
+    HOW_TO_MEND,
+    CollectionInfo,
+    check_name,
+    info_from_json,
+    info_to_json,
+)
 from medclip_cli.vector_index.sparse_files import content_hash, stable_files
 
+MANIFEST = "collection.json"
 BUILDING = "building.json"
 FILES = "files.json"
 SHARD = "shard"
@@ -38,6 +52,9 @@ SHARD = "shard"
 REWRITTEN = ("edge_config.json", "segment.json")
 PART = ".part"  # a copy or an empty shard that is not complete yet
 _TRASH = ".trash-"
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.25
+_Result = TypeVar("_Result")
 
 
 def collections_folder(home: Path) -> Path:
@@ -138,14 +155,40 @@ def hold_generation(folder: Path, generation: int) -> int:
     """
     path = generation_folder(folder, generation)
     try:
-        return locks.hold_folder(path, exclusive=False)
+        return hold_folder(path, exclusive=False)
     except FileNotFoundError as error:
         info = read_manifest(folder)
         if info is not None and info.generation == generation:
             raise CollectionError(
                 f"collection {folder.name!r} is damaged ({path.name} is missing): {HOW_TO_MEND}"
             ) from error
-        raise locks.LockTakenError from error
+        raise LockTakenError from error
+
+
+def hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
+    """Return the live generation, its folder, and a descriptor that keeps it from being removed until closed.
+
+    Raises:
+        LockTakenError: it is being replaced just now: try again.
+        CollectionError: there is no such collection, or it is damaged.
+    """
+    info = live_collection(home, name)
+    folder = collection_folder(home, name)
+    return info, generation_folder(folder, info.generation), hold_generation(folder, info.generation)
+
+
+def list_collections(home: Path) -> list[CollectionInfo]:
+    """Return the collections that can be described; `collection_names` also has the damaged."""
+    found = []
+    for name in collection_names(home):
+        with contextlib.suppress(CollectionError):
+            found.append(live_collection(home, name))
+    return found
+
+
+def write_manifest(folder: Path, info: CollectionInfo) -> None:
+    """Put a description in place of the one that the collection in this folder has, if any."""
+    write_json(folder / MANIFEST, info_to_json(info))
 
 
 def remove_old_generations(folder: Path, keep: set[int]) -> None:
@@ -161,8 +204,8 @@ def remove_old_generations(folder: Path, keep: set[int]) -> None:
 def remove_unless_held(path: Path) -> None:
     """Remove a folder unless a reader holds it; a later run will."""
     try:
-        descriptor = locks.hold_folder(path, exclusive=True)
-    except (locks.LockTakenError, FileNotFoundError):
+        descriptor = hold_folder(path, exclusive=True)
+    except (LockTakenError, FileNotFoundError):
         return
     try:
         # Renamed first: a reader that comes too late finds no folder rather than half of one.
@@ -236,8 +279,167 @@ def drop_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
     folder = collection_folder(home, name)
     if not (folder / MANIFEST).exists():
         live_collection(home, name)  # says which collections there are
-    with locks.only_writer(folder, lock_timeout_seconds):
+    with only_writer(folder, lock_timeout_seconds):
         (folder / MANIFEST).unlink(missing_ok=True)
         trash = folder.with_name(f"{_TRASH}{uuid.uuid4().hex}")
         folder.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> CollectionInfo | None:
+    """Return the live collection in this folder, or None when there is none (yet).
+
+    Raises:
+        CollectionError: it is damaged or of a newer format.
+    """
+    try:
+        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CollectionError(
+            f"collection {folder.name!r} cannot be read ({error.strerror}): {folder}"
+        ) from error
+    except ValueError as error:
+        raise CollectionError(f"collection {folder.name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}") from error
+    if not isinstance(data, dict):
+        raise CollectionError(f"collection {folder.name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}")
+    return info_from_json(folder.name, data)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Put a file in place whole: an interruption, even of power, leaves the old one or the new."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(data, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems cannot sync a folder
+        pass
+    finally:
+        os.close(descriptor)
+
+
+class LockTakenError(Exception):
+    """Another process holds the lock."""
+
+
+def with_retries(attempt: Callable[[], _Result], timeout: float, busy: str) -> _Result:
+    """Try until the lock is free, pausing longer each time and never in step with others.
+
+    Args:
+        attempt: raises `LockTakenError` when the lock is taken.
+        timeout: seconds after which to give up; 0 tries once.
+        busy: what to say then.
+
+    Raises:
+        CollectionError: still taken after `timeout`.
+    """
+    deadline = time.monotonic() + timeout
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return attempt()
+        except LockTakenError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise CollectionError(busy) from error
+        time.sleep(min(left, pause * random.uniform(0.5, 1.5)))
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _flock(descriptor: int, *, exclusive: bool) -> None:
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockTakenError from error
+    except OSError:  # this file system has no locks
+        pass
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Return whether what was opened is what the path names now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    held = os.fstat(descriptor)
+    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+
+
+def hold_folder(folder: Path, *, exclusive: bool) -> int:
+    """Lock a folder and return the descriptor that holds the lock.
+
+    Raises:
+        LockTakenError: another process holds it.
+        FileNotFoundError: it is gone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _flock(descriptor, exclusive=exclusive)
+        if not _is_still(descriptor, folder):
+            raise FileNotFoundError(folder)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, timeout: float) -> Iterator[None]:
+    """Be the one writer of the collection in this folder while the block runs.
+
+    Raises:
+        CollectionError: another process is writing.
+    """
+    descriptor = hold_writer_lock(folder, timeout)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def hold_writer_lock(folder: Path, timeout: float) -> int:
+    """Become the one writer of a collection; closing the returned descriptor ends that.
+
+    Raises:
+        CollectionError: another process is writing.
+    """
+    path = folder / "writer.lock"
+
+    def attempt() -> int:
+        make_private_folder(folder)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _flock(descriptor, exclusive=True)
+            if not _is_still(descriptor, path):  # the collection was dropped meanwhile
+                raise LockTakenError
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        return descriptor
+
+    return with_retries(attempt, timeout, _busy(folder, path))
+
+
+def _busy(folder: Path, path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        holder = f" (process {int(path.read_text())})"
+        return _BUSY.format(name=folder.name, holder=holder)
+    return _BUSY.format(name=folder.name, holder="")
+
+
+_BUSY = "another run{holder} is writing to collection {name!r}: wait for it to end"

@@ -9,25 +9,96 @@ everything here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import bm25
-from medclip_cli.vector_index.base import CollectionInfo, Query, StoredPoint
-from medclip_cli.vector_index.manifest import check_name, info_from_json, info_to_json
-from medclip_cli.vector_index.ranking import contenders, ranked
+from medclip_cli.vector_index.base import (
+    Closing,
+    CollectionInfo,
+    Point,
+    StoredPoint,
+    check_name,
+    info_from_json,
+    info_to_json,
+)
+from medclip_cli.vector_index.payload import (
+    COUNTED_FIELDS,
+    EXTRA,
+    HNSW_EF,
+    MMR_POOL,
+    RRF_K,
+    candidates,
+    fused_pool,
+    payload_of,
+    ranked,
+)
+from medclip_cli.vector_index.queries import NUMBER_FIELDS, Condition, Query
 from medclip_cli.vector_index.server_connection import NotThereError, Server
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
+    from qdrant_edge import Bm25
 
 METADATA = "medclip"
+INDEXED_FIELDS = (*COUNTED_FIELDS, "group", "age", "id")
 PAGE = 1_000
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLayout:
+    """How a new collection lies on a server or cluster, and when it is put in place.
+
+    Attributes:
+        shards: over how many parts, and so nodes, it is spread.
+        replicas: how many nodes hold each part.
+        quantize: what is kept in memory: the vectors as they are, a byte or a bit for each of their numbers.
+        on_disk: keep the original vectors on disk, and in memory only what `quantize` makes of them.
+        wait: put it in place once its search graph is built, rather than while the server is still at it.
+    """
+
+    shards: int = 1
+    replicas: int = 1
+    quantize: Literal["none", "int8", "binary"] = "none"
+    on_disk: bool = False
+    wait: bool = True
+
+
+def collection_settings(dim: int, layout: ServerLayout) -> dict[str, Any]:
+    """Return the settings of a new collection, as ``create_collection`` takes them."""
+    from qdrant_client import models
+
+    quantization: Any = None
+    if layout.quantize == "int8":
+        scalar = models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, quantile=0.99, always_ram=layout.on_disk or None
+        )
+        quantization = models.ScalarQuantization(scalar=scalar)
+    elif layout.quantize == "binary":
+        binary = models.BinaryQuantizationConfig(always_ram=layout.on_disk or None)
+        quantization = models.BinaryQuantization(binary=binary)
+    vector = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=layout.on_disk or None)
+    return {
+        "vectors_config": {"image": vector, "caption": vector},
+        "sparse_vectors_config": {"words": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        "hnsw_config": models.HnswConfigDiff(m=16, ef_construct=128),
+        "quantization_config": quantization,
+        "shard_number": layout.shards,
+        "replication_factor": layout.replicas,
+        "on_disk_payload": True,
+    }
+
+
+def payload_schema(field: str) -> models.PayloadSchemaType:
+    """Return how one payload field is indexed."""
+    from qdrant_client import models
+
+    return models.PayloadSchemaType.FLOAT if field in NUMBER_FIELDS else models.PayloadSchemaType.KEYWORD
 
 
 def physical_name(name: str, generation: int) -> str:
@@ -88,19 +159,13 @@ def open_collection(server: Server, name: str) -> ServerIndex:
         ) from error
 
 
-class ServerIndex:
+class ServerIndex(Closing):
     """A collection opened for asking; use `open_collection`."""
 
     def __init__(self, server: Server, info: CollectionInfo) -> None:
         """Ask this generation as long as it is there, then the one that took its place."""
-        self._server = server
-        self._info = info
+        self._server, self.info = server, info
         self._encoder = bm25.caption_encoder(info.average_words)
-
-    @property
-    def info(self) -> CollectionInfo:
-        """What is known of the collection."""
-        return self._info
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
         """Answer each question with its neighbours, best first, all in one request.
@@ -109,25 +174,23 @@ class ServerIndex:
             UsageError: a question that cannot be answered.
             CollectionError: the server cannot be asked, or vectors of another length were given.
         """
-        from medclip_cli.vector_index.server_requests import query_request
-
         for query in queries:
-            self._info.check_query(query)
+            self.info.check_query(query)
         if not queries:
             return []
 
         def ask(client: QdrantClient, name: str) -> list[models.QueryResponse]:
-            requests = [query_request(query, self._encoder, self._info) for query in queries]
+            requests = [query_request(query, self._encoder, self.info) for query in queries]
             return client.query_batch_points(name, requests)
 
         return [
-            ranked(query, ((hit.score, hit.payload or {}) for hit in contenders(query, answer.points)))
+            ranked(query, ((hit.score, hit.payload or {}) for hit in candidates(query, answer.points)))
             for query, answer in zip(queries, self._ask(ask), strict=True)
         ]
 
     def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
         """Yield every point in the order of the ids, a thousand in memory at a time."""
-        name = physical_name(self._info.name, self._info.generation)
+        name = physical_name(self.info.name, self.info.generation)
         for record in scroll(self._server, name, vectors=["image", "caption"] if vectors else False):
             stored: Any = record.vector if vectors else {}
             image, caption = (np.asarray(stored.get(key, ()), np.float32) for key in ("image", "caption"))
@@ -143,39 +206,19 @@ class ServerIndex:
     def _ask(self, request: Callable[[QdrantClient, str], _Result]) -> _Result:
         """Send a request to the generation that was opened, or to its successor where it is gone."""
         try:
-            name = physical_name(self._info.name, self._info.generation)
-            return self._server.call(lambda client: request(client, name))
+            return self._server.call(request, physical_name(self.info.name, self.info.generation))
         except NotThereError:
-            self._move_on()
-        name = physical_name(self._info.name, self._info.generation)
+            before = self.info
         try:
-            return self._server.call(lambda client: request(client, name))
-        except NotThereError as error:
-            raise CollectionError(
-                f"collection {self._info.name!r} is gone from {self._server.url}"
-            ) from error
-
-    def _move_on(self) -> None:
-        before = self._info
-        try:
-            self._info = describe(self._server, before.name)
+            self.info = describe(self._server, before.name)
+            self.info.check_model(before.fingerprint, before.model_name)
+            return self._server.call(request, physical_name(self.info.name, self.info.generation))
         except NotThereError as error:
             raise CollectionError(f"collection {before.name!r} is gone from {self._server.url}") from error
-        self._info.check_model(before.fingerprint, before.model_name)
 
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
-
-    def __enter__(self) -> ServerIndex:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def scroll(
@@ -186,22 +229,78 @@ def scroll(
     vectors: Sequence[str] | bool = False,
 ) -> Iterator[models.Record]:
     """Yield every point of a collection, a page in memory at a time."""
+    wanted = fields if isinstance(fields, bool) else list(fields)
+    with_vectors = vectors if isinstance(vectors, bool) else list(vectors)
     offset: Any = None
     while True:
-        records, offset = server.call(_page_request(name, offset, fields, vectors))
+        records, offset = server.call(
+            lambda client, start: client.scroll(
+                name, limit=PAGE, offset=start, with_payload=wanted, with_vectors=with_vectors
+            ),
+            offset,
+        )
         yield from records
         if offset is None:
             return
 
 
-def _page_request(
-    name: str,
-    offset: Any,  # noqa: ANN401
-    fields: Sequence[str] | bool,
-    vectors: Sequence[str] | bool,
-) -> Callable[[QdrantClient], tuple[list[models.Record], Any]]:
-    wanted = fields if isinstance(fields, bool) else list(fields)
-    with_vectors = vectors if isinstance(vectors, bool) else list(vectors)
-    return lambda client: client.scroll(
-        name, limit=PAGE, offset=offset, with_payload=wanted, with_vectors=with_vectors
+def stored_point(point: Point, encoder: Bm25) -> models.PointStruct:
+    """Return a point as the server stores it."""
+    from qdrant_client import models
+
+    identifier = point.point_id
+    indices, values = bm25.encode_caption(encoder, point.record.caption, identifier)
+    return models.PointStruct(
+        id=identifier,
+        vector={
+            "image": point.image_vector.tolist(),
+            "caption": point.caption_vector.tolist(),
+            "words": models.SparseVector(indices=indices, values=values),
+        },
+        payload=payload_of(point.record, point.corpus, point.digest),
     )
+
+
+def query_request(query: Query, encoder: Bm25, info: CollectionInfo) -> models.QueryRequest:
+    """Return one question as a request; the same question as `edge.query_request` makes."""
+    from qdrant_client import models
+
+    must, must_not = ([_clause(one) for one in part] for part in query.clauses(info.fields))
+    chosen = models.Filter(must=must, must_not=must_not) if must or must_not else None
+    params = models.SearchParams(exact=True) if query.exact else models.SearchParams(hnsw_ef=HNSW_EF)
+    arms: list[tuple[Any, str]] = [(vector.tolist(), name) for vector, name in query.compared_vectors]
+    if query.asks_words:
+        words = encoder.embed_query(query.words or "")
+        arms.append((models.SparseVector(indices=words.indices, values=words.values), "words"))
+    shared: dict[str, Any] = {
+        "limit": query.top + EXTRA,
+        "with_payload": True,
+        "filter": chosen,
+        "score_threshold": query.min_score,
+    }
+    compared, using = arms[0]
+    if query.diversity is not None and query.compared_vectors:
+        mmr = models.Mmr(diversity=query.diversity, candidates_limit=max(MMR_POOL, query.top))
+        nearest = models.NearestQuery(nearest=compared, mmr=mmr)
+        return models.QueryRequest(query=nearest, using=using, params=params, **shared | {"limit": query.top})
+    if len(arms) == 1:
+        return models.QueryRequest(query=compared, using=using, params=params, **shared)
+    pool = fused_pool(query.top)
+    prefetches = [
+        models.Prefetch(query=arm, using=name, limit=pool, filter=chosen, params=params) for arm, name in arms
+    ]
+    fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
+    if query.fusion == "rrf":
+        rrf = models.Rrf(k=RRF_K, weights=query.arm_weights(len(arms), info.weights))
+        fusion = models.RrfQuery(rrf=rrf)
+    return models.QueryRequest(prefetch=prefetches, query=fusion, **shared)
+
+
+def _clause(condition: Condition) -> Any:  # noqa: ANN401 - one of the client's many kinds of condition
+    from qdrant_client import models
+
+    if condition.kind == "exists":
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=condition.field))
+    if condition.kind == "any":
+        return models.FieldCondition(key=condition.field, match=models.MatchAny(any=list(condition.values)))
+    return models.FieldCondition(key=condition.field, range=models.Range(**condition.bounds()))

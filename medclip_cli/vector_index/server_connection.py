@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from medclip_cli.errors import CollectionError, UsageError
+from medclip_cli.vector_index.base import Closing
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -59,18 +60,24 @@ class ServerOptions:
         """
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{self.url!r} is no address of a server: write it as http://localhost:6333")
+            raise UsageError(
+                f"{shown_url(self.url)!r} is no address of a server: write it as http://localhost:6333"
+            )
 
 
-class Server:
+class Server(Closing):
     """A Qdrant server, as both the reader and the writer talk to it."""
 
     def __init__(self, client: QdrantClient, url: str, *, tries: int = 6) -> None:
         """Talk through this client; use `connect` for one of one's own."""
         self.client, self.url, self._tries = client, url, max(1, tries)
 
-    def call(self, request: Callable[[QdrantClient], _Result]) -> _Result:
+    def call(self, request: Callable[..., _Result], *arguments: object) -> _Result:
         """Send a request, again after a pause if the fault may pass; every request here may be repeated.
+
+        Args:
+            request: called with the client and `arguments`.
+            arguments: of the request.
 
         Raises:
             NotThereError: it names a collection that the server does not have.
@@ -79,7 +86,7 @@ class Server:
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, self._tries + 1):
             try:
-                return request(self.client)
+                return request(self.client, *arguments)
             except Exception as error:
                 fault = _classify(error)
                 if fault.not_there:
@@ -94,6 +101,14 @@ class Server:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def shown_url(url: str) -> str:
+    """Return an address without the password and the query that it may hold."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"{user}{at}{host}"
+    return parts._replace(netloc=netloc, query="***" if parts.query else "").geturl()
 
 
 def connect(options: ServerOptions) -> Server:
@@ -121,7 +136,7 @@ def connect(options: ServerOptions) -> Server:
             timeout=options.timeout_seconds,
             check_compatibility=False,
         )
-    return Server(client, options.url, tries=options.tries)
+    return Server(client, shown_url(options.url), tries=options.tries)
 
 
 def _own_roots() -> bytes | None:

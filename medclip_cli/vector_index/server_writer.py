@@ -7,27 +7,53 @@ harm: both fill the same new generation with the same points.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import bm25, manifest, server_requests
-from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, OnStage, Point
+from medclip_cli.vector_index import bm25
+from medclip_cli.vector_index.base import (
+    Closing,
+    CollectionInfo,
+    CollectionSpec,
+    CorpusSource,
+    OnStage,
+    Point,
+    check_name,
+    info_to_json,
+    next_generation_info,
+    now,
+)
+from medclip_cli.vector_index.payload import COUNTED_FIELDS, MOST_VALUES, telling_counts
 from medclip_cli.vector_index.server import (
+    INDEXED_FIELDS,
     METADATA,
+    ServerLayout,
     aliases,
+    collection_settings,
     describe,
+    payload_schema,
     physical_name,
     scroll,
+    stored_point,
     update_description,
 )
-from medclip_cli.vector_index.server_building import BuildingCollection
 from medclip_cli.vector_index.server_connection import NotThereError, Server
-from medclip_cli.vector_index.server_requests import ServerLayout
 
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+BATCH_BYTES = 4 << 20
+IN_FLIGHT = 4
+_BYTES_PER_NUMBER = 12  # of a float as JSON text; gRPC needs 4
+_BYTES_AROUND = 400  # a point's id, the names of its vectors, the indices of its words
+_IDS_PER_REQUEST = 1_000
+_POLL_SECONDS = 1.0
 _BASE = "medclip_base"  # the generation that a building one is a copy of
 _COPIED = "medclip_copied"  # whether that copy is whole
 _PART = "medclip_part_{}_of_{}"  # whether that part is done
@@ -59,7 +85,7 @@ def create_writer(
         CollectionError: the server cannot be reached or refuses, or the collection was made by another model
             and `rebuild` is not set.
     """
-    manifest.check_name(name)
+    check_name(name)
     try:
         live: CollectionInfo | None = describe(server, name)
     except NotThereError:
@@ -70,7 +96,7 @@ def create_writer(
     return ServerWriter(server, name, spec, live, base=base, layout=layout or ServerLayout(), part=part)
 
 
-class ServerWriter:
+class ServerWriter(Closing):
     """The next generation of a collection on a server; use `create_writer`."""
 
     def __init__(
@@ -85,26 +111,15 @@ class ServerWriter:
         part: tuple[int, int] | None,
     ) -> None:
         """Look for a generation that an interrupted run left; nothing is written before the first change."""
-        self._server, self._spec, self._live, self._layout = server, spec, live, layout
+        self._server, self._spec, self.live, self._layout = server, spec, live, layout
         self._base, self._part = base, part
         self._corpora = dict(self._base.corpora) if self._base else {}
-        self._draft = CollectionInfo(
-            name=name,
-            engine="server",
-            points=0,
-            dim=spec.dim,
-            fingerprint=spec.fingerprint,
-            model_name=spec.model_name,
-            model_path=spec.model_path,
-            created=live.created if live else manifest.now(),
-            generation=(live.generation if live else 0) + 1,
-            average_words=self._base.average_words if self._base else spec.average_words,
-            weights=self._base.weights if self._base else (1.0, 1.0),
-        )
+        generation = (live.generation if live else 0) + 1
+        self._draft = next_generation_info(name, "server", spec, live=live, base=base, generation=generation)
         self._encoder = bm25.caption_encoder(self._draft.average_words)
         self._building = BuildingCollection(server, physical_name(name, self._draft.generation), spec.dim)
-        self._resumed = self._fits_what_was_left()
-        self._begun = self._resumed
+        self.resumed = self._fits_what_was_left()
+        self._begun = self.resumed
 
     def _fits_what_was_left(self) -> bool:
         """Return whether an interrupted run of the same kind left a generation to go on with."""
@@ -115,16 +130,6 @@ class ServerWriter:
             and left.get(_BASE) == (self._base.generation if self._base else 0)
             and (info.get("fingerprint"), info.get("dim")) == (self._spec.fingerprint, self._spec.dim)
         )
-
-    @property
-    def live(self) -> CollectionInfo | None:
-        """The collection as readers see it, if there is one."""
-        return self._live
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the run goes on where an interrupted one stopped."""
-        return self._resumed
 
     def digests(self, corpus: str) -> dict[str, str]:
         """Return the content digest of every point of a corpus that is already there, by point id."""
@@ -157,7 +162,7 @@ class ServerWriter:
         """
         self._spec.check_points(points)
         if points:
-            stored = [server_requests.stored_point(point, self._encoder) for point in points]
+            stored = [stored_point(point, self._encoder) for point in points]
             self._begin().send(stored)
 
     def delete(self, point_ids: Iterable[str]) -> None:
@@ -169,7 +174,7 @@ class ServerWriter:
         """Return the collection being filled: the interrupted one, a copy of the live one, or a new one."""
         if not self._begun:
             base = self._base.generation if self._base else 0
-            metadata = {METADATA: manifest.info_to_json(self._draft), _BASE: base}
+            metadata = {METADATA: info_to_json(self._draft), _BASE: base}
             if self._part is None:
                 self._building.remove()
             if self._building.create(metadata, self._layout) or self._part is None:
@@ -209,7 +214,10 @@ class ServerWriter:
             CollectionError: the server fails; the live generation stays as it was.
         """
         if not self._begun and self._base is not None and self._part is None:
-            return self._describe_live(self._base)
+            info = replace(self._base, corpora=dict(self._corpora))
+            if info != self._base:
+                update_description(self._server, info)
+            return info
         building = self._begin()
         building.land()
         if self._layout.wait:
@@ -217,16 +225,16 @@ class ServerWriter:
         info = replace(
             self._draft,
             points=building.count(),
-            updated=manifest.now(),
+            updated=now(),
             fields=building.count_values(),
             corpora=dict(self._corpora),
         )
         if self._part is not None and not self._is_last_part(building, self._part):
             return info
-        building.describe({METADATA: manifest.info_to_json(info)})
+        building.describe({METADATA: info_to_json(info)})
         _point_alias(self._server, info.name, building.name)
         _remove_before(self._server, info.name, info.generation)
-        self._live = info
+        self.live = info
         return info
 
     def _is_last_part(self, building: BuildingCollection, part: tuple[int, int]) -> bool:
@@ -235,26 +243,10 @@ class ServerWriter:
         done = building.metadata()
         return all(done.get(_PART.format(number, part[1])) for number in range(1, part[1] + 1))
 
-    def _describe_live(self, live: CollectionInfo) -> CollectionInfo:
-        info = replace(live, corpora=dict(self._corpora))
-        if info != live:
-            update_description(self._server, info)
-        return info
-
     def close(self) -> None:
         """Stop without a commit: what was written is kept for the next run to go on with."""
         self._building.close()
         self._server.close()
-
-    def __enter__(self) -> ServerWriter:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def _point_alias(server: Server, name: str, target: str) -> None:
@@ -275,11 +267,7 @@ def _remove_before(server: Server, name: str, generation: int) -> None:
     for old in [one.name for one in listed]:
         prefix, _, number = old.rpartition("--")
         if prefix == name and number.isdigit() and int(number) < generation:
-            _remove(server, old)
-
-
-def _remove(server: Server, name: str) -> None:
-    server.call(lambda client: client.delete_collection(name))
+            server.call(lambda client, name: client.delete_collection(name), old)
 
 
 def drop_collection(server: Server, name: str) -> None:
@@ -294,3 +282,160 @@ def drop_collection(server: Server, name: str) -> None:
         operation = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name))
         server.call(lambda client: client.update_collection_aliases([operation]))
     _remove_before(server, name, 1 << 62)
+
+
+class BuildingCollection:
+    """A collection that is not live yet, under its own name."""
+
+    def __init__(self, server: Server, name: str, dim: int) -> None:
+        """Send nothing yet."""
+        self._server, self.name, self._dim = server, name, dim
+        self._pool: ThreadPoolExecutor | None = None
+        self._in_flight: deque[Future[Any]] = deque()
+
+    def create(self, metadata: Mapping[str, Any], layout: ServerLayout) -> bool:
+        """Make the collection, and return whether it was this call that did; another machine may be first."""
+        settings = collection_settings(self._dim, layout)
+
+        def create(client: QdrantClient) -> bool:
+            return not client.collection_exists(self.name) and client.create_collection(
+                self.name, metadata=dict(metadata), **settings
+            )
+
+        try:
+            return self._server.call(create)
+        except CollectionError:
+            if self._server.call(lambda client: client.collection_exists(self.name)):
+                return False
+            raise
+
+    def index_fields(self) -> None:
+        """Have the fields indexed that people filter by."""
+
+        def index(client: QdrantClient) -> None:
+            for field in INDEXED_FIELDS:
+                client.create_payload_index(self.name, field, payload_schema(field))
+
+        self._server.call(index)
+
+    def remove(self) -> None:
+        """Remove what an interrupted run left that cannot be gone on with."""
+        self._server.call(
+            lambda client: client.collection_exists(self.name) and client.delete_collection(self.name)
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the collection's metadata; nothing where there is no such collection."""
+        try:
+            answer = self._server.call(lambda client: client.get_collection(self.name))
+        except NotThereError:
+            return {}
+        return dict(answer.config.metadata or {})
+
+    def copy_from(self, source: str) -> None:
+        """Take over the points of another collection; their vectors travel through this process."""
+        from qdrant_client import models
+
+        def again(record: models.Record) -> models.PointStruct:
+            vector: Any = record.vector or {}
+            return models.PointStruct(id=record.id, vector=vector, payload=record.payload)
+
+        self.send(again(record) for record in scroll(self._server, source, vectors=True))
+        self.land()
+
+    def describe(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the collection's metadata."""
+        self._server.call(lambda client: client.update_collection(self.name, metadata=dict(metadata)))
+
+    def send(self, points: Iterable[models.PointStruct]) -> None:
+        """Store points; returns while the last batches are on their way."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="upsert")
+        for batch in _batches(points):
+            while len(self._in_flight) >= 2 * IN_FLIGHT:
+                self._in_flight.popleft().result()
+            self._in_flight.append(self._pool.submit(self._store, batch))
+
+    def _store(self, batch: list[models.PointStruct]) -> None:
+        self._server.call(lambda client: client.upsert(self.name, batch, wait=True))
+
+    def land(self) -> None:
+        """Wait until everything that was sent is stored."""
+        while self._in_flight:
+            self._in_flight.popleft().result()
+
+    def delete(self, point_ids: Sequence[str]) -> None:
+        """Remove points."""
+        self.land()
+        pages = [
+            list(point_ids[i : i + _IDS_PER_REQUEST]) for i in range(0, len(point_ids), _IDS_PER_REQUEST)
+        ]
+
+        def delete(client: QdrantClient) -> None:
+            for page in pages:
+                client.delete(self.name, list(page), wait=True)
+
+        self._server.call(delete)
+
+    def wait_until_indexed(self, say: OnStage) -> None:
+        """Wait until the server has built its search graph.
+
+        Raises:
+            CollectionError: it failed to.
+        """
+        while True:
+            answer = self._server.call(lambda client: client.get_collection(self.name))
+            if answer.status.value == "red":
+                raise CollectionError(
+                    f"the server at {self._server.url} failed to index {self.name!r}: see its log"
+                )
+            if answer.status.value != "yellow":
+                return
+            say(f"the server indexes {answer.points_count or 0:,} points")
+            time.sleep(_POLL_SECONDS)
+
+    def count(self) -> int:
+        """Return how many points there are."""
+        return int(self._server.call(lambda client: client.count(self.name, exact=True)).count)
+
+    def count_values(self) -> dict[str, dict[str, int]]:
+        """Return the values of each field and their counts, but for fields with very many."""
+
+        def count(client: QdrantClient) -> dict[str, dict[str, int]]:
+            counted = {}
+            for field in COUNTED_FIELDS:
+                hits = client.facet(self.name, field, limit=MOST_VALUES + 1, exact=True).hits
+                counted[field] = {str(hit.value): hit.count for hit in hits}
+            return counted
+
+        return telling_counts(self._server.call(count))
+
+    def close(self) -> None:
+        """Let the batches that are on their way land, and send no more."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        self._in_flight.clear()
+
+
+def _batches(points: Iterable[models.PointStruct]) -> Iterator[list[models.PointStruct]]:
+    """Yield points in batches that stay well below what a server takes in one request (32 MB)."""
+    batch: list[models.PointStruct] = []
+    size = 0
+    for point in points:
+        needed = _bytes_of(point)
+        if batch and size + needed > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(point)
+        size += needed
+    if batch:
+        yield batch
+
+
+def _bytes_of(point: models.PointStruct) -> int:
+    """Return about how many bytes a point takes as JSON, which is the longer of the two ways to send it."""
+    vectors: Any = point.vector
+    numbers = sum(len(getattr(vector, "values", vector)) for vector in vectors.values())
+    payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
+    return numbers * _BYTES_PER_NUMBER + payload + _BYTES_AROUND

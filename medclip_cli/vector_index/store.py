@@ -1,30 +1,33 @@
-"""One door for all engines: collections lie under the home folder, on a Qdrant server or in another store."""
+"""Where collections are kept, under the home folder or on a Qdrant server, and what one can do with them."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.errors import UsageError
+from medclip_cli.progress import log
+from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
-from medclip_cli.vector_index.stores import store_at
+from medclip_cli.vector_index.server_connection import shown_url
 
 if TYPE_CHECKING:
+    from medclip_cli.settings import Settings
+    from medclip_cli.vector_index.server import ServerLayout
     from medclip_cli.vector_index.server_connection import Server
-    from medclip_cli.vector_index.server_requests import ServerLayout
 
 API_KEY_VARIABLE = "MEDCLIP_QDRANT_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """Where collections lie.
+    """Where collections are kept; a server is named on stderr as soon as it is chosen.
 
     Attributes:
         home: the folder of medclip's data, for the embedded engine.
-        url: of a Qdrant server, or of a store that another package offers; None for the embedded engine.
+        url: of a Qdrant server; None for the embedded engine.
         lock_timeout_seconds: how long to wait for a collection that another process holds.
     """
 
@@ -32,26 +35,40 @@ class StoreLocation:
     url: str | None = None
     lock_timeout_seconds: float = 10.0
 
+    def __post_init__(self) -> None:
+        """Say which server is about to see captions and the environment's key."""
+        if self.url is not None:
+            log.info("using the Qdrant server %s", self.shown)
 
-def open_collection(place: StoreLocation, name: str) -> VectorIndex:
+    @classmethod
+    def of(cls, settings: Settings) -> StoreLocation:
+        """Return the location that the settings name.
+
+        Raises:
+            UsageError: it is a server, and the network must not be reached.
+        """
+        if settings.offline and settings.qdrant_url is not None:
+            server = f"{shown_url(settings.qdrant_url)} ({settings.origins['qdrant_url']})"
+            raise UsageError(f"--offline cannot be combined with the Qdrant server {server}")
+        return cls(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
+
+    @property
+    def shown(self) -> str:
+        """The location as it may be shown: without a password."""
+        return str(self.home) if self.url is None else shown_url(self.url)
+
+
+def open_collection(location: StoreLocation, name: str) -> VectorIndex:
     """Open a collection for asking.
 
     Raises:
         CollectionError: there is none of this name, it is damaged or busy, or the server cannot be asked.
     """
-    if place.url is None:
-        from medclip_cli.vector_index import edge
-
-        return edge.open_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
-    if (store := store_at(place.url)) is not None:
-        return store.open_collection(name)
-    from medclip_cli.vector_index import server
-
-    return server.open_collection(_connect(place.url), name)
+    return _store_at(location).open(name)
 
 
 def create_writer(
-    place: StoreLocation,
+    location: StoreLocation,
     name: str,
     spec: CollectionSpec,
     *,
@@ -62,87 +79,144 @@ def create_writer(
     """Open a collection for one index run, making it if there is none.
 
     Args:
-        place: where it lies.
+        location: where it is kept.
         name: of the collection.
         spec: the model it is for.
         rebuild: begin with an empty generation.
-        layout: how a new generation lies on a server.
+        layout: of a new generation on a server.
         part: which of so many machines this is that fill one collection on a server together.
 
     Raises:
         UsageError: there is no server that several machines could fill.
         CollectionError: another run is writing, or it was made by another model and `rebuild` is not set.
     """
-    if place.url is None:
-        from medclip_cli.vector_index import edge_writer
-
-        if part is not None:
-            raise UsageError("several machines cannot fill a collection without a server: give --url")
-        timeout = place.lock_timeout_seconds
-        return edge_writer.create_writer(
-            place.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout
-        )
-    if (store := store_at(place.url)) is not None:
-        return store.create_writer(name, spec, rebuild=rebuild)
-    from medclip_cli.vector_index import server_writer
-
-    connection = _connect(place.url)
-    return server_writer.create_writer(connection, name, spec, rebuild=rebuild, layout=layout, part=part)
+    return _store_at(location).create_writer(name, spec, rebuild, layout, part)
 
 
-def list_collections(place: StoreLocation) -> list[CollectionInfo]:
+def list_collections(location: StoreLocation) -> list[CollectionInfo]:
     """Return the collections that can be described."""
-    if place.url is None:
-        from medclip_cli.vector_index import edge
-
-        return edge.list_collections(place.home)
-    if (store := store_at(place.url)) is not None:
-        return store.list_collections()
-    from medclip_cli.vector_index import server
-
-    connection = _connect(place.url)
-    try:
-        return server.list_collections(connection)
-    finally:
-        connection.close()
+    return _store_at(location).list()
 
 
-def describe(place: StoreLocation, name: str) -> CollectionInfo:
+def describe(location: StoreLocation, name: str) -> CollectionInfo:
     """Return the description of a collection.
 
     Raises:
         CollectionError: there is none of this name, or it cannot be read.
     """
-    if place.url is None:
-        from medclip_cli.vector_index.generations import live_collection
-
-        return live_collection(place.home, name)
-    with open_collection(place, name) as index:
-        return index.info
+    return _store_at(location).describe(name)
 
 
-def drop_collection(place: StoreLocation, name: str) -> None:
+def drop_collection(location: StoreLocation, name: str) -> None:
     """Remove a collection.
 
     Raises:
         CollectionError: there is none of this name, a run is writing to it, or the server refuses.
     """
-    if place.url is None:
-        from medclip_cli.vector_index import generations
+    _store_at(location).drop(name)
 
-        generations.drop_collection(place.home, name, lock_timeout_seconds=place.lock_timeout_seconds)
-        return
-    if (store := store_at(place.url)) is not None:
-        store.drop_collection(name)
-        return
-    from medclip_cli.vector_index import server_writer
 
-    describe(place, name)
-    connection = _connect(place.url)
-    try:
-        server_writer.drop_collection(connection, name)
-    finally:
-        connection.close()
+def remember_weights(location: StoreLocation, name: str, weights: tuple[float, float]) -> None:
+    """Keep the weights of hybrid search with a collection.
+
+    Raises:
+        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
+    """
+    _store_at(location).remember_weights(name, weights)
+
+
+def _store_at(location: StoreLocation) -> _EdgeStore | _ServerStore:
+    if location.url is None:
+        return _EdgeStore(location.home, location.lock_timeout_seconds)
+    return _ServerStore(location.url)
+
+
+@dataclass(frozen=True, slots=True)
+class _EdgeStore:
+    home: Path
+    lock_timeout_seconds: float
+
+    def open(self, name: str) -> VectorIndex:
+        from medclip_cli.vector_index import edge
+
+        return edge.open_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
+
+    def create_writer(
+        self,
+        name: str,
+        spec: CollectionSpec,
+        rebuild: bool,
+        _: ServerLayout | None,
+        part: tuple[int, int] | None,
+    ) -> IndexWriter:
+        from medclip_cli.vector_index import edge_writer
+
+        if part is not None:
+            raise UsageError("several machines cannot fill a collection without a server: give its url")
+        timeout = self.lock_timeout_seconds
+        return edge_writer.create_writer(self.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout)
+
+    def list(self) -> list[CollectionInfo]:
+        return generations.list_collections(self.home)
+
+    def describe(self, name: str) -> CollectionInfo:
+        return generations.live_collection(self.home, name)
+
+    def drop(self, name: str) -> None:
+        generations.drop_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
+
+    def remember_weights(self, name: str, weights: tuple[float, float]) -> None:
+        self.describe(name)
+        folder = generations.collection_folder(self.home, name)
+        with generations.only_writer(folder, self.lock_timeout_seconds):
+            generations.write_manifest(folder, replace(self.describe(name), weights=weights))
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerStore:
+    url: str
+
+    def open(self, name: str) -> VectorIndex:
+        from medclip_cli.vector_index import server
+
+        return server.open_collection(_connect(self.url), name)
+
+    def create_writer(
+        self,
+        name: str,
+        spec: CollectionSpec,
+        rebuild: bool,
+        layout: ServerLayout | None,
+        part: tuple[int, int] | None,
+    ) -> IndexWriter:
+        from medclip_cli.vector_index import server_writer
+
+        connection = _connect(self.url)
+        return server_writer.create_writer(connection, name, spec, rebuild=rebuild, layout=layout, part=part)
+
+    def list(self) -> list[CollectionInfo]:
+        from medclip_cli.vector_index import server
+
+        with _connect(self.url) as connection:
+            return server.list_collections(connection)
+
+    def describe(self, name: str) -> CollectionInfo:
+        with self.open(name) as index:
+            return index.info
+
+    def drop(self, name: str) -> None:
+        from medclip_cli.vector_index import server_writer
+
+        self.describe(name)
+        with _connect(self.url) as connection:
+            server_writer.drop_collection(connection, name)
+
+    def remember_weights(self, name: str, weights: tuple[float, float]) -> None:
+        from medclip_cli.vector_index import server
+
+        info = replace(self.describe(name), weights=weights)
+        with _connect(self.url) as connection:
+            server.update_description(connection, info)
 
 
 def _connect(url: str) -> Server:
@@ -150,34 +224,3 @@ def _connect(url: str) -> Server:
     from medclip_cli.vector_index.server_connection import ServerOptions, connect
 
     return connect(ServerOptions(url, os.environ.get(API_KEY_VARIABLE) or None))
-
-
-def remember_weights(place: StoreLocation, name: str, weights: tuple[float, float]) -> None:
-    """Keep the weights of hybrid search with a collection.
-
-    Raises:
-        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
-    """
-    from dataclasses import replace
-
-    from medclip_cli.vector_index import manifest
-
-    if place.url is None:
-        from medclip_cli.vector_index import generations, locks
-
-        generations.live_collection(place.home, name)
-        folder = generations.collection_folder(place.home, name)
-        with locks.only_writer(folder, place.lock_timeout_seconds):
-            info = replace(generations.live_collection(place.home, name), weights=weights)
-            manifest.write_json(folder / manifest.MANIFEST, manifest.info_to_json(info))
-        return
-    if store_at(place.url) is not None:
-        raise UsageError(f"the store at {place.url} keeps no weights of hybrid search")
-    from medclip_cli.vector_index import server
-
-    info = replace(describe(place, name), weights=weights)
-    connection = _connect(place.url)
-    try:
-        server.update_description(connection, info)
-    finally:
-        connection.close()

@@ -60,28 +60,6 @@ def test_a_score(road, tmp_path):
     assert done.answer["variants"]["side"] == "sides named, exact match (example 1.0)"
 
 
-def test_a_store(road, tmp_path, monkeypatch):
-    env = {**install("store.md", tmp_path), "MEDCLIP_QDRANT_URL": f"numpy://{tmp_path}/kept"}
-    (tmp_path / "kept").mkdir()
-    index = ("index", road.corpus, "--model", road.model, "--collection", "phantoms")
-    done = road.medclip(*index, env=env)
-    assert done.code == 0, done.err
-    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["phantoms.npz"]
-    ask = ("search", "--image", road.scan, "--exact", "-k", "4", "--json")
-    ours, theirs = road.medclip(*ask).answer, road.medclip(*ask, env=env).answer
-    assert [hit["id"] for hit in theirs] == [hit["id"] for hit in ours]
-    filtered = road.medclip("search", "lesion", "--where", "modality=mr", "-k", "4", "--json", env=env).answer
-    assert [hit["fields"]["modality"] for hit in filtered] == ["MR"] * 4
-    assert road.medclip("caption", road.scan, "--json", env=env).records[0]["caption"]
-    assert road.medclip("search", "lesion", "--mode", "words", env=env).err.startswith(
-        "medclip: this store compares vectors, not words"
-    )
-    assert road.medclip(*index, "--dry-run", "--json", env=env).answer["added"] == 0
-    assert road.medclip("collections", "list", "--json", env=env).answer[0]["name"] == "phantoms"
-    assert road.medclip("collections", "drop", "phantoms", "--yes", env=env).code == 0
-    assert road.medclip("caption", road.scan, env=env).code == 1
-
-
 def test_an_encoder(tmp_path, monkeypatch):
     from encoders.bundle import ModelBundle
     from encoders.dual import build_dual_encoder, build_tokenizer, load_dual_encoder
@@ -124,12 +102,10 @@ def test_a_tower_that_cannot_be_built_is_one_line(tmp_path, monkeypatch):
 
 def test_an_example_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
     from medclip_cli.corpora.registry import known_layouts, layout_named
-    from medclip_cli.errors import CollectionError, CorpusError
-    from medclip_cli.vector_index.stores import store_at
+    from medclip_cli.errors import CorpusError
 
     use_here("dataset.md", tmp_path, monkeypatch)
     points = "[medclip.datasets]\nabsent = my_scans:ABSENT\nother = my_scans:read\n"
-    points += "[medclip.stores]\nabsent = my_scans:ABSENT\n"
     (tmp_path / "example-1.0.dist-info" / "entry_points.txt").write_text(points)
     with pytest.raises(CorpusError, match=r"data set 'absent' \(my_scans:ABSENT\) cannot be loaded"):
         layout_named("absent")
@@ -137,6 +113,3 @@ def test_an_example_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
         layout_named("other")
     with pytest.raises(CorpusError, match="cannot be loaded"):
         known_layouts()
-    with pytest.raises(CollectionError, match=r"store 'absent' \(my_scans:ABSENT\) cannot be loaded"):
-        store_at("absent://here")
-    assert store_at("nobody://here") is None

@@ -14,10 +14,9 @@ from medclip_cli.corpora.tables import read_lines
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.records import CaptionedImage
 from medclip_cli.terminal import console, json_output
-from medclip_cli.vector_index.base import CollectionInfo
-from medclip_cli.vector_index.conditions import parse_condition
-from medclip_cli.vector_index.manifest import info_to_json, read_manifest
-from medclip_cli.vector_index.queries import Query
+from medclip_cli.vector_index.base import CollectionInfo, info_to_json
+from medclip_cli.vector_index.generations import read_manifest
+from medclip_cli.vector_index.queries import Query, parse_condition
 
 LONE = "\udcff"
 

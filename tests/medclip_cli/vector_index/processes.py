@@ -8,7 +8,7 @@ import time
 import pytest
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import edge_building
+from medclip_cli.vector_index import edge_writer
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.edge import open_collection
 from medclip_cli.vector_index.edge_writer import create_writer
@@ -63,7 +63,7 @@ def ask_until(home, began, stop, failures):
 
 def index_slowly(home, count, ready):
     """Index `count` points in small steps with a checkpoint after each, and announce the first."""
-    edge_building.CHECKPOINT_POINTS = 40
+    edge_writer.CHECKPOINT_POINTS = 40
     with create_writer(home, "scans", SPEC) as writer:
         known = writer.digests("drawn")
         missing = [point for point in draw_points(count) if point.point_id not in known]

@@ -7,7 +7,7 @@ import pytest
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.vector_index.base import Query, parse_condition
-from medclip_cli.vector_index.ranking import contenders
+from medclip_cli.vector_index.payload import candidates
 
 from .drawn import SPEC, draw_points, draw_vector
 
@@ -291,9 +291,9 @@ def test_another_model_is_refused_by_name_and_fingerprint(index):
         assert part in str(caught.value)
 
 
-def test_only_contenders_have_their_payload_looked_at():
+def test_only_candidates_have_their_payload_looked_at():
     hits = [SimpleNamespace(score=score) for score in (0.9, 0.8000001, 0.8, 0.8, 0.7, 0.6)]
-    kept = contenders(Query(image_vector=draw_vector(1), top=2), hits)
+    kept = candidates(Query(image_vector=draw_vector(1), top=2), hits)
     assert [hit.score for hit in kept] == [0.9, 0.8000001, 0.8, 0.8]
-    assert contenders(Query(image_vector=draw_vector(1), top=2, diversity=0.5), hits) == hits
-    assert contenders(Query(image_vector=draw_vector(1), top=9), hits) == hits
+    assert candidates(Query(image_vector=draw_vector(1), top=2, diversity=0.5), hits) == hits
+    assert candidates(Query(image_vector=draw_vector(1), top=9), hits) == hits

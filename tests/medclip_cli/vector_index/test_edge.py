@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from medclip_cli.errors import CollectionError, UsageError
-from medclip_cli.vector_index import edge_building, edge_requests, generations
+from medclip_cli.vector_index import edge as edge_engine
+from medclip_cli.vector_index import generations, payload
 from medclip_cli.vector_index.base import Query, point_id
-from medclip_cli.vector_index.edge import list_collections, open_collection
+from medclip_cli.vector_index.edge import open_collection
+from medclip_cli.vector_index.generations import list_collections
 
 from .drawn import draw_point, draw_points, draw_vector
 from .places import folder_of, generation_names
@@ -73,16 +75,16 @@ def test_a_reader_keeps_the_generation_it_opened(edge):
 
 
 def test_many_points_get_payload_indexes(edge, monkeypatch):
-    monkeypatch.setattr(edge_requests, "PAYLOAD_INDEX_POINTS", 50)
+    monkeypatch.setattr(edge_engine, "PAYLOAD_INDEX_POINTS", 50)
     info = edge.write(draw_points(60))
     assert info.fields["modality"] == {"CT": 20, "MR": 20, "XR": 20}
     assert info.fields["sex"] == {"M": 20, "F": 20}
     with edge.open() as index:
-        assert set(index._shard.info().payload_schema) == set(edge_requests.INDEXED_FIELDS)
+        assert set(index._shard.info().payload_schema) == set(edge_engine.INDEXED_FIELDS)
 
 
 def test_fields_with_very_many_values_are_not_counted(edge, monkeypatch):
-    monkeypatch.setattr(edge_building, "MOST_VALUES", 2)
+    monkeypatch.setattr(payload, "MOST_VALUES", 2)
     assert set(edge.write(draw_points(12)).fields) == {"sex", "split", "corpus", "source"}
 
 
@@ -114,7 +116,7 @@ def test_a_collection_that_was_asked_stays_mapped_until_another_is(edge, home):
 
 
 def test_rounded_vectors_find_and_whole_ones_score(edge, home, monkeypatch):
-    monkeypatch.setattr(edge_requests, "HNSW_FROM_KILOBYTES", 1)  # a graph for these few, too
+    monkeypatch.setattr(edge_engine, "HNSW_FROM_KILOBYTES", 1)  # a graph for these few, too
     edge.write(draw_points(500))
     assert list(folder_of(home).glob("generations/*/shard/segments/*/vector_storage-image/quantized.data"))
     questions = [draw_vector(number) + 0.1 * draw_vector(5_000 + number) for number in range(50)]

@@ -6,7 +6,7 @@ import pytest
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import edge as engine
-from medclip_cli.vector_index import edge_building
+from medclip_cli.vector_index import edge_writer
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.edge_writer import create_writer
 
@@ -48,7 +48,7 @@ def answers(edge, points):
 def test_too_little_is_noticed_beforehand(edge, monkeypatch):
     edge.write(draw_points(5))
     usage = type("Usage", (), {"free": 70 << 20})
-    monkeypatch.setattr(edge_building.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(edge_writer.shutil, "disk_usage", lambda _: usage)
     with (
         edge.writer() as writer,
         pytest.raises(CollectionError, match=r"about [\d,]+ MB are needed in .* and 73 MB are free"),
@@ -60,7 +60,7 @@ def test_too_little_is_noticed_beforehand(edge, monkeypatch):
 def test_a_second_copy_is_made_room_for_before_optimising(edge, monkeypatch):
     with edge.writer() as writer:
         writer.upsert(draw_points(5))
-        monkeypatch.setattr(edge_building.generations, "disk_bytes", lambda _: 1 << 60)
+        monkeypatch.setattr(edge_writer.generations, "disk_bytes", lambda _: 1 << 60)
         with pytest.raises(CollectionError, match="no space for collection 'scans': about 1,152,9"):
             writer.commit()
 

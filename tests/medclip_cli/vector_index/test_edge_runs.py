@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import generations, locks
+from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import Query, parse_condition
 
 from . import processes
@@ -113,7 +113,7 @@ class TestLocks:
 
     def test_a_reader_gives_up_in_time(self, edge, home):
         edge.write(draw_points(1))
-        held = locks.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
+        held = generations.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
         try:
             with pytest.raises(CollectionError, match="stayed locked for 0.05 s: try again, or raise"):
                 edge.open(lock_timeout_seconds=0.05)
@@ -122,7 +122,7 @@ class TestLocks:
 
     def test_a_reader_waits_for_a_removal(self, edge, home):
         edge.write(draw_points(1))
-        held = locks.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
+        held = generations.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
         threading.Timer(0.1, os.close, (held,)).start()
         with edge.open(lock_timeout_seconds=20) as index:
             assert index.info.points == 1
@@ -135,9 +135,9 @@ class TestLocks:
             folder.rename(tmp_path / "old")
             folder.mkdir()
 
-        monkeypatch.setattr(locks, "_flock", replaced)
+        monkeypatch.setattr(generations, "_flock", replaced)
         with pytest.raises(FileNotFoundError):
-            locks.hold_folder(folder, exclusive=False)
+            generations.hold_folder(folder, exclusive=False)
 
 
 def test_eight_readers_succeed_while_generations_are_swapped(edge, home):

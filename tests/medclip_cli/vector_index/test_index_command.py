@@ -355,10 +355,17 @@ class TestOnAServer:
         result = index(corpus.folder, "-m", model.path, "--url", self.URL, "--shard", "1/2")
         assert "Not in place yet: other parts are still to come." in result.stderr
 
-    def test_the_url_of_the_environment(self, corpus, model, monkeypatch):
-        monkeypatch.setenv("MEDCLIP_QDRANT_URL", self.URL)
-        report(corpus.folder, "-m", model.path, "-c", "scans")
+    def test_the_url_of_the_environment_is_named_without_its_password(self, corpus, model, monkeypatch):
+        monkeypatch.setenv("MEDCLIP_QDRANT_URL", "http://lab:geheim@qdrant.example:6333?api_key=geheim")
+        result = index(corpus.folder, "-m", model.path, "-c", "scans")
+        assert result.stderr.count("using the Qdrant server http://lab:***@qdrant.example:6333") == 1
+        assert "geheim" not in result.stderr + result.stdout
         assert not (load_settings().home / "collections").exists()
+
+    def test_offline_and_a_server_exclude_each_other(self, corpus, model, monkeypatch):
+        monkeypatch.setenv("MEDCLIP_QDRANT_URL", "http://lab:geheim@qdrant.example:6333")
+        result = index(corpus.folder, "-m", model.path, "--offline", code=2)
+        assert "lab:***@qdrant.example:6333 (MEDCLIP_QDRANT_URL)" in result.stderr
 
     def test_verify_show_and_drop(self, corpus, model):
         report(corpus.folder, "-m", model.path, "-c", "scans", "--url", self.URL)
@@ -378,7 +385,7 @@ def test_what_is_no_part_of_a_whole(corpus, model, part):
 
 def test_parts_need_a_server(corpus, model):
     result = index(corpus.folder, "-m", model.path, "--shard", "1/2", code=2)
-    assert "several machines cannot fill a collection without a server: give --url" in result.stderr
+    assert "several machines cannot fill a collection without a server" in result.stderr
 
 
 def test_the_key_comes_from_the_environment(monkeypatch):

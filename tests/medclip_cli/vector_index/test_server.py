@@ -10,13 +10,11 @@ from qdrant_client.models import CollectionStatus
 from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import (
     server,
-    server_building,
     server_connection,
-    server_requests,
     server_writer,
 )
 from medclip_cli.vector_index.base import CorpusSource, Query
-from medclip_cli.vector_index.server_requests import ServerLayout
+from medclip_cli.vector_index.server import ServerLayout
 
 from .conftest import InMemoryServer
 from .drawn import SPEC, draw_points, draw_vector
@@ -102,7 +100,7 @@ def test_an_interrupted_run_goes_on(memory):
 
 def test_a_copy_that_was_cut_off_is_begun_again(memory, monkeypatch):
     memory.write(draw_points(5))
-    monkeypatch.setattr(server_building.BuildingCollection, "copy_from", _cut_off)
+    monkeypatch.setattr(server_writer.BuildingCollection, "copy_from", _cut_off)
     with memory.writer() as writer, pytest.raises(KeyboardInterrupt):
         writer.upsert(draw_points(1, start=5))
     monkeypatch.undo()
@@ -127,7 +125,7 @@ def test_a_run_without_changes_builds_nothing(memory):
 
 
 def test_points_travel_in_batches_of_bounded_bytes(memory, monkeypatch):
-    monkeypatch.setattr(server_building, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(server_writer, "BATCH_BYTES", 20_000)
     sizes = []
     upsert = memory.server.client.upsert
     monkeypatch.setattr(
@@ -219,7 +217,7 @@ def test_a_create_that_fails_for_good_is_told(memory, monkeypatch):
 
 
 def test_the_graph_is_waited_for(memory, monkeypatch):
-    monkeypatch.setattr(server_building, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(server_writer, "_POLL_SECONDS", 0.001)
     statuses = iter([CollectionStatus.YELLOW, CollectionStatus.GREEN])
     said = []
     with memory.writer() as writer:
@@ -266,15 +264,15 @@ def _answer_with(memory, monkeypatch, statuses):
     ],
 )
 def test_layout_of_a_new_collection(layout, expected):
-    settings = server_requests.collection_settings(8, layout)
+    settings = server.collection_settings(8, layout)
     assert {key: settings[key] for key in expected} == expected
 
 
 def test_quantized_layouts_keep_the_whole_vectors_on_disk():
-    byte = server_requests.collection_settings(8, ServerLayout(quantize="int8", on_disk=True))
+    byte = server.collection_settings(8, ServerLayout(quantize="int8", on_disk=True))
     assert byte["quantization_config"].scalar.always_ram is True
     assert byte["vectors_config"]["image"].on_disk is True
-    bit = server_requests.collection_settings(8, ServerLayout(quantize="binary"))
+    bit = server.collection_settings(8, ServerLayout(quantize="binary"))
     assert bit["quantization_config"].binary is not None
     assert bit["vectors_config"]["image"].on_disk is None
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from medclip_cli.app import app
 from medclip_cli.errors import CollectionError, UsageError
-from medclip_cli.vector_index import server, server_building, server_connection, server_writer
+from medclip_cli.vector_index import server, server_connection, server_writer
 from medclip_cli.vector_index.base import CorpusSource, Query, parse_condition
 from medclip_cli.vector_index.server_connection import ServerOptions, connect
 
@@ -89,7 +89,7 @@ def test_a_whole_life_of_a_collection(home):
 
 @pytest.mark.parametrize("fault", [UNAVAILABLE, EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED])
 def test_passing_faults_in_the_middle_of_a_run(monkeypatch, fault):
-    monkeypatch.setattr(server_building, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(server_writer, "BATCH_BYTES", 20_000)
     with grpc_qdrant() as double:
         for call in ("Create", "Upsert", "CreateFieldIndex", "UpdateAliases", "QueryBatch", "Get"):
             double.faults[call].extend([fault, fault])
@@ -99,7 +99,7 @@ def test_passing_faults_in_the_middle_of_a_run(monkeypatch, fault):
 
 
 def test_a_server_that_dies_for_good_leaves_the_live_collection_and_the_next_run_goes_on(monkeypatch):
-    monkeypatch.setattr(server_building, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(server_writer, "BATCH_BYTES", 20_000)
     with grpc_qdrant() as double:
         write(double.url, draw_points(10))
         with writer_of(connect(ServerOptions(double.url, tries=2))) as writer:

@@ -1,12 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medclip_cli.errors import UsageError
-from medclip_cli.vector_index.base import parse_condition
-from medclip_cli.vector_index.conditions import Condition
+from medclip_cli.vector_index.queries import Condition, combine, parse_condition
+
+from .drawn import draw_vector
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,30 @@ def test_values_are_spelt_as_the_collection_spells_them():
 def test_values_with_a_comma_are_put_together_again(text, values):
     known = {"Chest, Pulmonary": 3, "Chest": 1, "Spine": 2}
     assert parse_condition(text).with_known_values(known).values == values
+
+
+X, Y = np.eye(2, dtype=np.float32)
+
+
+def test_one_example_is_itself():
+    np.testing.assert_allclose(combine([draw_vector(1)]), draw_vector(1), rtol=1e-6)
+
+
+def test_several_examples_are_averaged():
+    np.testing.assert_allclose(combine([X, Y]), [0.5**0.5, 0.5**0.5], rtol=1e-6)
+
+
+def test_unlike_examples_push_away():
+    combined = combine([X], [Y])
+    np.testing.assert_allclose(combined, np.array([2, -1]) / 5**0.5, rtol=1e-6)
+    assert combined.dtype == np.float32
+
+
+def test_nothing_to_look_like_is_refused():
+    with pytest.raises(UsageError, match="needs one to look like"):
+        combine([], [X])
+
+
+def test_examples_that_cancel_out_are_refused():
+    with pytest.raises(UsageError, match="cancel each other out"):
+        combine([X, -X])
