@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,13 +18,11 @@ from medclip_cli.commands.options import (
     ServerUrl,
     Verbose,
 )
-from medclip_cli.errors import SOME_FAILED, CollectionError, UsageError
-from medclip_cli.terminal import console, json_output, tables
+from medclip_cli.errors import SOME_FAILED
+from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.settings import Settings
     from medclip_cli.vector_index.indexer import IndexReport
-    from medclip_cli.vector_index.store import StoreLocation
 
 EXAMPLE = "Example: medclip index work/medpix --model work/model --collection medpix"
 NAMED_FAILURES = 10
@@ -113,54 +110,29 @@ def index(
     Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
     on where it stopped when it is started again.
     """
-    from medclip_cli.cleaning.corpus_builder import prepare_corpus
-    from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.models import open_model
-    from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import indexer
     from medclip_cli.vector_index.server import ServerLayout
-    from medclip_cli.vector_index.store import StoreLocation, create_writer
 
-    settings = load_settings(
-        {
-            "collection": collection,
-            "qdrant_url": url,
-            "lock_timeout_seconds": lock_timeout,
-            "offline": offline,
-        }
-    )
-    name, place = settings.collection, StoreLocation.of(settings)
-    encoder = open_model(_model_path(settings, place, model))
-    corpus = Corpus.open(prepare_corpus(source, settings.home))
-    if split is None and corpus.path != source:  # a folder of one's own images, made into a corpus just now
-        split = "all"
-    sizes = indexer.split_sizes(corpus)
-    splits = indexer.choose_splits(corpus, sizes, split)
-    part = indexer.parse_part(shard)
-    job = indexer.IndexJob(corpus, sizes, splits, encoder, batch_size, prune, dry_run, part)
-    layout = ServerLayout(shards, replicas, quantize, on_disk, wait)
-    with create_writer(place, name, job.spec, rebuild=rebuild, layout=layout, part=part) as writer:
-        report = indexer.run_index(job, name, writer)
+    with progress.reported() as on_progress:
+        report = indexer.index(
+            source,
+            model=model,
+            collection=collection,
+            url=url,
+            split=split,
+            batch_size=batch_size,
+            rebuild=rebuild,
+            prune=prune,
+            dry_run=dry_run,
+            shard=shard,
+            layout=ServerLayout(shards, replicas, quantize, on_disk, wait),
+            lock_timeout=lock_timeout,
+            offline=offline,
+            on_progress=on_progress,
+        )
     _show(report, as_json)
     if report.failed:
         raise typer.Exit(SOME_FAILED)
-
-
-def _model_path(settings: Settings, place: StoreLocation, given: Path | None) -> Path:
-    """Return the model to embed with: the flag's, else the collection's own, else the settings'."""
-    from medclip_cli.models import HUB_PREFIX, hub_model
-    from medclip_cli.vector_index.store import describe
-
-    if given is not None and str(given).startswith(HUB_PREFIX):
-        return hub_model(str(given), settings.home, offline=settings.offline)
-    if given is not None:
-        return given
-    try:
-        return Path(describe(place, settings.collection).model_path)
-    except CollectionError as error:
-        if settings.model is None:
-            raise UsageError(f"which model? say it with --model MODEL ({error})") from error
-        return settings.model
 
 
 def _show(report: IndexReport, as_json: bool) -> None:
@@ -169,7 +141,7 @@ def _show(report: IndexReport, as_json: bool) -> None:
     if len(report.failed) > NAMED_FAILURES:
         console.warn(f"... and {len(report.failed) - NAMED_FAILURES} more; --json names them all")
     if as_json:
-        json_output.write(asdict(report))
+        json_output.write(report.to_dict())
         return
     title = f"{report.corpus} ({', '.join(report.splits)}) -> {report.collection}"
     rows = [

@@ -1,4 +1,4 @@
-"""What an index run does, for every command that makes a collection: compare, embed, store, swap in."""
+"""`index`: a corpus into a collection. Compare, embed what is new, store it, swap it in."""
 
 from __future__ import annotations
 
@@ -7,79 +7,49 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from medclip_cli import models
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
+from medclip_cli.progress import OnProgress, Progress, log, no_progress
 from medclip_cli.records import SPLITS
-from medclip_cli.terminal import console, progress
+from medclip_cli.settings import Settings, load_settings
+from medclip_cli.vector_index import store
+from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, IndexWriter, point_id
+from medclip_cli.vector_index.bm25 import average_length
+from medclip_cli.vector_index.sync import Changes, Failure, embed_into, find_changes, tasks_of
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model
     from medclip_cli.records import CaptionedImage
-    from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter
-    from medclip_cli.vector_index.sync import Changes, Failure
-
-
-@dataclass(frozen=True, slots=True)
-class IndexJob:
-    """What to index, by which model, and what to do about records that are gone.
-
-    Attributes:
-        corpus: whose records.
-        sizes: how many records each split of it has.
-        splits: those that go into the collection.
-        model: that embeds them; on a GPU, if there is one, once it is clear that there is something to embed.
-        batch_size: images in one forward pass; None for what suits where the model runs.
-        prune: remove points that no record of these splits stands for any more.
-        dry_run: only say what would be done.
-        part: this machine's part and how many there are; None for all of it.
-    """
-
-    corpus: Corpus
-    sizes: Mapping[str, int]
-    splits: tuple[str, ...]
-    model: Model
-    batch_size: int | None = None
-    prune: bool = False
-    dry_run: bool = False
-    part: tuple[int, int] | None = None
-
-    def records(self) -> Iterator[CaptionedImage]:
-        """Yield the records that should be in the collection, of all parts."""
-        return (record for record in self.corpus.walk() if record.split in self.splits)
-
-    def my_records(self) -> Iterator[CaptionedImage]:
-        """Yield those of this machine's part."""
-        from medclip_cli.vector_index.base import point_id
-
-        if self.part is None:
-            return self.records()
-        return (record for record in self.records() if self.is_mine(point_id(self.corpus.name, record.id)))
-
-    def is_mine(self, point: str) -> bool:
-        """Return whether a point belongs to this machine's part; its id says so, on every machine alike."""
-        return self.part is None or uuid.UUID(point).int % self.part[1] == self.part[0] - 1
-
-    @property
-    def spec(self) -> CollectionSpec:
-        """What a collection must be for these records and this model."""
-        from medclip_cli.vector_index.base import CollectionSpec
-        from medclip_cli.vector_index.bm25 import average_length
-
-        return CollectionSpec(
-            dim=self.model.dim,
-            fingerprint=self.model.fingerprint,
-            model_name=self.model.name,
-            model_path=os.path.abspath(self.model.path),
-            average_words=average_length(record.caption for record in self.records()),
-        )
+    from medclip_cli.vector_index.server import ServerLayout
 
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What an index run did, or with ``--dry-run`` would do; `seconds` counts from the first comparison."""
+    """What an index run did, or as a dry run would do; `seconds` counts from the first comparison.
+
+    Attributes:
+        collection: its name.
+        corpus: name of the corpus.
+        model: name of the model.
+        fingerprint: of the model.
+        splits: those that were indexed.
+        left_out: sizes of the other splits.
+        added: records that were not there.
+        changed: records that were there in another form.
+        unchanged: records that were there as they are.
+        removed: points that no record stands for any more.
+        points: of the collection, all corpora together.
+        seconds: of the whole run.
+        images_per_second: of those embedded.
+        failed: records whose images could not be read.
+        dry_run: nothing was done.
+        in_place: whether readers see the result; not while other shards are still to come.
+    """
 
     collection: str
     corpus: str
@@ -98,135 +68,228 @@ class IndexReport:
     dry_run: bool = False
     in_place: bool = True
 
-
-def split_sizes(corpus: Corpus) -> dict[str, int]:
-    """Count the records of each split, reading the whole table once, so that it is known to be sound.
-
-    Raises:
-        CorpusError: the table is damaged.
-    """
-    return dict(Counter(record.split for record in corpus.walk()))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, as ``medclip index --json`` prints it."""
+        return asdict(self)
 
 
-def choose_splits(corpus: Corpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
-    """Return the splits that go into a collection.
+def index(  # noqa: PLR0913 - the options of the command
+    corpus: Corpus | Path | str,
+    *,
+    model: Model | Path | str | None = None,
+    collection: str | None = None,
+    url: str | None = None,
+    home: Path | str | None = None,
+    split: str | None = None,
+    batch_size: int | None = None,
+    rebuild: bool = False,
+    prune: bool = False,
+    dry_run: bool = False,
+    shard: str | None = None,
+    layout: ServerLayout | None = None,
+    lock_timeout: float | None = None,
+    offline: bool | None = None,
+    on_progress: OnProgress = no_progress,
+) -> IndexReport:
+    """Embed the images and captions of a corpus into a collection; again, only what changed.
+
+    Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
+    on where it stopped when it is started again. What is None is taken from the settings.
 
     Args:
-        corpus: that has them.
-        sizes: how many records each split of it has.
-        wanted: ``all``, or names with commas; None takes train, so that the others can judge the collection.
+        corpus: a corpus, its folder, or a folder of images with captions, which is cleaned first.
+        model: a model, its folder, or ``hf:NAME``; None takes the one that made the collection.
+        collection: its name.
+        url: of the Qdrant server that keeps it; None keeps it under `home`.
+        home: the folder of medclip's data.
+        split: ``train``, ``val``, ``test``, several with commas, or ``all``. None takes train, so that the
+            others can judge the collection; all of a folder that was no corpus.
+        batch_size: images in one forward pass; None for what suits where the model runs.
+        rebuild: begin with an empty collection: with another model, or after damage.
+        prune: remove points that no record of these splits stands for any more.
+        dry_run: only say what would be done.
+        shard: ``I/N``: embed part I of N; N machines fill one collection on a server.
+        layout: of a new collection on a server.
+        lock_timeout: seconds to wait for another run to end.
+        offline: never reach the network.
+        on_progress: called as images are embedded and at each stage after.
 
     Raises:
-        CorpusError: the corpus is empty, or has none of these splits.
-        UsageError: there is no such split.
+        UsageError: a field that cannot be used; the message names it.
+        CorpusError: the corpus is missing, damaged or empty.
+        ModelError: the model cannot be opened.
+        CollectionError: not one image could be read, or the collection cannot be written.
     """
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus
+
+    given = {"home": home, "collection": collection, "qdrant_url": url}
+    settings = load_settings(given | {"lock_timeout_seconds": lock_timeout, "offline": offline})
+    location, name, part = store.StoreLocation.of(settings), settings.collection, _parse_shard(shard)
+    opened = _open_model(model, settings, location)
+    if not isinstance(corpus, Corpus):
+        source = Path(corpus)
+        corpus = Corpus.open(prepare_corpus(source, settings.home))
+        if split is None and corpus.path != source:  # a folder of images, made into a corpus just now
+            split = "all"
+    sizes = dict(Counter(record.split for record in corpus.walk()))  # reads, and so checks, every row
+    run = _Run(corpus, sizes, _choose_splits(corpus, sizes, split), opened, batch_size, prune, dry_run, part)
+    with store.create_writer(location, name, run.spec(), rebuild=rebuild, layout=layout, part=part) as writer:
+        return run.carry_out(name, writer, on_progress)
+
+
+def _open_model(given: Model | Path | str | None, settings: Settings, location: store.StoreLocation) -> Model:
+    if given is not None and not isinstance(given, (str, Path)):
+        return given
+    if given is None:
+        try:
+            given = store.describe(location, settings.collection).model_path
+        except CollectionError as error:
+            if settings.model is None:
+                raise UsageError(f"no model given: name one ({error})") from error
+            given = settings.model
+    if str(given).startswith(models.HUB_PREFIX):
+        given = models.hub_model(str(given), settings.home, offline=settings.offline)
+    return models.open_model(Path(given))
+
+
+def _choose_splits(corpus: Corpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
     if not sizes:
         raise CorpusError(f"the corpus {corpus.path} is empty: see its rejected.csv for the reasons")
     if wanted is None:
         wanted = "train" if "train" in sizes else "all"
     names = SPLITS if wanted.strip() == "all" else tuple(part.strip() for part in wanted.split(","))
     if unknown := [name for name in names if name not in SPLITS]:
-        raise UsageError(f"no split {unknown[0]!r}: choose from {', '.join(SPLITS)}, or all")
+        raise UsageError(f"split {unknown[0]!r} is not one of {', '.join(SPLITS)}, or all")
     if not sizes.keys() & set(names):
         raise CorpusError(f"the corpus {corpus.path} has no {wanted} split, only {', '.join(sorted(sizes))}")
     return tuple(name for name in SPLITS if name in names and name in sizes)
 
 
-def run_index(job: IndexJob, collection: str, writer: IndexWriter) -> IndexReport:
-    """Bring a collection up to date with a corpus.
-
-    Raises:
-        CollectionError: not one image could be read, or the collection cannot be written.
-    """
-    from medclip_cli.vector_index.base import point_id
-    from medclip_cli.vector_index.sync import find_changes
-
-    began = time.monotonic()
-    if writer.resumed:
-        console.note(f"Going on where an interrupted run of collection {collection!r} stopped.")
-    corpus = job.corpus
-    stored = {point: digest for point, digest in writer.digests(corpus.name).items() if job.is_mine(point)}
-    changes = find_changes(corpus.name, job.my_records(), stored, corpus.image_path)
-    failed: list[Failure] = []
-    info = writer.live
-    if not job.dry_run:
-        failed, info = _carry_out(job, changes, writer)
-    seconds = time.monotonic() - began
-    unread = {point_id(corpus.name, failure.id) for failure in failed}
-    return IndexReport(
-        collection=collection,
-        corpus=corpus.name,
-        model=job.model.name,
-        fingerprint=job.model.fingerprint,
-        splits=job.splits,
-        left_out={split: size for split, size in job.sizes.items() if split not in job.splits},
-        added=len(changes.added.keys() - unread),
-        changed=len(changes.changed.keys() - unread),
-        unchanged=changes.unchanged,
-        removed=len(changes.gone) if job.prune else 0,
-        points=info.points if info else 0,
-        seconds=seconds,
-        images_per_second=changes.to_embed / seconds if seconds else 0.0,
-        failed=failed,
-        dry_run=job.dry_run,
-        in_place=job.dry_run or info == writer.live,
-    )
-
-
-def parse_part(text: str | None) -> tuple[int, int] | None:
-    """Read ``I/N``.
-
-    Raises:
-        UsageError: it is no part of a whole.
-    """
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    part, _, parts = text.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise UsageError(f"{text!r} is no part of a whole: write 1/4, 2/4, 3/4 and 4/4 on four machines")
-    return int(part), int(parts)
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"invalid shard {text!r}: expected I/N, for example 1/4")
+    return int(number), int(count)
 
 
-def _carry_out(job: IndexJob, changes: Changes, writer: IndexWriter) -> tuple[list[Failure], CollectionInfo]:
-    from medclip_cli.vector_index.base import CorpusSource
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One index run; `sizes` counts the records of each split, `part` is this machine's of so many."""
 
-    path, root = os.path.abspath(job.corpus.path), os.path.abspath(job.corpus.image_root)
-    before = writer.live.corpora.get(job.corpus.name) if writer.live else None
-    if before and before.path != path and os.path.isdir(before.path):
-        raise UsageError(
-            f"the collection has another corpus named {job.corpus.name!r}, from {before.path}: clean one "
-            "of them again with another --name"
+    corpus: Corpus
+    sizes: Mapping[str, int]
+    splits: tuple[str, ...]
+    model: Model
+    batch_size: int | None
+    prune: bool
+    dry_run: bool
+    part: tuple[int, int] | None
+
+    def records(self, *, all_parts: bool = False) -> Iterator[CaptionedImage]:
+        """Yield the records that should be in the collection, of this machine's part or of all."""
+        for record in self.corpus.walk():
+            if record.split in self.splits and (
+                all_parts or self._is_mine(point_id(self.corpus.name, record.id))
+            ):
+                yield record
+
+    def _is_mine(self, point: str) -> bool:
+        """Return whether a point belongs to this machine's part; its id says so, on every machine alike."""
+        return self.part is None or uuid.UUID(point).int % self.part[1] == self.part[0] - 1
+
+    def spec(self) -> CollectionSpec:
+        """What a collection must be for these records and this model."""
+        return CollectionSpec(
+            dim=self.model.dim,
+            fingerprint=self.model.fingerprint,
+            model_name=self.model.name,
+            model_path=os.path.abspath(self.model.path),
+            average_words=average_length(record.caption for record in self.records(all_parts=True)),
         )
-    writer.add_corpus(job.corpus.name, CorpusSource(path, root, job.splits))
-    failed = _embed(job, changes, writer) if changes.to_embed else []
-    if failed and len(failed) == changes.to_embed and not changes.unchanged:
-        raise CollectionError(
-            f"none of the {len(failed)} images could be read (the first: {failed[0].image}: "
-            f"{failed[0].error}): if the images moved from {root}, clean again"
+
+    def carry_out(self, collection: str, writer: IndexWriter, on_progress: OnProgress) -> IndexReport:
+        """Bring the collection up to date with the corpus."""
+        began = time.monotonic()
+        if writer.resumed:
+            log.info("Going on where an interrupted run of collection %r stopped.", collection)
+        name = self.corpus.name
+        stored = {point: digest for point, digest in writer.digests(name).items() if self._is_mine(point)}
+        changes = find_changes(name, self.records(), stored, self.corpus.image_path)
+        failed: list[Failure] = []
+        info = writer.live
+        if not self.dry_run:
+            failed, info = self._write(changes, writer, on_progress)
+        seconds = time.monotonic() - began
+        unread = {point_id(name, failure.id) for failure in failed}
+        return IndexReport(
+            collection=collection,
+            corpus=name,
+            model=self.model.name,
+            fingerprint=self.model.fingerprint,
+            splits=self.splits,
+            left_out={split: size for split, size in self.sizes.items() if split not in self.splits},
+            added=len(changes.added.keys() - unread),
+            changed=len(changes.changed.keys() - unread),
+            unchanged=changes.unchanged,
+            removed=len(changes.gone) if self.prune else 0,
+            points=info.points if info else 0,
+            seconds=seconds,
+            images_per_second=changes.to_embed / seconds if seconds else 0.0,
+            failed=failed,
+            dry_run=self.dry_run,
+            in_place=self.dry_run or info == writer.live,
         )
-    if job.prune:
-        writer.delete(changes.gone)
-    with progress.stages("Finishing") as say:
-        return failed, writer.commit(say)
 
+    def _write(
+        self, changes: Changes, writer: IndexWriter, on_progress: OnProgress
+    ) -> tuple[list[Failure], CollectionInfo]:
+        name, root = self.corpus.name, os.path.abspath(self.corpus.image_root)
+        path = os.path.abspath(self.corpus.path)
+        before = writer.live.corpora.get(name) if writer.live else None
+        if before and before.path != path and os.path.isdir(before.path):
+            raise UsageError(
+                f"the collection has another corpus named {name!r}, from {before.path}: clean one of them "
+                "again with another --name"
+            )
+        writer.add_corpus(name, CorpusSource(path, root, self.splits))
+        failed: list[Failure] = []
+        if changes.to_embed:
+            writer.reserve(changes.to_embed)
+            failed = self._embed(changes, writer, on_progress)
+        if failed and len(failed) == changes.to_embed and not changes.unchanged:
+            raise CollectionError(
+                f"none of the {len(failed)} images could be read (the first: {failed[0].image}: "
+                f"{failed[0].error}): if the images moved from {root}, clean again"
+            )
+        if self.prune:
+            writer.delete(changes.gone)
 
-def _embed(job: IndexJob, changes: Changes, writer: IndexWriter) -> list[Failure]:
-    from medclip_cli.models import open_model
-    from medclip_cli.vector_index.sync import embed_into, tasks_of
+        def on_stage(stage: str) -> None:
+            log.debug(stage)
+            on_progress(Progress(f"Finishing: {stage}"))
 
-    model = open_model(job.model.path, for_many=True)
-    writer.reserve(changes.to_embed)
-    tasks = tasks_of(job.corpus.name, job.my_records(), changes, job.corpus.image_path)
-    with progress.track("Embedding", total=changes.to_embed) as bar:
+        return failed, writer.commit(on_stage)
+
+    def _embed(self, changes: Changes, writer: IndexWriter, on_progress: OnProgress) -> list[Failure]:
+        report = Progress("Embedding", total=changes.to_embed)
+        on_progress(report)
+
+        def on_done(failure: Failure | None) -> None:
+            nonlocal report
+            report = replace(report, done=report.done + 1, failed=report.failed + (failure is not None))
+            on_progress(report)
+
+        # On a GPU, if there is one, now that it is clear that there is something to embed.
+        model = models.open_model(self.model.path, for_many=True)
+        tasks = tasks_of(self.corpus.name, self.records(), changes, self.corpus.image_path)
         try:
             return embed_into(
-                writer,
-                job.corpus.name,
-                tasks,
-                model,
-                batch_size=job.batch_size,
-                on_done=lambda failure: bar.fail() if failure else bar.advance(),
+                writer, self.corpus.name, tasks, model, batch_size=self.batch_size, on_done=on_done
             )
         except KeyboardInterrupt:
-            console.warn(f"stopped after {bar.done} of {changes.to_embed}: index again to go on from there")
+            done, total = report.done, changes.to_embed
+            log.warning("stopped after %s of %s images: index again to go on from there", done, total)
             raise

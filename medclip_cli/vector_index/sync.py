@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from medclip_cli.parallel import ordered_map
 from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import IndexWriter, Point, Vector, point_id
 from medclip_cli.vector_index.payload import content_digest
+
+if TYPE_CHECKING:
+    from medclip_cli.models import Model
 
 _POINTS_PER_UPSERT = 256
 
@@ -89,42 +93,12 @@ def tasks_of(
 
 def record_digest(record: CaptionedImage, image: Path) -> str:
     """Return the digest of what is stored of a record, and of its image as it lies on disk now."""
-    return content_digest(record, "" if record.sha256 else _stamp(image))
-
-
-def _stamp(path: Path) -> str:
-    """Stand for the bytes of an image that the corpus has no hash of, as rsync does."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return ""
-    return f"{facts.st_size}:{facts.st_mtime_ns}"
-
-
-class Embedded(Protocol):
-    """What became of one image."""
-
-    @property
-    def vector(self) -> Vector | None:
-        """Its vector, or None."""
-
-    @property
-    def error(self) -> str | None:
-        """Why there is none."""
-
-
-class Embedder(Protocol):
-    """Turns images and captions into unit-length vectors."""
-
-    @property
-    def passes_at_once(self) -> int:
-        """How many forward passes should be under way; with more than 1, points are stored meanwhile."""
-
-    def embed_files(self, sources: Iterable[Path], batch_size: int | None) -> Iterator[Embedded]:
-        """Yield what became of each image, in order."""
-
-    def embed_texts(self, texts: Sequence[str]) -> Vector:
-        """Return one row a text."""
+    stamp = ""
+    if not record.sha256:  # its size and time stand for its bytes, as with rsync
+        with contextlib.suppress(OSError):
+            facts = image.stat()
+            stamp = f"{facts.st_size}:{facts.st_mtime_ns}"
+    return content_digest(record, stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +114,7 @@ def embed_into(
     writer: IndexWriter,
     corpus: str,
     tasks: Iterable[Task],
-    embedder: Embedder,
+    model: Model,
     *,
     batch_size: int | None = None,
     on_done: Callable[[Failure | None], None] = lambda _: None,
@@ -151,8 +125,8 @@ def embed_into(
         writer: where they are stored.
         corpus: name of their corpus.
         tasks: what to embed.
-        embedder: the model.
-        batch_size: images in one forward pass; None for what suits the embedder.
+        model: that embeds them.
+        batch_size: images in one forward pass; None for what suits the model.
         on_done: called after each record, with what was wrong with it, if anything was.
 
     Returns:
@@ -161,10 +135,10 @@ def embed_into(
     failures: list[Failure] = []
 
     def embed_captions(outcomes: Sequence[_Outcome]) -> list[list[_Outcome | Point]]:
-        return [_points(corpus, outcomes, embedder)]
+        return [_points(corpus, outcomes, model)]
 
-    ahead = embedder.passes_at_once
-    outcomes = _embed_images(tasks, embedder, batch_size)
+    ahead = model.passes_at_once
+    outcomes = _embed_images(tasks, model, batch_size)
     for chunk in ordered_map(embed_captions, outcomes, 1, chunk=_POINTS_PER_UPSERT, ahead=ahead):
         writer.upsert([made for made in chunk if isinstance(made, Point)])
         for made in chunk:
@@ -178,24 +152,22 @@ def embed_into(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of the image of a record."""
-
     task: Task
     vector: Vector | None
     error: str | None
 
 
-def _embed_images(tasks: Iterable[Task], embedder: Embedder, batch_size: int | None) -> Iterator[_Outcome]:
-    tasks, ahead = tee(tasks)  # the embedder decodes a few batches ahead
-    embedded = embedder.embed_files((task.image for task in ahead), batch_size)
+def _embed_images(tasks: Iterable[Task], model: Model, batch_size: int | None) -> Iterator[_Outcome]:
+    tasks, ahead = tee(tasks)  # the model decodes a few batches ahead
+    embedded = model.embed_files((task.image for task in ahead), batch_size)
     for task, found in zip(tasks, embedded, strict=True):
         yield _Outcome(task, found.vector, found.error)
 
 
-def _points(corpus: str, outcomes: Sequence[_Outcome], embedder: Embedder) -> list[_Outcome | Point]:
+def _points(corpus: str, outcomes: Sequence[_Outcome], model: Model) -> list[_Outcome | Point]:
     """Make points of what was read, embedding each different caption once; leave the rest as it is."""
     captions = list({one.task.record.caption: None for one in outcomes if one.vector is not None})
-    vectors = dict(zip(captions, embedder.embed_texts(captions), strict=True))
+    vectors = dict(zip(captions, model.embed_texts(captions), strict=True))
     made: list[_Outcome | Point] = []
     for one in outcomes:
         if one.vector is None:
