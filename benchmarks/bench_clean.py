@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.timing import RUNS, Comparison, Row, record
 from encoders.images import read_image
-from medclip_cli.cleaning.journal import open_journal
+from medclip_cli.cleaning.images import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images
 from medclip_cli.corpora.table_layouts import CHEXPERT_LABELS as LABELS
 from medclip_cli.parallel import usable_cores

@@ -1,10 +1,10 @@
-"""The few plain records that flow between the stations of medclip."""
+"""The few plain records that flow between the steps of medclip."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 SPLITS = ("train", "val", "test")
 OTHER_MODALITY = "OT"
@@ -89,7 +89,7 @@ class SourceRow:
         modality: one of ``MODALITIES``.
         group: patient, else case, else article.
         texts: free texts by caption style (``report``, ``impression``, ``findings``); all references of each.
-        words: what a caption template may name, as the source spells it; missing ones left out.
+        words: what a caption template may name, as the source has it; missing ones left out.
         split: the official split, if the data set has one.
         findings: labels the source asserts.
         uncertain: labels the source calls uncertain.
@@ -111,6 +111,13 @@ class SourceRow:
     age: float | None = None
     sex: str | None = None
     fault: tuple[str, str] | None = None
+
+
+class Reason(NamedTuple):
+    """Why a row is left out: a code that is counted, and a detail without any patient's words."""
+
+    code: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

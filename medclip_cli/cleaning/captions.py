@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from medclip_cli.cleaning.caption_text import one_line, without_marks
 from medclip_cli.cleaning.templates import Template
+from medclip_cli.corpora.layout import DatasetLayout
 from medclip_cli.errors import UsageError
 from medclip_cli.records import OTHER_MODALITY, SourceRow
 
@@ -17,6 +19,18 @@ Uncertain = Literal["positive", "negative", "drop", "mention"]
 MEDPIX_SEED = (
     "a {view} plane {modality} scan of {region} {category} on a {age} year old {sex} depicting {diagnosis}"
 )
+
+
+# What people and spreadsheets leave where a caption should be: MedPix's own form text, and the cell errors
+# Excel writes when a caption begins with "-" or "=".
+_PLACEHOLDER = re.compile(
+    r"replace (this|.*\bwith\b)|#(NAME\?|REF!|VALUE!|DIV/0!|N/A|NULL!|NUM!)", re.IGNORECASE
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# XXXX stands for removed words in OpenI, ___ in MIMIC; the spaces before a full stop go with them.
+_DEIDENTIFIED = re.compile(r"\bX{3,}\b|_{2,}")
+_ENUMERATION = re.compile(r"(?:^|(?<=[.;:]\s))\s*\(?\d{1,2}[.)]\s+(?=\D)")
+_LOOSE_PUNCTUATION = re.compile(r"\s+([.,;:])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,49 +48,28 @@ class CaptionStyle:
     template: Template | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StyleChoices:
-    """The styles one data set offers.
-
-    Attributes:
-        texts: the free texts its rows may have (``report``, ``impression`` ...).
-        sentence: its own sentence template, asked for as ``template``.
-        fields: its ``key: value`` template, asked for as ``fields``.
-        has_labels: whether ``labels`` means something.
-    """
-
-    texts: Sequence[str]
-    sentence: str
-    fields: str
-    has_labels: bool
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every style by name."""
-        labels = ("labels",) if self.has_labels else ()
-        return (*self.texts, *labels, "template", "fields", "medpix-seed")
-
-
-def caption_style(asked: str, choices: StyleChoices, *, strip_marks: bool = False) -> CaptionStyle:
+def caption_style(asked: str, layout: DatasetLayout, *, strip_marks: bool = False) -> CaptionStyle:
     """Return the style a person asked for by name, or the template they wrote.
 
     Args:
-        asked: a name of `StyleChoices.names`, or a template with ``{fields}``.
-        choices: what the data set offers.
+        asked: a free text of the data set, ``labels``, ``template``, ``fields``, ``medpix-seed``, or a
+            template with ``{fields}``.
+        layout: of the data set.
         strip_marks: drop de-identification marks and enumeration from free texts.
 
     Raises:
         UsageError: neither a style of this data set nor a template.
     """
-    templates = {"medpix-seed": MEDPIX_SEED, "template": choices.sentence, "fields": choices.fields}
+    templates = {"medpix-seed": MEDPIX_SEED, "template": layout.sentence, "fields": layout.fields}
     if asked in templates or "{" in asked:
         return _templated(asked, Template(templates.get(asked, asked)), lower=asked == "fields")
-    if asked == "labels" and choices.has_labels:
+    if asked == "labels" and layout.has_labels:
         return CaptionStyle(asked, lambda row, words: _single(one_line(", ".join(label_words(row)))))
-    if asked in choices.texts:
+    if asked in layout.texts:
         return CaptionStyle(asked, lambda row, words: _free_texts(row, asked, strip_marks))
-    known = ", ".join(choices.names)
-    raise UsageError(f"no caption style {asked!r} here: choose {known}, or write a template with {{fields}}")
+    labels = ("labels",) if layout.has_labels else ()
+    known = ", ".join((*layout.texts, *labels, "template", "fields", "medpix-seed"))
+    raise UsageError(f"caption {asked!r} is none of {known}, and no template with {{fields}}")
 
 
 def with_uncertain(row: SourceRow, policy: Uncertain) -> SourceRow | None:
@@ -130,3 +123,37 @@ def _free_texts(row: SourceRow, style: str, strip_marks: bool) -> tuple[str, ...
 
 def _single(caption: str) -> tuple[str, ...]:
     return (caption,) if caption else ()
+
+
+def one_line(text: str) -> str:
+    r"""Return the text in NFC on one line: control characters and runs of white space become one space.
+
+    Lone surrogates, which no file could hold, are dropped.
+
+    >>> one_line("A mass\n in the  left lobe. ")
+    'A mass in the left lobe.'
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8"))
+    if not text.isprintable():
+        text = _CONTROL.sub(" ", text)
+    return " ".join(text.split())
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text stands in for a caption nobody wrote.
+
+    >>> is_placeholder("Replace this - DESCRIPTION OF THE IMAGE OR FINDINGS.")
+    True
+    """
+    return _PLACEHOLDER.match(text.lstrip()) is not None
+
+
+def without_marks(text: str) -> str:
+    """Drop de-identification marks and the numbers of enumerated sentences.
+
+    >>> without_marks("1. Compared to XXXX, the heart is normal. 2. No effusion on ___.")
+    'Compared to, the heart is normal. No effusion on.'
+    """
+    text = _ENUMERATION.sub("", _DEIDENTIFIED.sub(" ", text))
+    return " ".join(_LOOSE_PUNCTUATION.sub(r"\1", text).split())

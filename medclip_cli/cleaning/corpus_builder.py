@@ -1,272 +1,327 @@
-"""What `clean` does, for every command that makes a corpus: read, clean, settle the splits, write."""
+"""A data set to a corpus: read, clean, settle the splits, look for leaks, write. `clean` does it all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from medclip_cli.cleaning.captions import Uncertain, caption_style
+from medclip_cli.cleaning.images import journal_path, open_journal
+from medclip_cli.cleaning.pipeline import (
+    Cleaning,
+    CleaningOptions,
+    SplitPolicy,
+    check_images,
+    read_rows,
+    settle_splits,
+    unfilled_names,
+)
+from medclip_cli.corpora.corpus_folder import (
+    REPORT_FILE,
+    TABLE_FILE,
+    check_target,
+    split_sizes,
+    staging_folder,
+    write_corpus,
+)
+from medclip_cli.corpora.exporting import copy_images, keep_only
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.near_duplicates import Leaks, find_leaks
+from medclip_cli.corpora.registry import layout_named, layout_of_folder
 from medclip_cli.errors import CorpusError, UsageError
+from medclip_cli.progress import OnProgress, log, no_progress
 from medclip_cli.records import MODALITIES
-from medclip_cli.terminal import console, progress
 
 if TYPE_CHECKING:
-    from medclip_cli.cleaning.captions import Uncertain
-    from medclip_cli.cleaning.leaks import Leaks
-    from medclip_cli.cleaning.pipeline import Cleaning, CleaningOptions, SplitPolicy
-    from medclip_cli.records import CaptionedImage
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
-class CleaningJob:
-    """Everything `medclip clean` may be told.
+class CleaningReport:
+    """What a cleaning counted; ``read == kept + sum(rejected.values())``.
 
     Attributes:
-        layout: of the data set.
-        root: the folder it lies in.
-        out: the corpus folder to make; None counts without writing.
+        corpus: the folder that was made; None when nothing was to be written.
         name: of the corpus.
-        caption: a style or a template; None takes the data set's own.
-        strip_marks: drop de-identification marks and enumeration from free texts.
-        uncertain: what a label the source calls uncertain means.
-        modalities: the ones to keep; empty keeps all.
-        splits: where the splits come from.
-        seed: of new splits.
-        limit: read so many rows at most.
-        read_options: what the adapter is told.
-        check_images: whether images are decoded.
-        strict: fail on a leak.
-        threads: images decoded at once; None for one a core.
-        copy_images: put copies of the images into the corpus.
-        force: replace a corpus that is there.
+        caption_style: the style or template of the captions.
+        dataset: the data set's name, or the corpus's for one's own images.
+        licence: its terms.
+        read: rows read.
+        kept: rows in the corpus.
+        rejected: rows left out, by reason code, the most frequent first.
+        splits: ``images`` and ``groups`` by split.
+        modalities: images by modality, the most frequent first.
+        images_checked: whether the images were decoded.
+        leaks: what train and the held-out splits share.
+        options: the choices that a second cleaning would need.
     """
 
-    layout: DatasetLayout
-    root: Path
-    out: Path | None
+    corpus: Path | None
     name: str
-    caption: str | None = None
-    strip_marks: bool = False
-    uncertain: Uncertain = "mention"
-    modalities: frozenset[str] = frozenset()
-    splits: SplitPolicy = "official"
-    seed: int = 0
-    limit: int | None = None
-    read_options: ReadOptions = field(default_factory=ReadOptions)
-    check_images: bool = True
-    strict: bool = False
-    threads: int | None = None
-    copy_images: bool = False
-    force: bool = False
+    caption_style: str
+    dataset: str
+    licence: str
+    read: int
+    kept: int
+    rejected: dict[str, int]
+    splits: dict[str, dict[str, int]]
+    modalities: dict[str, int]
+    images_checked: bool
+    leaks: Leaks
+    options: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON; ``report.json`` has the same counts."""
+        return {**asdict(self), "corpus": None if self.corpus is None else str(self.corpus)}
+
+    def to_pandas(self) -> DataFrame:
+        """Return how many rows ended how: kept, and each reason code."""
+        import pandas
+
+        outcomes = {"kept": self.kept, **self.rejected}
+        return pandas.DataFrame({"outcome": list(outcomes), "rows": list(outcomes.values())})
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        outcomes = {"kept": self.kept, **self.rejected, "read": self.read}
+        rows = "".join(f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in outcomes.items())
+        sizes = ", ".join(f"{split} {size['images']:,}" for split, size in self.splits.items())
+        return (
+            f"<b>{escape(self.name)}</b>: {sizes}<table><tr><th>outcome</th><th>rows</th></tr>{rows}</table>"
+        )
 
 
-def parse_modalities(text: str | None) -> frozenset[str]:
-    """Return the modalities of ``--modality CT,MR``.
-
-    Raises:
-        UsageError: one of them is not known.
-    """
-    asked = [part.strip().upper() for part in (text or "").split(",") if part.strip()]
-    for modality in asked:
-        if modality not in MODALITIES:
-            raise UsageError(f"no modality {modality!r}: choose from {', '.join(MODALITIES)}")
-    return frozenset(asked)
-
-
-def make_corpus(job: CleaningJob) -> dict[str, Any]:
+def clean(  # noqa: PLR0913 - the options of one command
+    dataset: str | DatasetLayout,
+    root: Path | str,
+    out: Path | str | None,
+    *,
+    name: str | None = None,
+    caption: str | None = None,
+    strip_marks: bool = False,
+    uncertain: Uncertain = "mention",
+    modality: Collection[str] = (),
+    splits: SplitPolicy = "official",
+    seed: int = 0,
+    limit: int | None = None,
+    captions: Path | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    group_pattern: str | None = None,
+    skip_image_check: bool = False,
+    strict: bool = False,
+    threads: int | None = None,
+    copy_images: bool = False,
+    force: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> CleaningReport:
     """Clean a data set and write its corpus.
 
-    Returns:
-        what was counted, as ``report.json`` has it.
+    Args:
+        dataset: a name that ``medclip clean --list`` knows, or a layout of one's own.
+        root: the folder it lies in.
+        out: the corpus folder to make; None counts without writing.
+        name: of the corpus; that of the folder by default.
+        caption: a style or a template; the data set's own by default.
+        strip_marks: drop de-identification marks and enumeration from free texts.
+        uncertain: what a label that the source calls uncertain means.
+        modality: the modalities to keep; empty keeps all.
+        splits: ``official`` where there are any, ``filtered`` without held-out groups that stand in train,
+            or new ones by ``group``.
+        seed: of new splits.
+        limit: read so many rows at most.
+        captions: one's own table of captions; found in the root by default.
+        image_column: its column of image paths; guessed by default.
+        caption_column: its column of captions; guessed by default.
+        group_pattern: regular expression on the image path; what it matches is the patient.
+        skip_image_check: clean the metadata alone, without images.
+        strict: fail when train leaks into a held-out split.
+        threads: images decoded at once; one a core by default.
+        copy_images: put copies of the images into the corpus.
+        force: replace a corpus that is there.
+        on_progress: told of each image that is decoded or copied.
 
     Raises:
         CorpusError: the data set cannot be read, nothing could be kept, the corpus cannot be written, or
-            ``strict`` found a leak.
-        UsageError: the caption style means nothing here.
+            `strict` found a leak.
+        UsageError: a modality, a caption style or a pattern that means nothing here.
     """
-    from medclip_cli.corpora.corpus_folder import check_target
-
-    if job.copy_images and not job.check_images:
-        raise UsageError("--copy-images copies what was looked at: leave out --skip-image-check")
-    options = _cleaning_options(job)
-    if job.out:
-        check_target(job.out, force=job.force)
-    with _readable_root(job) as root:
-        return _make(replace(job, root=root), options, asked=job.root)
-
-
-def _make(job: CleaningJob, options: CleaningOptions, *, asked: Path) -> dict[str, Any]:
-    from medclip_cli.cleaning import report as counts
-    from medclip_cli.cleaning.leaks import find_leaks
-    from medclip_cli.cleaning.pipeline import read_rows, settle_splits
-    from medclip_cli.corpora.corpus_folder import write_corpus
-
-    cleaning = read_rows(job.layout.read(job.root, _read_options(job)), options)
-    _warn_of_unfilled_names(cleaning, options)
-    if job.check_images:
-        _check_images(cleaning, job)
-    if not cleaning.records:
-        raise CorpusError(_why_nothing(cleaning, asked))
-    settle_splits(cleaning, options)
-    leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
-    _judge_leaks(leaks, job)
-    _say_who_is_a_patient(cleaning.records, job)
-    report = counts.build_report(cleaning, options, leaks, images_checked=job.check_images)
-    if job.out:
-        write_corpus(
-            job.out,
-            name=job.name,
-            image_root=_image_root(job, job.out, cleaning.records),
+    layout = layout_named(dataset) if isinstance(dataset, str) else dataset
+    root, out = Path(root), None if out is None else Path(out)
+    if copy_images and skip_image_check:
+        raise UsageError("copy_images copies images that were checked: leave out skip_image_check")
+    if unknown := sorted(set(modality) - set(MODALITIES)):
+        raise UsageError(f"modality {unknown[0]!r} is not one of {', '.join(MODALITIES)}")
+    name = name or (out or Path(layout.name)).absolute().name
+    # A table of captions that somebody names is one that they want used.
+    named_table = layout.is_own and captions is not None
+    asked = caption or ("report" if named_table else layout.default_caption)
+    options = CleaningOptions(
+        source=name if layout.is_own else layout.name,
+        licence=layout.licence,
+        style=caption_style(asked, layout, strip_marks=strip_marks),
+        modalities=frozenset(modality),
+        uncertain=uncertain,
+        splits=splits,
+        seed=seed,
+        limit=limit,
+    )
+    read_options = ReadOptions(captions, image_column, caption_column, group_pattern, _secret(layout))
+    if out:
+        check_target(out, force=force)
+    with _readable_root(layout, root, out) as readable:
+        cleaning = read_rows(layout.read(readable, read_options), options)
+        if unfilled := unfilled_names(cleaning, options.style):
+            there = ", ".join(sorted(cleaning.words))
+            log.warning(f"no row fills {', '.join(f'{{{name}}}' for name in unfilled)}: there are {there}")
+        if not skip_image_check:
+            _check_images(cleaning, readable, out, threads, on_progress)
+        if not cleaning.records:
+            raise CorpusError(_why_nothing(cleaning, root))
+        settle_splits(cleaning, options)
+        leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
+        if leaks.any:
+            _report_leaks(leaks, out, strict)
+        if layout.is_own and len({record.group for record in cleaning.records}) == len(cleaning.records) > 1:
+            log.info(
+                "Each image counts as a patient of its own. If that is wrong, add a column patient (or give "
+                "--group-pattern): images of one patient then stay in one split."
+            )
+        report = CleaningReport(
+            corpus=out,
+            name=name,
             caption_style=options.style.name,
-            records=cleaning.records,
-            rejected=cleaning.rejected,
-            report=report,
-            force=job.force,
+            dataset=options.source,
+            licence=options.licence,
+            read=cleaning.read,
+            kept=len(cleaning.records),
+            rejected=cleaning.reasons(),
+            splits=split_sizes(cleaning.records),
+            modalities=dict(Counter(record.modality for record in cleaning.records).most_common()),
+            images_checked=not skip_image_check,
+            leaks=leaks,
+            options={
+                "modality": sorted(options.modalities),
+                "uncertain": uncertain,
+                "splits": splits,
+                "seed": seed,
+                "limit": limit,
+            },
         )
-        _forget_unfinished(job.out)
-    return {"corpus": job.out, "name": job.name, "caption_style": options.style.name, **report}
+        if out:
+            _write(report, cleaning, layout, readable, out, copy=copy_images, force=force, notify=on_progress)
+    return report
+
+
+def prepare_corpus(source: Path, home: Path, on_progress: OnProgress = no_progress) -> Path:
+    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
+
+    Raises:
+        CorpusError: it is neither, or nothing in it can be used.
+    """
+    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
+        return source
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
+        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
+    # Two folders of one name get a corpus each.
+    digest = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    out = home / "corpora" / f"{source.absolute().name or 'images'}-{digest}"
+    log.info(f"{source} is no corpus: cleaning it into {out} first.")
+    report = clean(layout_of_folder(source), source, out, force=True, on_progress=on_progress)
+    rejected = ", ".join(f"{reason} {count}" for reason, count in report.rejected.items() if count)
+    log.info(f"Kept {report.kept} of {report.read} images{f' ({rejected})' if rejected else ''}.")
+    return out
 
 
 @contextmanager
-def _readable_root(job: CleaningJob) -> Iterator[Path]:
+def _readable_root(layout: DatasetLayout, root: Path, out: Path | None) -> Iterator[Path]:
     """Give the folder to read; of shards, the one they are unpacked to, which becomes part of the corpus."""
-    from medclip_cli.corpora.image_copies import staging_folder
-
-    if job.layout.unpack is None:
-        yield job.root
-    elif job.out:
-        staging = staging_folder(job.out)
-        job.layout.unpack(job.root, staging)
-        yield staging
+    if layout.unpack is None:
+        yield root
+    elif out:
+        layout.unpack(root, staging_folder(out))
+        yield staging_folder(out)
     else:
         with TemporaryDirectory(prefix="medclip-") as folder:
-            job.layout.unpack(job.root, Path(folder))
+            layout.unpack(root, Path(folder))
             yield Path(folder)
 
 
-def _image_root(job: CleaningJob, out: Path, records: Sequence[CaptionedImage]) -> Path:
-    """Return the folder of the images; those that the corpus is to hold itself are gathered in one first."""
-    from medclip_cli.corpora.image_copies import copy_images, keep_only, staging_folder
-
-    unpacked = job.layout.unpack is not None
-    if not (job.copy_images or unpacked):
-        return job.root
-    staging = staging_folder(out)
-    if not unpacked:
-        with progress.track("Copying", len(records), "images") as bar:
-            copy_images(records, job.root, staging, on_image=lambda: bar.advance())
-    keep_only(records, staging)
-    return staging
-
-
-def _forget_unfinished(out: Path) -> None:
-    from medclip_cli.corpora.image_copies import staging_folder
-
-    _journal_file(out).unlink(missing_ok=True)
-    rmtree(staging_folder(out), ignore_errors=True)
-
-
-def _cleaning_options(job: CleaningJob) -> CleaningOptions:
-    from medclip_cli.cleaning.captions import StyleChoices, caption_style
-    from medclip_cli.cleaning.pipeline import CleaningOptions
-
-    layout = job.layout
-    choices = StyleChoices(layout.texts, layout.sentence, layout.fields, layout.has_labels)
-    return CleaningOptions(
-        source=job.name if layout.is_own else layout.name,
-        licence=layout.licence,
-        style=caption_style(job.caption or _default_caption(job), choices, strip_marks=job.strip_marks),
-        modalities=job.modalities,
-        uncertain=job.uncertain,
-        splits=job.splits,
-        seed=job.seed,
-        limit=job.limit,
-    )
-
-
-def _read_options(job: CleaningJob) -> ReadOptions:
-    if not job.layout.hashes_patients:
-        return job.read_options
+def _secret(layout: DatasetLayout) -> bytes:
+    if not layout.hashes_patients:
+        return b""
     from medclip_cli.corpora.dicom import patient_key
     from medclip_cli.settings import load_settings
 
-    return replace(job.read_options, secret=patient_key(load_settings().home))
+    return patient_key(load_settings().home)
 
 
-def _default_caption(job: CleaningJob) -> str:
-    # A table of captions that somebody names is one that they want used.
-    named = job.layout.is_own and job.read_options.captions_file is not None
-    return "report" if named else job.layout.default_caption
-
-
-def _check_images(cleaning: Cleaning, job: CleaningJob) -> None:
+def _check_images(
+    cleaning: Cleaning, root: Path, out: Path | None, threads: int | None, on_progress: OnProgress
+) -> None:
     from encoders.images import read_image
-    from medclip_cli.cleaning.journal import open_journal
-    from medclip_cli.cleaning.pipeline import check_images
 
-    journal_file = _journal_file(job.out) if job.out else None
     try:
-        with (
-            open_journal(journal_file, job.root.absolute()) as journal,
-            progress.track("Decoding", len(cleaning.records), "images") as bar,
-        ):
+        with open_journal(journal_path(out) if out else None, root.absolute()) as journal:
             check_images(
-                cleaning,
-                job.root,
-                read_image,
-                journal=journal,
-                threads=job.threads,
-                on_image=lambda kept: bar.advance() if kept else bar.fail(),
+                cleaning, root, read_image, journal=journal, threads=threads, on_progress=on_progress
             )
     except KeyboardInterrupt:
-        if journal_file:
-            console.note("the images looked at so far are remembered: run the same command again to go on")
+        if out:
+            log.info("the images checked so far are remembered: run the same command again to go on")
         raise
 
 
-def _journal_file(out: Path) -> Path:
-    from medclip_cli.cleaning.journal import journal_path
-
-    return journal_path(out)
-
-
-def _warn_of_unfilled_names(cleaning: Cleaning, options: CleaningOptions) -> None:
-    from medclip_cli.cleaning.pipeline import unfilled_names
-
-    names = unfilled_names(cleaning, options.style)
-    if names:
-        there = ", ".join(sorted(cleaning.words))
-        console.warn(f"no row fills {', '.join(f'{{{name}}}' for name in names)}: there are {there}")
-
-
-def _say_who_is_a_patient(records: Sequence[CaptionedImage], job: CleaningJob) -> None:
-    """Say it when images of one patient could stand on both sides of a split for want of a column."""
-    if job.layout.is_own and len({record.group for record in records}) == len(records) > 1:
-        console.note(
-            "Each image counts as a patient of its own. If it is not so, add a column patient (or give "
-            "medclip clean --group-pattern): images of one patient then stay in one split."
-        )
-
-
-def _judge_leaks(leaks: Leaks, job: CleaningJob) -> None:
-    from medclip_cli.corpora.corpus_folder import REPORT_FILE
-
-    if not leaks.any:
-        return
+def _report_leaks(leaks: Leaks, out: Path | None, strict: bool) -> None:
     found = (
         f"{leaks.groups} groups, {leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate "
         "images of held-out splits stand in train"
     )
-    if job.strict:
-        raise CorpusError(f"{found}: clean with --splits group or filtered, or without --strict")
-    console.warn(f"{found}: see leaks in {job.out / REPORT_FILE if job.out else 'the report'}")
+    if strict:
+        raise CorpusError(f"{found}: clean with splits group or filtered, or without strict")
+    log.warning(f"{found}: see leaks in {out / REPORT_FILE if out else 'the report'}")
+
+
+def _write(
+    report: CleaningReport,
+    cleaning: Cleaning,
+    layout: DatasetLayout,
+    root: Path,
+    out: Path,
+    *,
+    copy: bool,
+    force: bool,
+    notify: OnProgress,
+) -> None:
+    staging = staging_folder(out)
+    # Images that the corpus is to hold itself are gathered in one folder first.
+    if copy and not layout.unpack:
+        copy_images(cleaning.records, root, staging, on_progress=notify)
+    if copy or layout.unpack:
+        keep_only(cleaning.records, staging)
+        root = staging
+    counts = report.to_dict()
+    write_corpus(
+        out,
+        name=report.name,
+        image_root=root,
+        caption_style=report.caption_style,
+        records=cleaning.records,
+        rejected=cleaning.rejected,
+        report={key: counts[key] for key in counts if key not in ("corpus", "name", "caption_style")},
+        force=force,
+    )
+    journal_path(out).unlink(missing_ok=True)
+    rmtree(staging, ignore_errors=True)
 
 
 # What to do where not one row could be kept, by the commonest reason.
@@ -284,32 +339,3 @@ def _why_nothing(cleaning: Cleaning, root: Path) -> str:
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     hint = _HINTS.get(max(reasons, key=lambda reason: reasons[reason]), "")
     return f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}"
-
-
-def prepare_corpus(source: Path, home: Path) -> Path:
-    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
-
-    Raises:
-        CorpusError: it is neither, or nothing in it can be used.
-    """
-    from medclip_cli.corpora.corpus_folder import REPORT_FILE, TABLE_FILE
-
-    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
-        return source
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
-        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
-    digest = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
-    # Two folders of one name get a corpus each.
-    out = home / "corpora" / f"{source.absolute().name or 'images'}-{digest}"
-    console.note(f"{source} is no corpus: cleaning it into {out} first.")
-    _clean(source, out)
-    return out
-
-
-def _clean(source: Path, out: Path) -> None:
-    from medclip_cli.corpora.registry import layout_of_folder
-
-    job = CleaningJob(layout_of_folder(source), source, out, out.name, force=True)
-    report = make_corpus(job)
-    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items() if count)
-    console.note(f"Kept {report['kept']} of {report['read']} images{f' ({rejected})' if rejected else ''}.")

@@ -1,25 +1,32 @@
-"""Looking at every image once: is it there, does it decode, does it show anything, have we seen it."""
+"""Examining every image once: is it there, does it decode, does it show anything.
+
+The journal keeps what was found on disk, one JSON line an image, beside the corpus to be, so that an
+interrupted cleaning goes on where it stopped; a file that has changed since (size or time) is examined again.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 
 from PIL import Image
 
-from medclip_cli.cleaning.hashes import LEAST_SIDE, hash_miniatures, miniature
-from medclip_cli.cleaning.rules import Reason
-from medclip_cli.errors import MedclipError
+from medclip_cli.corpora.near_duplicates import LEAST_SIDE, hash_miniatures, miniature
+from medclip_cli.errors import CorpusError, MedclipError
+from medclip_cli.private_files import open_private_text
+from medclip_cli.records import Reason
 
 
-class ReadScan(Protocol):
+class ReadImage(Protocol):
     """Turns an open file into a picture; its errors may carry a reason ``code``."""
 
     def __call__(self, source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
@@ -28,6 +35,10 @@ class ReadScan(Protocol):
 
 # A picture whose brightest and darkest grey differ by less shows nothing; JPEG alone adds a step or two.
 BLANK_GREY_RANGE = 4
+
+JOURNAL_VERSION = 3
+# A kill loses at most this many findings; flushing each would cost more than it saves.
+FLUSH_EVERY = 100
 
 # The whole file is read to be hashed; `encoders.images` has the same limit.
 MAX_FILE_BYTES = 1 << 30
@@ -49,7 +60,7 @@ class ImageFacts:
 
 
 def examine_images(
-    read_image: ReadScan, paths: Sequence[Path], root: Path | None = None
+    read_image: ReadImage, paths: Sequence[Path], root: Path | None = None
 ) -> list[ImageFacts | Reason]:
     """Decode image files and fingerprint them, or say why each is left out.
 
@@ -58,15 +69,10 @@ def examine_images(
         paths: the image files; one picture at a time is in memory.
         root: a link that leads out of this folder (already resolved) is refused.
     """
-    looks = [_look(read_image, path, root) for path in paths]
+    decoded = [_decode(read_image, path, root) for path in paths]
     # Picture by picture, these few comparisons would cost a quarter of what decoding does.
-    hashes = iter(hash_miniatures([look.miniature for look in looks if isinstance(look, _Look)]))
-    return [look if isinstance(look, Reason) else ImageFacts(look.sha256, *next(hashes)) for look in looks]
-
-
-def examine_image(read_image: ReadScan, path: Path, root: Path | None = None) -> ImageFacts | Reason:
-    """Decode one image file and fingerprint it, or say why it is left out."""
-    return examine_images(read_image, [path], root)[0]
+    hashes = iter(hash_miniatures([one.miniature for one in decoded if isinstance(one, _Decoded)]))
+    return [one if isinstance(one, Reason) else ImageFacts(one.sha256, *next(hashes)) for one in decoded]
 
 
 def is_blank(picture: Image.Image) -> bool:
@@ -77,27 +83,35 @@ def is_blank(picture: Image.Image) -> bool:
     return all(float(high) - float(low) < BLANK_GREY_RANGE for low, high in pairs)
 
 
-class _Look(NamedTuple):
-    """What one look at a picture gave, before hashing."""
+class _Decoded(NamedTuple):
+    """What decoding an image gave, before hashing."""
 
     sha256: str
     miniature: Image.Image
 
 
-def _look(read_image: ReadScan, path: Path, root: Path | None) -> _Look | Reason:
+def _decode(read_image: ReadImage, path: Path, root: Path | None) -> _Decoded | Reason:
     try:
         status = os.lstat(path)
         is_link = stat.S_ISLNK(status.st_mode)
-        if root is not None and not _lies_in(path, root, is_link):
+        # Links are followed; those of a folder are looked up once.
+        if root is not None and not (
+            Path(os.path.realpath(path)).is_relative_to(root)
+            if is_link
+            else _folder_lies_in(os.path.dirname(path), root)
+        ):
             return Reason("unsafe_path", "a link leads out of the image root")
         status = os.stat(path) if is_link else status
         if not stat.S_ISREG(status.st_mode):
-            return _no_file(status)
+            # Opening a named pipe would wait for a writer for ever, and a device never ends.
+            if stat.S_ISDIR(status.st_mode):
+                return Reason("missing_image")
+            return Reason("unreadable_image", "a pipe or a device, not a file")
         if status.st_size > MAX_FILE_BYTES:
             return Reason("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
         content = path.read_bytes()
         small = miniature(read_image(BytesIO(content), least_side=LEAST_SIDE))
-        # Averaging cannot widen a range of greys: only what is flat when small is worth a whole look.
+        # Averaging cannot widen a range of greys: only what is flat when small is decoded whole.
         if is_blank(small) and is_blank(read_image(BytesIO(content))):
             return Reason("blank_image", "one flat grey")
     except (FileNotFoundError, NotADirectoryError):
@@ -106,23 +120,104 @@ def _look(read_image: ReadScan, path: Path, root: Path | None) -> _Look | Reason
         return Reason(getattr(error, "code", "unreadable_image"), str(error))
     except (OSError, ValueError) as error:
         return Reason("unreadable_image", getattr(error, "strerror", None) or "not readable")
-    return _Look(hashlib.sha256(content).hexdigest(), small)
-
-
-def _no_file(status: os.stat_result) -> Reason:
-    # Opening a named pipe would wait for a writer for ever, and a device never ends.
-    if stat.S_ISDIR(status.st_mode):
-        return Reason("missing_image")
-    return Reason("unreadable_image", "a pipe or a device, not a file")
-
-
-def _lies_in(path: Path, root: Path, is_link: bool) -> bool:
-    """Whether a file is inside a folder once all links are followed; the folder's are looked up once."""
-    if is_link:
-        return Path(os.path.realpath(path)).is_relative_to(root)
-    return _folder_lies_in(os.path.dirname(path), root)
+    return _Decoded(hashlib.sha256(content).hexdigest(), small)
 
 
 @lru_cache(maxsize=4096)
 def _folder_lies_in(folder: str, root: Path) -> bool:
     return Path(os.path.realpath(folder)).is_relative_to(root)
+
+
+class Journal:
+    """Findings of an earlier, interrupted run, and those of this one."""
+
+    def __init__(self, root: Path, earlier: dict[str, dict[str, Any]], file: IO[str] | None) -> None:
+        """Wrap an open journal; use `open_journal`."""
+        self._folder = str(root)
+        self._earlier = earlier
+        self._file = file
+        self._unflushed = 0
+
+    def recall(self, image: str) -> ImageFacts | Reason | None:
+        """Return what an earlier run found, if the file is still the same."""
+        entry = self._earlier.get(image)
+        if entry is None or entry["stamp"] != self._stamp(image):
+            return None
+        return Reason(*entry["reason"]) if "reason" in entry else ImageFacts(*entry["facts"])
+
+    def remember(self, image: str, found: ImageFacts | Reason) -> None:
+        """Note what was found."""
+        stamp = self._stamp(image)
+        if self._file is None or stamp is None:
+            return
+        what = (
+            {"reason": list(found)}
+            if isinstance(found, Reason)
+            else {"facts": [found.sha256, found.dhash, found.fine_hash]}
+        )
+        self._file.write(json.dumps({"image": image, "stamp": stamp, **what}) + "\n")
+        self._unflushed += 1
+        if self._unflushed >= FLUSH_EVERY:
+            self._file.flush()
+            self._unflushed = 0
+
+    def _stamp(self, image: str) -> str | None:
+        try:
+            status = os.stat(f"{self._folder}/{image}")
+        except (OSError, ValueError):
+            return None
+        return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def journal_path(corpus: Path) -> Path:
+    """Return where the journal of a corpus to be lies."""
+    corpus = corpus.absolute()
+    return corpus.with_name(f".{corpus.name}.cleaning.jsonl")
+
+
+@contextmanager
+def open_journal(path: Path | None, root: Path) -> Iterator[Journal]:
+    """Open the journal, go on from an earlier one of the same image root.
+
+    Args:
+        path: its file; None keeps no journal.
+        root: what image paths are relative to.
+
+    Raises:
+        CorpusError: the file cannot be written.
+    """
+    if path is None:
+        yield Journal(root, {}, None)
+        return
+    earlier = _read(path, root)
+    try:
+        file = open_private_text(path, append=bool(earlier))
+    except OSError as error:
+        raise CorpusError(f"cannot write {path} ({error.strerror}): choose another folder") from error
+    with file:
+        # After a torn last line a new one must start on a line of its own.
+        file.write("\n" if earlier else json.dumps({"version": JOURNAL_VERSION, "root": str(root)}) + "\n")
+        yield Journal(root, earlier, file)
+
+
+def _read(path: Path, root: Path) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if _parsed(file.readline()) != {"version": JOURNAL_VERSION, "root": str(root)}:
+                return {}
+            for line in file:
+                entry = _parsed(line)
+                if "image" in entry and "stamp" in entry and ("reason" in entry or "facts" in entry):
+                    entries[entry["image"]] = entry
+    except OSError:
+        return {}
+    return entries
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

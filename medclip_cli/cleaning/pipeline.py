@@ -1,22 +1,28 @@
-"""The counting pipeline: every row read ends up kept or rejected with one reason."""
+"""The counting pipeline: every row read ends up kept, or rejected with the reason of the rule it breaks."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from medclip_cli.cleaning.captions import CaptionStyle, Uncertain, template_words, with_uncertain
-from medclip_cli.cleaning.images import ImageFacts, ReadScan, examine_images
-from medclip_cli.cleaning.journal import Journal
-from medclip_cli.cleaning.rules import Reason, Rule, captioned, readable_row, safe_path, wanted_modality
-from medclip_cli.cleaning.splits import assign_splits, leaked_groups
+from medclip_cli.cleaning.captions import (
+    CaptionStyle,
+    Uncertain,
+    is_placeholder,
+    template_words,
+    with_uncertain,
+)
+from medclip_cli.cleaning.images import ImageFacts, Journal, ReadImage, examine_images
+from medclip_cli.cleaning.splits import assign_splits
+from medclip_cli.corpora.near_duplicates import leaked_groups
 from medclip_cli.parallel import ordered_map
-from medclip_cli.records import CaptionedImage, Rejection, SourceRow
+from medclip_cli.progress import OnProgress, Progress, no_progress
+from medclip_cli.records import CaptionedImage, Reason, Rejection, SourceRow
 
 SplitPolicy = Literal["official", "filtered", "group"]
 
@@ -56,7 +62,7 @@ class Cleaning:
         records: rows still in.
         rejected: rows left out, in the order it happened.
         words: how many rows had each word that a template may name.
-        fine_hashes: of the images that were looked at, by record id.
+        fine_hashes: of the images that were decoded, by record id.
     """
 
     read: int = 0
@@ -77,14 +83,11 @@ class Cleaning:
 def read_rows(rows: Iterable[SourceRow], options: CleaningOptions) -> Cleaning:
     """Run the rules over the metadata and make the captions; no image is opened."""
     cleaning = Cleaning()
-    rules: list[Rule] = [readable_row, safe_path]
-    if options.modalities:
-        rules.append(wanted_modality(options.modalities))
     seen: dict[str, int] = {}
     pairs: set[tuple[str, str]] = set()
     for row in islice(rows, options.limit):
         cleaning.read += 1
-        kept = _draft(row, rules, options, cleaning.words)
+        kept = _draft(row, options, cleaning.words)
         if isinstance(kept, CaptionedImage):
             pair = (kept.image, kept.caption)
             if pair in pairs:
@@ -104,11 +107,11 @@ def read_rows(rows: Iterable[SourceRow], options: CleaningOptions) -> Cleaning:
 def check_images(
     cleaning: Cleaning,
     root: Path,
-    read_image: ReadScan,
+    read_image: ReadImage,
     *,
     journal: Journal,
     threads: int | None = None,
-    on_image: Callable[[bool], None] = lambda kept: None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Decode every image, in parallel, and leave out what cannot be used.
 
@@ -116,15 +119,18 @@ def check_images(
         cleaning: its records are replaced by those whose image is good, with hashes filled in.
         root: what image paths are relative to.
         read_image: turns an open file into a picture.
-        journal: of an earlier run; filled as images are looked at.
+        journal: of an earlier run; filled as images are decoded.
         threads: how many images at once; as many as there are cores by default.
-        on_image: called after each image with whether it was kept.
+        on_progress: told of each image.
     """
     resolved = root.resolve()
     # Drafts leave memory as their records enter it.
     drafts, cleaning.records = deque(cleaning.records), []
     under_way: deque[CaptionedImage] = deque()
-    contents = _Contents()
+    # Which content came with which captions; nearly always with one, so that is kept small.
+    first_caption: dict[str, str] = {}
+    further: set[tuple[str, str]] = set()
+    total, failed = len(drafts), 0
 
     def examine(chunk: Sequence[CaptionedImage]) -> list[tuple[ImageFacts | Reason, bool]]:
         known = [journal.recall(record.image) for record in chunk]
@@ -137,37 +143,26 @@ def check_images(
             under_way.append(drafts.popleft())
             yield under_way[-1]
 
-    for found, is_new in ordered_map(examine, hand_out(), threads):
+    for done, (found, is_new) in enumerate(ordered_map(examine, hand_out(), threads), 1):
         draft = under_way.popleft()
         if is_new:
             journal.remember(draft.image, found)
-        if isinstance(found, ImageFacts) and contents.has(found.sha256, draft.caption):
-            found = Reason("duplicate_image", "another file with the same content and caption")
+        if isinstance(found, ImageFacts):
+            pair = (found.sha256, draft.caption)
+            first = first_caption.get(found.sha256)
+            if first is None:
+                first_caption[found.sha256] = draft.caption
+            elif first == draft.caption or pair in further:
+                found = Reason("duplicate_image", "another file with the same content and caption")
+            else:
+                further.add(pair)
         if isinstance(found, Reason):
             cleaning.reject(draft, found)
         else:
             cleaning.fine_hashes[draft.id] = bytes.fromhex(found.fine_hash)
             cleaning.records.append(replace(draft, sha256=found.sha256, dhash=found.dhash))
-        on_image(not isinstance(found, Reason))
-
-
-class _Contents:
-    """Which content has come with which captions; nearly always with one, so that is kept small."""
-
-    def __init__(self) -> None:
-        self._first: dict[str, str] = {}
-        self._further: set[tuple[str, str]] = set()
-
-    def has(self, content: str, caption: str) -> bool:
-        """Whether the pair came before; now it has."""
-        first = self._first.get(content)
-        if first is None:
-            self._first[content] = caption
-            return False
-        if first == caption or (content, caption) in self._further:
-            return True
-        self._further.add((content, caption))
-        return False
+        failed += isinstance(found, Reason)
+        on_progress(Progress("Decoding", done, total, failed))
 
 
 def settle_splits(cleaning: Cleaning, options: CleaningOptions) -> None:
@@ -190,21 +185,43 @@ def unfilled_names(cleaning: Cleaning, style: CaptionStyle) -> tuple[str, ...]:
     return tuple(name for name in names if not cleaning.words[name])
 
 
-def _draft(
-    row: SourceRow, rules: Sequence[Rule], options: CleaningOptions, words: Counter[str]
-) -> CaptionedImage | Reason:
-    for rule in rules:
-        reason = rule(row)
-        if reason is not None:
-            return reason
+def _draft(row: SourceRow, options: CleaningOptions, words: Counter[str]) -> CaptionedImage | Reason:
+    """Return the record of a row, or the first reason to leave it out."""
+    if reason := _unusable(row):
+        return reason
+    if options.modalities and row.modality not in options.modalities:
+        return Reason("modality", row.modality)
     settled = with_uncertain(row, options.uncertain)
     if settled is None:
         return Reason("uncertain_label", ", ".join(row.uncertain))
-    said = template_words(settled) if options.style.template else {}
-    words.update(said.keys())
-    captions = options.style.make(settled, said)
-    reason = captioned(captions)
-    return reason or _record(settled, captions, options)
+    named = template_words(settled) if options.style.template else {}
+    words.update(named.keys())
+    captions = options.style.make(settled, named)
+    if not captions:
+        return Reason("missing_caption")
+    if all(is_placeholder(caption) for caption in captions):
+        return Reason("placeholder_caption")
+    return _record(settled, captions, options)
+
+
+def _unusable(row: SourceRow) -> Reason | None:
+    """Leave out what the adapter could not use, and images outside the image root."""
+    if row.fault is not None:
+        return Reason(*row.fault)
+    if not row.key or not row.image:
+        return Reason("malformed_row", "no key" if row.image else "no image named")
+    if not _encodes(row.key + row.group):
+        return Reason("malformed_row", "its key or group is not UTF-8")
+    parts = row.image.split("/")
+    if parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\\" in row.image:
+        return Reason("unsafe_path", "the path leaves the image root")
+    if not row.image.isprintable() or not _encodes(row.image):
+        return Reason("unsafe_path", "the path has control characters or is not UTF-8")
+    return None
+
+
+def _encodes(text: str) -> bool:
+    return text.isascii() or text.encode("utf-8", "ignore").decode("utf-8") == text
 
 
 def _record(row: SourceRow, captions: tuple[str, ...], options: CleaningOptions) -> CaptionedImage:

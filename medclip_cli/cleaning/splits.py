@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from medclip_cli.records import CaptionedImage
@@ -54,7 +54,7 @@ def deal_groups(sizes: Mapping[str, int], *, seed: int, held_out: Mapping[str, f
     Returns:
         the split of each group; every held-out split has a group while at least one is left for training.
     """
-    waiting = sorted(sizes, key=lambda group: _rank(seed, group))
+    waiting = sorted(sizes, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     total = sum(sizes.values())
     dealt: dict[str, str] = {}
     for split, share in held_out.items():
@@ -65,16 +65,3 @@ def deal_groups(sizes: Mapping[str, int], *, seed: int, held_out: Mapping[str, f
             have += sizes[group]
     dealt.update(dict.fromkeys(waiting, "train"))
     return dealt
-
-
-def leaked_groups(records: Iterable[CaptionedImage]) -> frozenset[str]:
-    """Return the groups that stand in train and in a held-out split as well."""
-    in_train: set[str] = set()
-    held_out: set[str] = set()
-    for record in records:
-        (in_train if record.split == "train" else held_out).add(record.group)
-    return frozenset(in_train & held_out)
-
-
-def _rank(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{group}".encode()).digest()

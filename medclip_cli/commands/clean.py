@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medclip_cli.commands import completion
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
-from medclip_cli.terminal import console, json_output, tables
+from medclip_cli.terminal import console, json_output, progress, tables
 
 EXAMPLE = (
     "Example: medclip clean medpix2 MedPix-2-0 --out work/medpix --caption medpix-seed, "
@@ -82,25 +82,27 @@ def clean(
     ] = UncertainLabels.mention,
     modality: Annotated[
         str | None,
-        typer.Option(help="Keep only these, as CT,MR.", rich_help_panel=_ROWS),
+        typer.Option(help="Keep only these modalities, for example CT,MR.", rich_help_panel=_ROWS),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Read so many rows at most.", rich_help_panel=_ROWS),
+        typer.Option(min=1, help="Maximum number of rows to read.", rich_help_panel=_ROWS),
     ] = None,
     splits: Annotated[
         Splits,
         typer.Option(
-            help="The official splits where there are any; those without held-out groups that stand in "
-            "train; or new ones by patient, case or article.",
+            help="official: the data set's own splits where there are any; filtered: the same without "
+            "held-out groups that are also in train; group: new ones by patient, case or article.",
             rich_help_panel=_ROWS,
         ),
     ] = Splits.official,
-    seed: Annotated[int, typer.Option(help="Of new splits.", rich_help_panel=_ROWS)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of new splits.", rich_help_panel=_ROWS)] = 0,
     skip_image_check: Annotated[
         bool,
         typer.Option(
-            "--skip-image-check", help="Clean the metadata alone, without images.", rich_help_panel=_ROWS
+            "--skip-image-check",
+            help="Clean the metadata alone, without images.",
+            rich_help_panel=_ROWS,
         ),
     ] = False,
     strict: Annotated[
@@ -132,14 +134,14 @@ def clean(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Images decoded at once. [default: one a core]"),
+        typer.Option(min=1, help="Images decoded in parallel. [default: one per core]"),
     ] = None,
     copy_images: Annotated[
         bool,
-        typer.Option("--copy-images", help="Copy the images kept into the corpus, so that it stands alone."),
+        typer.Option("--copy-images", help="Copy the images into the corpus: it needs no other folder."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, but write nothing.")] = False,
-    list_datasets: Annotated[bool, typer.Option("--list", help="Name the data sets and exit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count rows, but write nothing.")] = False,
+    list_datasets: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
     force: Force = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -147,9 +149,7 @@ def clean(
     debug: Debug = False,
 ) -> None:
     """Read a data set, leave out what cannot be used, and write a corpus."""
-    from medclip_cli.cleaning import corpus_builder
-    from medclip_cli.corpora.layout import ReadOptions
-    from medclip_cli.corpora.registry import layout_named
+    from medclip_cli.cleaning.corpus_builder import clean as clean_dataset
 
     if list_datasets:
         return _show_datasets(as_json)
@@ -157,39 +157,45 @@ def clean(
         raise UsageError(
             "medclip clean needs DATASET, ROOT and --out: medclip clean --list names the data sets"
         )
-    job = corpus_builder.CleaningJob(
-        layout=layout_named(dataset),
-        root=root,
-        out=None if dry_run else out,
-        name=name or (out or Path(dataset)).absolute().name,
-        caption=caption,
-        strip_marks=strip_marks,
-        uncertain=uncertain.value,
-        modalities=corpus_builder.parse_modalities(modality),
-        splits=splits.value,
-        seed=seed,
-        limit=limit,
-        read_options=ReadOptions(captions, image_column, caption_column, group_pattern),
-        check_images=not skip_image_check,
-        strict=strict,
-        threads=threads,
-        copy_images=copy_images,
-        force=force,
-    )
-    report = corpus_builder.make_corpus(job)
+    with progress.reported() as on_progress:
+        report = clean_dataset(
+            dataset,
+            root,
+            None if dry_run else out,
+            name=name or (out or Path(dataset)).absolute().name,
+            caption=caption,
+            strip_marks=strip_marks,
+            uncertain=uncertain.value,
+            modality=[part.strip().upper() for part in (modality or "").split(",") if part.strip()],
+            splits=splits.value,
+            seed=seed,
+            limit=limit,
+            captions=captions,
+            image_column=image_column,
+            caption_column=caption_column,
+            group_pattern=group_pattern,
+            skip_image_check=skip_image_check,
+            strict=strict,
+            threads=threads,
+            copy_images=copy_images,
+            force=force,
+            on_progress=on_progress,
+        )
     if as_json:
-        json_output.write(report)
+        json_output.write(report.to_dict())
     else:
-        _show_report(report)
-    if out and not dry_run:
-        console.note(f"wrote {out}: {report['kept']} of {report['read']} rows kept")
+        show_counts(report.kept, report.rejected, report.read, report.splits)
+    if report.corpus:
+        console.note(f"wrote {out}: {report.kept} of {report.read} rows kept")
 
 
-def _show_report(report: Mapping[str, Any]) -> None:
-    rows = [("kept", report["kept"]), *report["rejected"].items(), ("read", report["read"])]
-    tables.show("Rows", ("outcome", "rows"), rows)
-    sizes = [(name, split["images"], split["groups"]) for name, split in report["splits"].items()]
+def show_counts(
+    kept: int, rejected: Mapping[str, int], read: int, splits: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Print what a cleaning or a merge counted."""
+    tables.show("Rows", ("outcome", "rows"), [("kept", kept), *rejected.items(), ("read", read)])
     tables.gap()
+    sizes = [(name, split["images"], split["groups"]) for name, split in splits.items()]
     tables.show("Splits", ("split", "images", "groups"), sizes)
 
 
@@ -206,4 +212,4 @@ def _show_datasets(as_json: bool) -> None:
     for one in layouts:
         console.detail(f"\n{one.name}\n  to get:  {one.download}\n  is read: {one.reads}")
     if not console.verbosity.verbose:
-        console.note("--verbose says where to get each, and which of its files are read.")
+        console.note("--verbose shows where to get each, and which of its files are read.")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medclip_cli.commands.clean import show_counts
 from medclip_cli.commands.options import Debug, Force, Html, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import CorpusError, UsageError
-from medclip_cli.private_files import open_private_text
+from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.records import CaptionedImage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +47,7 @@ def show(
 ) -> None:
     """Count what a corpus holds, by split, modality, view and region, and show some of its rows."""
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.corpora.statistics import describe_corpus
+    from medclip_cli.corpora.merging import describe_corpus
 
     opened = Corpus.open(corpus)
     described = describe_corpus(opened, samples=samples)
@@ -78,27 +76,17 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Make one corpus of several: ids stay unique, groups whole, rows that come twice are counted once."""
-    from medclip_cli.corpora.corpus_folder import Corpus, check_target, write_corpus
+    from medclip_cli.corpora.corpus_folder import Corpus, check_target
     from medclip_cli.corpora.merging import merge_corpora
 
     check_target(out, force=force)
-    opened = [Corpus.open(path) for path in corpora]
-    merged = merge_corpora(opened)
-    report = _merge_report(opened, merged)
-    write_corpus(
-        out,
-        name=name or out.absolute().name,
-        image_root=merged.image_root,
-        caption_style=", ".join(dict.fromkeys(corpus.caption_style for corpus in opened)),
-        records=merged.records,
-        rejected=merged.rejected,
-        report=report,
-        force=force,
-    )
+    merged = merge_corpora([Corpus.open(path) for path in corpora])
+    merged.write(out, name=name, force=force)
+    report = merged.report
     if as_json:
         json_output.write({"corpus": out, **report})
     else:
-        _show_merge(report)
+        show_counts(report["kept"], report["rejected"], report["read"], report["splits"])
     console.note(f"wrote {out}: {report['kept']} of {report['read']} rows kept")
 
 
@@ -121,13 +109,20 @@ def export(
 ) -> None:
     """Write a corpus for other programs: JSON Lines, CSV, or WebDataset shards with the images in them."""
     from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.corpora.exporting import export_table, write_shards
 
     opened = Corpus.open(corpus)
-    records = _of_split(opened, split)
-    if kind is ExportFormat.webdataset:
-        _export_shards(opened, records, out, shard_size)
+    records = opened.records if split is None else opened.split(split)
+    if kind is not ExportFormat.webdataset:
+        count = export_table(records, kind.value, out or sys.stdout)
+        if out:
+            console.note(f"wrote {out}: {count} rows")
         return
-    _export_table(records, kind, out)
+    if out is None:
+        raise UsageError("webdataset shards need a folder: give --out FOLDER")
+    with progress.reported() as on_progress:
+        shards = write_shards(opened, out, records, rows_per_shard=shard_size, on_progress=on_progress)
+    console.note(f"wrote {out}: {len(shards)} shards, {len(records)} rows")
 
 
 def _show(described: dict[str, Any]) -> None:
@@ -153,95 +148,6 @@ def _show(described: dict[str, Any]) -> None:
 def _show_next(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     tables.gap()
     tables.show(title, columns, rows)
-
-
-def _show_merge(report: dict[str, Any]) -> None:
-    rows = [("kept", report["kept"]), *report["rejected"].items(), ("read", report["read"])]
-    tables.show("Rows", ("outcome", "rows"), rows)
-    sizes = [(name, size["images"], size["groups"]) for name, size in report["splits"].items()]
-    _show_next("Splits", ("split", "images", "groups"), sizes)
-
-
-def _merge_report(opened: list[Corpus], merged: Any) -> dict[str, Any]:  # noqa: ANN401 - Merged, lazily imported
-    from medclip_cli.cleaning.leaks import find_leaks
-    from medclip_cli.cleaning.report import split_sizes
-
-    leaks = find_leaks(merged.records, _fine_hash(merged.image_root))
-    if leaks.any:
-        console.warn(
-            f"{leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate images of held-out "
-            "splits stand in train: see leaks in report.json"
-        )
-    return {
-        "merged": [corpus.name for corpus in opened],
-        "licence": "; ".join(sorted({record.licence for record in merged.records})),
-        "read": sum(len(corpus.records) for corpus in opened),
-        "kept": len(merged.records),
-        "rejected": {"duplicate_row": len(merged.rejected)} if merged.rejected else {},
-        "renamed": merged.renamed,
-        "moved_to_keep_groups_whole": merged.moved,
-        "splits": split_sizes(merged.records),
-        "leaks": leaks.as_dict(),
-    }
-
-
-def _fine_hash(root: Path) -> Callable[[CaptionedImage], bytes | None]:
-    """Return what looks at an image again when its coarse hash is like another's; most are never opened."""
-    from functools import lru_cache
-
-    from encoders.errors import ScanError
-    from encoders.images import read_image
-    from medclip_cli.cleaning.hashes import difference_hashes
-
-    @lru_cache(maxsize=65_536)
-    def of_image(image: str) -> bytes | None:
-        try:
-            return bytes.fromhex(difference_hashes(read_image(root / image))[1])
-        except ScanError:
-            return None
-
-    return lambda record: of_image(record.image)
-
-
-def _of_split(corpus: Corpus, split: str | None) -> tuple[CaptionedImage, ...]:
-    from medclip_cli.records import SPLITS
-
-    if split is None:
-        return corpus.records
-    if split not in SPLITS:
-        raise UsageError(f"no split {split!r}: choose from {', '.join(SPLITS)}")
-    return corpus.split(split)
-
-
-def _export_table(records: tuple[CaptionedImage, ...], kind: ExportFormat, out: Path | None) -> None:
-    from medclip_cli.corpora.exporting import write_csv, write_jsonl
-
-    write = write_csv if kind is ExportFormat.csv else write_jsonl
-    if out is None:
-        write(records, sys.stdout)
-        return
-    part = out.with_name(out.name + ".part")
-    try:
-        with open_private_text(part, newline="") as file:
-            count = write(records, file)
-        part.replace(out)
-    except OSError as error:
-        raise CorpusError(f"cannot write {out} ({error.strerror}): give another --out") from error
-    console.note(f"wrote {out}: {count} rows")
-
-
-def _export_shards(
-    corpus: Corpus, records: tuple[CaptionedImage, ...], out: Path | None, shard_size: int
-) -> None:
-    from medclip_cli.corpora.exporting import write_shards
-
-    if out is None:
-        raise UsageError("webdataset shards need a folder: give --out FOLDER")
-    with progress.track("Packing", len(records), "images") as bar:
-        shards = write_shards(
-            corpus, out, records=records, rows_per_shard=shard_size, on_image=lambda: bar.advance()
-        )
-    console.note(f"wrote {out}: {len(shards)} shards, {len(records)} rows")
 
 
 def _write_page(path: Path, described: dict[str, Any], corpus: Corpus) -> None:

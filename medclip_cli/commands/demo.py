@@ -36,7 +36,7 @@ def demo(
     """Draw phantoms, then clean, train, index, caption, search and score: two minutes on a CPU, offline."""
     from medclip_cli.commands import clean, evaluate, index, search, train
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.phantoms.dataset import draw_dataset
+    from medclip_cli.phantoms import draw_dataset
 
     _make_room(out, force)
     raw, corpus, model = out / "raw", out / "corpus", out / "model"

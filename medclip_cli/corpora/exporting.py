@@ -1,4 +1,4 @@
-"""A corpus for other programs: JSON Lines, CSV, and WebDataset shards.
+"""A corpus for other programs (JSON Lines, CSV, WebDataset shards), and copies of its images for itself.
 
 A shard is a tar file with, for every row, the image's own bytes and a JSON file of the same name; its
 convention is that of github.com/webdataset/webdataset. `medclip clean webdataset` reads shards again.
@@ -7,53 +7,71 @@ convention is that of github.com/webdataset/webdataset. `medclip clean webdatase
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CorpusError
-from medclip_cli.private_files import open_private_bytes
+from medclip_cli.private_files import open_private_bytes, open_private_text
+from medclip_cli.progress import OnProgress, Progress, no_progress
 from medclip_cli.records import CaptionedImage
 
 ROWS_PER_SHARD = 10_000
 
 
-def write_jsonl(records: Iterable[CaptionedImage], out: TextIO) -> int:
-    """Write one JSON object a row; return how many."""
-    count = 0
-    for record in records:
-        out.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
-        count += 1
+def export_table(records: Iterable[CaptionedImage], kind: Literal["jsonl", "csv"], out: Path | TextIO) -> int:
+    """Write one JSON object a row, or a CSV table with lists joined by ``|``; return how many rows.
+
+    Args:
+        records: the rows.
+        kind: ``jsonl`` or ``csv``.
+        out: a file, which is written whole or not at all, or an open stream.
+
+    Raises:
+        CorpusError: the file cannot be written.
+    """
+    if not isinstance(out, Path):
+        return _write_rows(records, kind, out)
+    part = out.with_name(out.name + ".part")
+    try:
+        with open_private_text(part, newline="") as file:
+            count = _write_rows(records, kind, file)
+        part.replace(out)
+    except OSError as error:
+        raise CorpusError(f"cannot write {out} ({error.strerror}): choose another file") from error
     return count
 
 
-def write_csv(records: Iterable[CaptionedImage], out: TextIO) -> int:
-    """Write a table with lists joined by ``|``; return how many rows."""
-    writer: csv.DictWriter[str] | None = None
+def _write_rows(records: Iterable[CaptionedImage], kind: str, out: TextIO) -> int:
+    table = csv.DictWriter(out, [one.name for one in fields(CaptionedImage)], lineterminator="\n")
     count = 0
-    for record in records:
-        row = {name: "|".join(v) if isinstance(v, tuple) else v for name, v in asdict(record).items()}
-        if writer is None:
-            writer = csv.DictWriter(out, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(row)
-        count += 1
+    for count, record in enumerate(records, 1):
+        row = asdict(record)
+        if kind == "jsonl":
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            continue
+        if count == 1:
+            table.writeheader()
+        table.writerow({name: "|".join(v) if isinstance(v, tuple) else v for name, v in row.items()})
     return count
 
 
 def write_shards(
     corpus: Corpus,
     folder: Path,
+    records: Sequence[CaptionedImage] | None = None,
     *,
-    records: Iterable[CaptionedImage] | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
-    on_image: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> list[Path]:
     """Write ``<split>-000000.tar`` and on; a shard under way ends in ``.part``.
 
@@ -62,21 +80,25 @@ def write_shards(
         folder: where the shards go; made if it is missing.
         records: the rows to write; all of the corpus by default.
         rows_per_shard: so many in each, the last of a split excepted.
-        on_image: called after each row.
+        on_progress: told of each row.
 
     Raises:
         CorpusError: an image cannot be read, or a shard cannot be written.
     """
+    records = corpus.records if records is None else records
     by_split: dict[str, list[CaptionedImage]] = {}
-    for record in corpus.records if records is None else records:
+    for record in records:
         by_split.setdefault(record.split, []).append(record)
     written: list[Path] = []
+    done = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for split, rows in by_split.items():
             for number, start in enumerate(range(0, len(rows), rows_per_shard)):
                 shard = folder / f"{split}-{number:06d}.tar"
-                _write_shard(corpus, shard, rows[start : start + rows_per_shard], start, on_image)
+                for _ in _write_shard(corpus, shard, rows[start : start + rows_per_shard], start):
+                    done += 1
+                    on_progress(Progress("Packing", done, len(records)))
                 written.append(shard)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
@@ -85,22 +107,77 @@ def write_shards(
     return written
 
 
-def _write_shard(
-    corpus: Corpus, shard: Path, rows: list[CaptionedImage], start: int, on_image: Callable[[], None]
-) -> None:
+def _write_shard(corpus: Corpus, shard: Path, rows: list[CaptionedImage], start: int) -> Iterator[None]:
+    """Write one shard, yielding after each row."""
     part = shard.with_name(shard.name + ".part")
     with open_private_bytes(part) as whole, tarfile.open(fileobj=whole, mode="w") as tar:
         for number, record in enumerate(rows, start):
-            key = f"{number:08d}"
             suffix = os.path.splitext(record.image)[1].lower() or ".img"
-            _add(tar, key + suffix, corpus.image_path(record).read_bytes())
-            _add(tar, f"{key}.json", json.dumps(asdict(record), ensure_ascii=False).encode())
-            on_image()
+            description = json.dumps(asdict(record), ensure_ascii=False).encode()
+            for ending, content in (
+                (suffix, corpus.image_path(record).read_bytes()),
+                (".json", description),
+            ):
+                # No owner, no time: the same corpus makes the same shards.
+                member = tarfile.TarInfo(f"{number:08d}{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            yield
     part.replace(shard)
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    # No owner, no time: the same corpus makes the same shards.
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
+def copy_images(
+    records: Sequence[CaptionedImage],
+    image_root: Path,
+    staging: Path,
+    *,
+    on_progress: OnProgress = no_progress,
+) -> None:
+    """Copy the images of records into a staging folder, under their own relative paths.
+
+    A copy that an earlier run made stays if its size and time are those of the image.
+
+    Args:
+        records: whose images are wanted.
+        image_root: what their paths are relative to.
+        staging: made if it is missing.
+        on_progress: told of each.
+
+    Raises:
+        CorpusError: an image is gone or has changed since it was checked, or there is no room for it.
+    """
+    for number, record in enumerate(records, 1):
+        try:
+            _copy(image_root / record.image, staging / record.image, record.sha256)
+        except OSError as error:
+            raise CorpusError(
+                f"{record.image} cannot be copied ({error.strerror}): run the same command again to go on"
+            ) from error
+        on_progress(Progress("Copying", number, len(records)))
+
+
+def keep_only(records: Iterable[CaptionedImage], staging: Path) -> None:
+    """Remove all files from a staging folder but the images of these records, and then empty folders."""
+    wanted = {os.path.normpath(staging / record.image) for record in records}
+    for folder, _, files in os.walk(staging, topdown=False):
+        for name in files:
+            if os.path.join(folder, name) not in wanted:
+                os.unlink(os.path.join(folder, name))
+        if not os.listdir(folder):
+            os.rmdir(folder)
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    status = os.stat(source)
+    with suppress(OSError):
+        there = os.stat(target)
+        if (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return
+    content = source.read_bytes()
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise CorpusError(f"{source} has changed since it was checked: run the same command again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.write_bytes(content)
+    shutil.copystat(source, part)
+    part.replace(target)

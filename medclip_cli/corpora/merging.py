@@ -1,15 +1,29 @@
-"""Several corpora as one: ids stay unique, groups stay whole, the same row twice is counted once."""
+"""Several corpora as one, and what a corpus holds, counted."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import mean, median
+from typing import Any
 
-from medclip_cli.corpora.corpus_folder import Corpus
+from medclip_cli.corpora.corpus_folder import Corpus, split_sizes, write_corpus
+from medclip_cli.corpora.near_duplicates import FineHashes, find_leaks
 from medclip_cli.errors import CorpusError
+from medclip_cli.progress import log
 from medclip_cli.records import SPLITS, CaptionedImage, Rejection
+
+SAMPLES = 10
+# Beyond these many values the rest is one line: a region column may hold free text.
+MOST_VALUES = 20
+_WORD = re.compile(r"\w+")
+REST = "(others)"
+NONE = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +34,32 @@ class Merged:
         image_root: the deepest folder that holds all images.
         records: the rows, in the order of the corpora.
         rejected: rows that were there before, with the reason.
-        renamed: rows whose id was taken and got a number.
-        moved: rows whose group stood in another split of another corpus.
+        caption_style: those of the corpora.
+        report: the counts, ready for ``report.json``.
     """
 
     image_root: Path
     records: tuple[CaptionedImage, ...]
     rejected: tuple[Rejection, ...]
-    renamed: int
-    moved: int
+    caption_style: str
+    report: dict[str, Any]
+
+    def write(self, out: Path, *, name: str | None = None, force: bool = False) -> Corpus:
+        """Write the merged corpus, named like its folder by default.
+
+        Raises:
+            CorpusError: the folder exists, or cannot be written.
+        """
+        return write_corpus(
+            out,
+            name=name or out.absolute().name,
+            image_root=self.image_root,
+            caption_style=self.caption_style,
+            records=self.records,
+            rejected=self.rejected,
+            report=self.report,
+            force=force,
+        )
 
 
 def merge_corpora(corpora: Sequence[Corpus]) -> Merged:
@@ -38,11 +69,11 @@ def merge_corpora(corpora: Sequence[Corpus]) -> Merged:
     was held out once is never trained on.
 
     Raises:
-        CorpusError: fewer than two corpora, or their images have no folder in common.
+        CorpusError: fewer than two corpora.
     """
     if len(corpora) < 2:
         raise CorpusError("a merge needs two corpora or more: name them all")
-    root = _common_root(corpora)
+    root = Path(os.path.commonpath([os.path.abspath(corpus.image_root) for corpus in corpora]))
     records: list[CaptionedImage] = []
     rejected: list[Rejection] = []
     taken: dict[str, int] = {}
@@ -63,8 +94,25 @@ def merge_corpora(corpora: Sequence[Corpus]) -> Merged:
             records.append(replace(record, image=image, id=_numbered(record.id, again, taken)))
     whole = _whole_groups(records)
     moved = sum(one.split != other.split for one, other in zip(records, whole, strict=True))
-    renamed = sum(count - 1 for count in taken.values())
-    return Merged(root, tuple(whole), tuple(rejected), renamed, moved)
+    leaks = find_leaks(whole, FineHashes(lambda record: root / record.image))
+    if leaks.any:
+        log.warning(
+            f"{leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate images of held-out "
+            "splits stand in train: see leaks in report.json"
+        )
+    report = {
+        "merged": [corpus.name for corpus in corpora],
+        "licence": "; ".join(sorted({record.licence for record in whole})),
+        "read": sum(len(corpus.records) for corpus in corpora),
+        "kept": len(whole),
+        "rejected": {"duplicate_row": len(rejected)} if rejected else {},
+        "renamed": sum(count - 1 for count in taken.values()),
+        "moved_to_keep_groups_whole": moved,
+        "splits": split_sizes(whole),
+        "leaks": asdict(leaks),
+    }
+    styles = ", ".join(dict.fromkeys(corpus.caption_style for corpus in corpora))
+    return Merged(root, tuple(whole), tuple(rejected), styles, report)
 
 
 def _numbered(identifier: str, again: int, taken: dict[str, int]) -> str:
@@ -88,10 +136,50 @@ def _whole_groups(records: Sequence[CaptionedImage]) -> list[CaptionedImage]:
     ]
 
 
-def _common_root(corpora: Sequence[Corpus]) -> Path:
-    try:
-        return Path(os.path.commonpath([os.path.abspath(corpus.image_root) for corpus in corpora]))
-    except ValueError:  # two drives
-        raise CorpusError(
-            "the images of these corpora have no folder in common: move them together"
-        ) from None
+def describe_corpus(corpus: Corpus, *, samples: int = SAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Count what a corpus holds.
+
+    Args:
+        corpus: an opened corpus.
+        samples: how many rows to show, the same ones for the same seed.
+        seed: of the samples.
+
+    Returns:
+        counts, ready for JSON; an empty corpus gives zeros.
+    """
+    records = corpus.records
+    chosen = sorted(random.Random(seed).sample(range(len(records)), min(samples, len(records))))
+    hashes = [record.sha256 for record in records if record.sha256]
+    lengths = [len(_WORD.findall(record.caption)) for record in records]
+    return {
+        "name": corpus.name,
+        "caption_style": corpus.caption_style,
+        "images": len(records),
+        "groups": len({record.group for record in records}),
+        "splits": split_sizes(records),
+        "modalities": _most_frequent(record.modality for record in records),
+        "views": _most_frequent(record.view for record in records),
+        "regions": _most_frequent(record.region for record in records),
+        "sources": _most_frequent(record.source for record in records),
+        "findings": _most_frequent(label for record in records for label in record.findings),
+        "caption_words": {
+            "shortest": min(lengths, default=0),
+            "median": median(lengths) if lengths else 0,
+            "mean": round(mean(lengths), 2) if lengths else 0,
+            "longest": max(lengths, default=0),
+        },
+        "different_captions": len({record.caption for record in records}),
+        "vocabulary": len({word.lower() for record in records for word in _WORD.findall(record.caption)}),
+        "duplicate_images": len(hashes) - len(set(hashes)),
+        "samples": [
+            {"id": r.id, "image": r.image, "split": r.split, "modality": r.modality, "caption": r.caption}
+            for r in (records[i] for i in chosen)
+        ],
+    }
+
+
+def _most_frequent(values: Iterable[str | None]) -> dict[str, int]:
+    counts = Counter(value or NONE for value in values)
+    shown = dict(counts.most_common(MOST_VALUES))
+    rest = counts.total() - sum(shown.values())
+    return {**shown, REST: rest} if rest else shown

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, islice
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from medclip_cli.corpora.near_duplicates import FineHashes, coarse_hashes, near_rows, same_picture
 from medclip_cli.records import CaptionedImage
 from medclip_cli.vector_index.base import Query, VectorIndex
 from medclip_cli.vector_index.queries import Condition
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from medclip_cli.corpora.corpus_folder import Corpus
+
 Reason = Literal["bytes", "picture", "vector"]
-NEAR_BITS = 3  # of 64; a picture that was scaled or saved again differs from itself by so many at most
-_BAND_BITS = 16  # three changed bits leave one band of four as it was
-_QUESTIONS = 256
+_QUERIES_AT_ONCE = 256
 _NEIGHBOURS = 20
 
 
@@ -34,11 +36,77 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Records that show the same, directly or by way of one another."""
+    """Records that show the same, directly or by way of one another.
+
+    Attributes:
+        ids: of the records.
+        by: how one knows.
+        lowest_score: the lowest cosine among them; 1 where no vectors were compared.
+        splits: that they stand in; more than one flatters every score.
+        groups: that they belong to; more than one is a patient under two names, or a picture from a book.
+        images: their paths, relative to the image root, in the order of `ids`.
+    """
 
     ids: tuple[str, ...]
-    reasons: tuple[Reason, ...]
+    by: tuple[Reason, ...]
     lowest_score: float
+    splits: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesReport:
+    """The duplicates of a corpus.
+
+    Attributes:
+        corpus: its name.
+        groups: the largest first.
+        unread: why an image could not be read, by path; copies of it are found by bytes alone.
+    """
+
+    corpus: str
+    groups: tuple[DuplicateGroup, ...]
+    unread: dict[Path, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {**asdict(self), "unread": {str(path): reason for path, reason in self.unread.items()}}
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row a group."""
+        import pandas
+
+        return pandas.DataFrame([asdict(group) for group in self.groups])
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html())
+
+
+def find_duplicates(
+    corpus: Corpus, index: VectorIndex | None = None, *, min_score: float = 0.99
+) -> DuplicatesReport:
+    """Find the images of a corpus that are there more than once.
+
+    Args:
+        corpus: whose images are compared, by bytes and by picture.
+        index: a collection with the corpus in it, to compare vectors as well.
+        min_score: minimum cosine similarity of duplicate vectors.
+
+    Raises:
+        CorpusError: the corpus is damaged.
+        CollectionError: the collection cannot be read.
+    """
+    records = {record.id: record for record in corpus.records}
+    fine_hashes = FineHashes(corpus.image_path)
+    pairs = [
+        *same_bytes(corpus.records),
+        *near_pictures(corpus.records, lambda one, other: same_picture(one, other, fine_hashes)),
+    ]
+    if index is not None:
+        alike = same_vector(index, corpus.name, min_score)
+        pairs += [pair for pair in alike if pair.one in records and pair.other in records]
+    return DuplicatesReport(corpus.name, tuple(join_groups(pairs, records)), fine_hashes.unread)
 
 
 def same_bytes(records: Iterable[CaptionedImage]) -> Iterator[DuplicatePair]:
@@ -51,7 +119,7 @@ def same_bytes(records: Iterable[CaptionedImage]) -> Iterator[DuplicatePair]:
                 yield DuplicatePair(other, record.id, "bytes")
 
 
-def same_picture(
+def near_pictures(
     records: Sequence[CaptionedImage], confirm: Callable[[CaptionedImage, CaptionedImage], bool]
 ) -> Iterator[DuplicatePair]:
     """Yield records whose pictures are the same, as far as 64-bit difference hashes tell.
@@ -60,43 +128,35 @@ def same_picture(
         records: those without a hash are like nothing.
         confirm: looks closer at a pair; X-rays of two people are often three bits apart.
     """
-    hashes = np.array([int(record.dhash or "0", 16) for record in records], dtype=np.uint64)
+    hashes = coarse_hashes(records)
     seen: set[tuple[int, int]] = set()
-    for start in range(0, 64, _BAND_BITS):
-        for rows in _buckets(hashes, start):
-            for i, j in combinations(rows, 2):
-                if (i, j) not in seen and int(hashes[i] ^ hashes[j]).bit_count() <= NEAR_BITS:
-                    seen.add((i, j))
-                    if confirm(records[i], records[j]):
-                        yield DuplicatePair(records[i].id, records[j].id, "picture")
-
-
-def _buckets(hashes: NDArray[np.uint64], start: int) -> Iterator[list[int]]:
-    """Yield the rows that share the value of one band of their hashes."""
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row, value in enumerate(hashes.tolist()):
-        if value:
-            rows[(value >> start) & ((1 << _BAND_BITS) - 1)].append(row)
-    yield from (bucket for bucket in rows.values() if len(bucket) > 1)
+    for i, near in near_rows(hashes, hashes):
+        for j in near:
+            if i < j and (i, j) not in seen:
+                seen.add((i, j))
+                if confirm(records[i], records[j]):
+                    yield DuplicatePair(records[i].id, records[j].id, "picture")
 
 
 def same_vector(index: VectorIndex, corpus: str, min_score: float) -> Iterator[DuplicatePair]:
     """Yield records of a corpus whose image vectors in a collection are at least so alike, by cosine."""
     where = (Condition("corpus", "any", (corpus,)),)
     points = (point for point in index.points(vectors=True) if point.payload.get("corpus") == corpus)
-    while batch := list(islice(points, _QUESTIONS)):
-        questions = [
+    while batch := list(islice(points, _QUERIES_AT_ONCE)):
+        queries = [
             Query(image_vector=point.image_vector, top=_NEIGHBOURS, where=where, min_score=min_score)
             for point in batch
         ]
-        for point, neighbours in zip(batch, index.query(questions), strict=True):
+        for point, neighbours in zip(batch, index.query(queries), strict=True):
             own = str(point.payload["id"])
             for neighbour in neighbours:
                 if own < neighbour.id:
                     yield DuplicatePair(own, neighbour.id, "vector", neighbour.score)
 
 
-def group_alike(likenesses: Iterable[DuplicatePair]) -> list[DuplicateGroup]:
+def join_groups(
+    pairs: Sequence[DuplicatePair], records: Mapping[str, CaptionedImage]
+) -> list[DuplicateGroup]:
     """Join records that are alike into groups, the largest first."""
     parent: dict[str, str] = {}
 
@@ -107,19 +167,23 @@ def group_alike(likenesses: Iterable[DuplicatePair]) -> list[DuplicateGroup]:
             identifier = parent[identifier]
         return identifier
 
-    found = list(likenesses)
-    for likeness in found:
-        parent[root(likeness.one)] = root(likeness.other)
-    members: dict[str, set[str]] = defaultdict(set)
-    reasons: dict[str, set[Reason]] = defaultdict(set)
-    scores: dict[str, float] = defaultdict(lambda: 1.0)
-    for likeness in found:
-        key = root(likeness.one)
-        members[key] |= {likeness.one, likeness.other}
-        reasons[key].add(likeness.reason)
-        scores[key] = min(scores[key], likeness.score)
-    groups = [
-        DuplicateGroup(tuple(sorted(ids)), tuple(sorted(reasons[key])), scores[key])
-        for key, ids in members.items()
-    ]
+    for pair in pairs:
+        parent[root(pair.one)] = root(pair.other)
+    by_root: dict[str, list[DuplicatePair]] = defaultdict(list)
+    for pair in pairs:
+        by_root[root(pair.one)].append(pair)
+    groups = []
+    for joined in by_root.values():
+        ids = sorted({identifier for pair in joined for identifier in (pair.one, pair.other)})
+        members = [records[identifier] for identifier in ids]
+        groups.append(
+            DuplicateGroup(
+                ids=tuple(ids),
+                by=tuple(sorted({pair.reason for pair in joined})),
+                lowest_score=min(pair.score for pair in joined),
+                splits=tuple(sorted({record.split for record in members})),
+                groups=tuple(sorted({record.group for record in members})),
+                images=tuple(record.image for record in members),
+            )
+        )
     return sorted(groups, key=lambda group: (-len(group.ids), group.ids))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.phantoms.dataset import draw_dataset
+from medclip_cli.phantoms import draw_dataset
 
 
 @dataclass(frozen=True)

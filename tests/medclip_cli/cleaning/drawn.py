@@ -8,16 +8,24 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from medclip_cli.cleaning.captions import StyleChoices, caption_style
+from medclip_cli.cleaning.captions import caption_style
 from medclip_cli.cleaning.pipeline import CleaningOptions
+from medclip_cli.corpora.layout import DatasetLayout
 from medclip_cli.errors import MedclipError
 from medclip_cli.records import SourceRow
 
-CHOICES = StyleChoices(
-    ("report", "impression"),
-    "{view} {modality} showing {labels}",
-    "modality: {modality}, plane: {view}",
-    True,
+LAYOUT = DatasetLayout(
+    name="drawn",
+    title="Drawn for a test",
+    licence="none",
+    download="",
+    reads="",
+    read=lambda root, options: iter(()),
+    texts=("report", "impression"),
+    sentence="{view} {modality} showing {labels}",
+    fields="modality: {modality}, plane: {view}",
+    default_caption="report",
+    has_labels=True,
 )
 
 
@@ -29,7 +37,7 @@ class DrawnScanError(MedclipError):
         self.code = code
 
 
-def read_drawn_scan(source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
+def read_drawn_image(source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
     """Decode with bare Pillow; a file that says ``tiny`` fails as the real reader does."""
     if source.read(4) == b"tiny":
         raise DrawnScanError("tiny_image")
@@ -62,4 +70,4 @@ def row(number: int = 0, **changes: Any) -> SourceRow:
 
 
 def options(style: str = "report", **changes: Any) -> CleaningOptions:
-    return CleaningOptions("drawn", "none", caption_style(style, CHOICES), **changes)
+    return CleaningOptions("drawn", "none", caption_style(style, LAYOUT), **changes)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from medclip_cli.cleaning.caption_text import is_placeholder, one_line, without_marks
-from medclip_cli.cleaning.captions import caption_style, label_words, template_words, with_uncertain
+from medclip_cli.cleaning.captions import (
+    caption_style,
+    is_placeholder,
+    label_words,
+    one_line,
+    template_words,
+    with_uncertain,
+    without_marks,
+)
 from medclip_cli.errors import UsageError
 from medclip_cli.records import SourceRow
-from tests.medclip_cli.cleaning.drawn import CHOICES, row
+from tests.medclip_cli.cleaning.drawn import LAYOUT, row
 
 
 def captions(style: str, source: SourceRow, *, strip_marks: bool = False) -> tuple[str, ...]:
-    return caption_style(style, CHOICES, strip_marks=strip_marks).make(source, template_words(source))
+    return caption_style(style, LAYOUT, strip_marks=strip_marks).make(source, template_words(source))
 
 
 def test_one_line_is_composed_and_printable() -> None:
@@ -74,10 +81,8 @@ def test_templates_by_name_and_written_out() -> None:
 
 
 def test_unknown_style_names_the_known_ones() -> None:
-    with pytest.raises(
-        UsageError, match="no caption style 'rapport' here: choose report, impression, labels"
-    ):
-        caption_style("rapport", CHOICES)
+    with pytest.raises(UsageError, match="'rapport' is none of report, impression, labels"):
+        caption_style("rapport", LAYOUT)
 
 
 def test_template_words_prefer_the_source_and_leave_out_what_is_missing() -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.cleaning.journal import open_journal
-from medclip_cli.cleaning.leaks import find_leaks
+from medclip_cli.cleaning.images import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images, read_rows, settle_splits, unfilled_names
-from medclip_cli.cleaning.report import build_report
+from medclip_cli.progress import Progress
 from medclip_cli.records import SourceRow
-from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_scan, row
+from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_image, row
 
 
 def reasons(cleaning: Cleaning) -> dict[str, str]:
@@ -20,7 +19,7 @@ def reasons(cleaning: Cleaning) -> dict[str, str]:
 
 def examine(cleaning: Cleaning, root: Path) -> Cleaning:
     with open_journal(None, root) as journal:
-        check_images(cleaning, root, read_drawn_scan, journal=journal, threads=2)
+        check_images(cleaning, root, read_drawn_image, journal=journal, threads=2)
     return cleaning
 
 
@@ -102,10 +101,10 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
     draw(tmp_path / "9.png", seed=0)
     again = [row(8, texts={"report": ("scan 0",)}), row(9, texts={"report": ("scan 7",)})]
     rows = [row(n) for n in range(8)] + again
-    seen: list[bool] = []
+    seen: list[Progress] = []
     cleaning = read_rows(rows, options())
     with open_journal(None, tmp_path) as journal:
-        check_images(cleaning, tmp_path, read_drawn_scan, journal=journal, on_image=seen.append)
+        check_images(cleaning, tmp_path, read_drawn_image, journal=journal, on_progress=seen.append)
     # 7 has the content of 0 with a caption of its own: a second pair. 8 says the same as 0 again, 9 as 7.
     assert [record.id for record in cleaning.records] == ["drawn/0", "drawn/7"]
     assert reasons(cleaning) == {
@@ -119,7 +118,7 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
         "drawn/9": "duplicate_image",
     }
     assert cleaning.read == len(cleaning.records) + len(cleaning.rejected)
-    assert seen == [True, *[False] * 6, True, False, False]
+    assert seen[-1] == Progress("Decoding", 10, 10, failed=8)
     assert len(cleaning.records[0].sha256) == 64
     assert len(cleaning.records[0].dhash) == 16
 
@@ -162,17 +161,3 @@ def test_names_that_no_row_fills() -> None:
     cleaning = read_rows([row(0), row(1, view="Axial")], asked)
     assert unfilled_names(cleaning, asked.style) == ("plain",)
     assert unfilled_names(cleaning, options().style) == ()
-
-
-def test_the_report_adds_up() -> None:
-    asked = options()
-    cleaning = read_rows([row(0), row(1, split="val"), row(2, texts={})], asked)
-    settle_splits(cleaning, asked)
-    report = build_report(
-        cleaning, asked, find_leaks(cleaning.records, lambda record: None), images_checked=False
-    )
-    assert report["read"] == report["kept"] + sum(report["rejected"].values()) == 3
-    assert report["splits"]["val"] == {"images": 1, "groups": 1}
-    assert report["splits"]["test"] == {"images": 0, "groups": 0}
-    assert report["modalities"] == {"CT": 2}
-    assert report["images_checked"] is False

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medclip_cli.cleaning import leaks
-from medclip_cli.cleaning.leaks import find_leaks
-from medclip_cli.cleaning.splits import TRAIN_VAL, assign_splits, deal_groups, leaked_groups
+from medclip_cli.cleaning.splits import TRAIN_VAL, assign_splits, deal_groups
+from medclip_cli.corpora import near_duplicates
+from medclip_cli.corpora.near_duplicates import find_leaks, leaked_groups
 from medclip_cli.records import CaptionedImage
 from tests.medclip_cli.corpora.drawn import record
 
@@ -92,7 +92,8 @@ def test_nothing_leaks_between_different_images_or_unchecked_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flipped", "near"), [(0, 1), (leaks.NEAR_FINE_BITS, 1), (leaks.NEAR_FINE_BITS + 1, 0), (None, 0)]
+    ("flipped", "near"),
+    [(0, 1), (near_duplicates.NEAR_FINE_BITS, 1), (near_duplicates.NEAR_FINE_BITS + 1, 0), (None, 0)],
 )
 def test_the_fine_hash_has_the_last_word(flipped: int | None, near: int) -> None:
     records = [record(0, dhash="ff" * 8), record(1, split="val", dhash="ff" * 8)]
@@ -108,5 +109,5 @@ def test_near_duplicates_agree_with_counting_bits(one: int, flipped: set[int]) -
     for bit in flipped:
         other ^= 1 << bit
     records = [record(0, dhash=f"{one:016x}"), record(1, dhash=f"{other:016x}", split="val")]
-    expected = len(flipped) <= leaks.NEAR_BITS and one != 0 and other != 0
+    expected = len(flipped) <= near_duplicates.NEAR_BITS and one != 0 and other != 0
     assert find_leaks(records, same_fine_hash).near_duplicates == expected

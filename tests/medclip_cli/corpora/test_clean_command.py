@@ -10,13 +10,17 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from medclip_cli.cleaning import corpus_builder
 from medclip_cli.commands import clean
 from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.errors import MedclipError
+from medclip_cli.errors import MedclipError, UsageError
+from medclip_cli.progress import Progress
+from medclip_cli.terminal import console
 from tests.medclip_cli.cleaning.drawn import draw
 
 
 def run(*arguments: object) -> Result:
+    console.show_log()
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(clean.clean)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -76,6 +80,25 @@ def test_json_is_one_object_and_adds_up(scans: Path, tmp_path: Path) -> None:
     assert Corpus.open(tmp_path / "corpus").name == "mine"
 
 
+def test_clean_from_python(scans: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    report = corpus_builder.clean("folder", scans, tmp_path / "corpus", on_progress=seen.append)
+    assert (report.read, report.kept, report.rejected) == (
+        4,
+        2,
+        {"missing_caption": 1, "unreadable_image": 1},
+    )
+    written = json.loads((tmp_path / "corpus" / "report.json").read_text())
+    counted = json.loads(json.dumps(report.to_dict()))
+    assert counted.pop("corpus") == str(tmp_path / "corpus")
+    assert counted == {key: written[key] for key in counted}
+    assert seen[-1] == Progress("Decoding", 3, 3, failed=1)
+    assert report.to_pandas()["rows"].tolist() == [2, 1, 1]
+    assert "unreadable_image" in report._repr_html_()
+    with pytest.raises(UsageError, match="'ct' is not one of"):
+        corpus_builder.clean("folder", scans, None, modality={"ct"})
+
+
 def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
     assert run("folder", scans, "--out", tmp_path / "corpus", "--dry-run").exit_code == 0
     assert run("folder", scans, "--dry-run").exit_code == 0
@@ -115,8 +138,8 @@ def test_nothing_to_keep(scans: Path, tmp_path: Path) -> None:
         (("folder",), "needs DATASET, ROOT and --out"),
         (("folders", "x", "--out", "y"), "no data set 'folders': did you mean folder"),
         (("folder", "nowhere", "--out", "y"), "there is no folder nowhere"),
-        (("folder", ".", "--out", "y", "--modality", "CAT"), "no modality 'CAT': choose from CT, MR"),
-        (("folder", ".", "--out", "y", "--caption", "poem"), "no caption style 'poem' here"),
+        (("folder", ".", "--out", "y", "--modality", "CAT"), "modality 'CAT' is not one of CT, MR"),
+        (("folder", ".", "--out", "y", "--caption", "poem"), "caption 'poem' is none of report"),
     ],
 )
 def test_wrong_usage(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.corpora import image_copies
-from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.corpora.image_copies import copy_images, keep_only, staging_folder
+from medclip_cli.corpora import exporting
+from medclip_cli.corpora.corpus_folder import Corpus, staging_folder
+from medclip_cli.corpora.exporting import copy_images, keep_only
 from medclip_cli.errors import CorpusError
 from tests.medclip_cli.cleaning.drawn import draw
 from tests.medclip_cli.corpora.drawn import record
@@ -64,14 +64,14 @@ def test_a_dry_run_copies_nothing(scans: Path, tmp_path: Path) -> None:
 
 def test_images_that_nobody_looked_at_are_not_copied(scans: Path, tmp_path: Path) -> None:
     message = refusal("folder", scans, "--out", tmp_path / "c", "--copy-images", "--skip-image-check")
-    assert "leave out --skip-image-check" in message
+    assert "leave out skip_image_check" in message
 
 
 def test_an_interrupted_copy_is_gone_on_with(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("folder", scans, "--out", tmp_path / "corpus", "--copy-images")
-    real, copied = image_copies._copy, []
+    real, copied = exporting._copy, []
 
     def copy_one(source: Path, target: Path, sha256: str) -> None:
         if copied:
@@ -80,7 +80,7 @@ def test_an_interrupted_copy_is_gone_on_with(
         real(source, target, sha256)
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_copies, "_copy", copy_one)
+        patch.setattr(exporting, "_copy", copy_one)
         assert "deep/b.png cannot be copied (No space left on device)" in refusal(*command)
     assert not (tmp_path / "corpus").exists()
     first = staging_folder(tmp_path / "corpus") / "a.png"
@@ -92,7 +92,7 @@ def test_an_interrupted_copy_is_gone_on_with(
 
 def test_what_changed_since_it_was_looked_at_is_not_copied(scans: Path, tmp_path: Path) -> None:
     looked_at = record(0, image="a.png", sha256="0" * 64)
-    with pytest.raises(CorpusError, match="has changed since it was looked at"):
+    with pytest.raises(CorpusError, match="has changed since it was checked"):
         copy_images([looked_at], scans, tmp_path / "staging")
 
 

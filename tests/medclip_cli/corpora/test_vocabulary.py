@@ -6,12 +6,12 @@ import doctest
 
 import pytest
 
-from medclip_cli.cleaning import caption_text
+from medclip_cli.cleaning import captions
 from medclip_cli.corpora import vocabulary
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, texts, view_of
 
 
-@pytest.mark.parametrize("module", [vocabulary, caption_text])
+@pytest.mark.parametrize("module", [vocabulary, captions])
 def test_the_examples_in_the_docstrings(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0

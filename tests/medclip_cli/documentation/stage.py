@@ -30,7 +30,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medclip_cli.app import app
-from medclip_cli.phantoms.dataset import draw_dataset
+from medclip_cli.phantoms import draw_dataset
 from medclip_cli.terminal import console
 from tests.medclip_cli.corpora.layouts import medpix2
 

@@ -10,15 +10,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medclip_cli.app import app
-from medclip_cli.cleaning.hashes import difference_hashes
-from medclip_cli.corpora.corpus_folder import write_corpus
+from medclip_cli.corpora.corpus_folder import Corpus, write_corpus
+from medclip_cli.corpora.near_duplicates import difference_hashes
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index.duplicates import (
-    DuplicateGroup,
     DuplicatePair,
-    group_alike,
+    find_duplicates,
+    join_groups,
+    near_pictures,
     same_bytes,
-    same_picture,
     same_vector,
 )
 
@@ -50,7 +50,7 @@ def test_same_picture_up_to_three_bits():
         hashed(5, 0),
         hashed(6, 0),
     ]
-    found = pairs(same_picture(records, lambda one, other: True))
+    found = pairs(near_pictures(records, lambda one, other: True))
     slow = sorted(
         (one.id[-2:], other.id[-2:])
         for i, one in enumerate(records)
@@ -66,7 +66,7 @@ def test_same_picture_up_to_three_bits():
 
 def test_a_closer_look_decides():
     records = [hashed(0, 77), hashed(1, 77), hashed(2, 77)]
-    assert pairs(same_picture(records, lambda one, other: other.id.endswith("2"))) == [
+    assert pairs(near_pictures(records, lambda one, other: other.id.endswith("2"))) == [
         ("00", "02"),
         ("01", "02"),
     ]
@@ -87,19 +87,22 @@ def test_same_vector(home):
 
 
 def test_groups_join_by_way_of_one_another():
-    groups = group_alike(
+    records = {name: draw_record(number, id=name) for number, name in enumerate("abcdxy")}
+    groups = join_groups(
         [
             DuplicatePair("a", "b", "bytes"),
             DuplicatePair("x", "y", "vector", 0.992),
             DuplicatePair("b", "c", "vector", 0.995),
             DuplicatePair("d", "c", "picture"),
-        ]
+        ],
+        records,
     )
-    assert groups == [
-        DuplicateGroup(("a", "b", "c", "d"), ("bytes", "picture", "vector"), 0.995),
-        DuplicateGroup(("x", "y"), ("vector",), 0.992),
+    assert [(group.ids, group.by, group.lowest_score) for group in groups] == [
+        (("a", "b", "c", "d"), ("bytes", "picture", "vector"), 0.995),
+        (("x", "y"), ("vector",), 0.992),
     ]
-    assert group_alike([]) == []
+    assert groups[1].images == (records["x"].image, records["y"].image)
+    assert join_groups([], {}) == []
 
 
 @pytest.fixture
@@ -141,6 +144,13 @@ def test_the_command_names_the_groups(corpus):
     assert "bytes, picture" in result.stdout
 
 
+def test_from_python(corpus):
+    report = find_duplicates(Corpus.open(corpus))
+    assert report.to_pandas()["ids"].tolist() == [("drawn/00000", "drawn/00001", "drawn/00002")]
+    assert report.to_dict()["groups"][0]["splits"] == ("train", "val")
+    assert "drawn/00001" in report._repr_html_()
+
+
 def test_the_command_compares_vectors_of_a_collection(corpus):
     points = draw_points(7)
     points[6] = replace(points[6], image_vector=points[4].image_vector)
@@ -158,4 +168,4 @@ def test_an_unreadable_image_is_like_nothing_and_that_is_said(corpus):
     done = run(corpus, "--json", code=3)
     (group,) = map(json.loads, done.stdout.splitlines())
     assert group["by"] == ["bytes"]
-    assert "could not be looked at" in " ".join(done.stderr.split())
+    assert "could not be read" in " ".join(done.stderr.split())

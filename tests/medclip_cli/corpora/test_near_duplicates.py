@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from medclip_cli.cleaning.hashes import difference_hashes, hash_miniatures, miniature
+from medclip_cli.corpora.near_duplicates import difference_hashes, hash_miniatures, miniature
 from tests.medclip_cli.cleaning.drawn import draw
 
 

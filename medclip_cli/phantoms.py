@@ -1,4 +1,6 @@
-"""Draws one synthetic scan: a torso cut or projected in a plane, as CT, MR or X-ray would show it.
+"""Draws small synthetic scans with captions, the data of `medclip demo` and of the tests.
+
+Each is a torso cut or projected in a plane, as CT, MR or X-ray would show it.
 
 The pictures are cartoons, but they keep what makes real scans hard to tell apart by pixels alone: bodies of
 different size, position and angle, uneven brightness, and noise. A lesion is a small part of the picture.
@@ -6,11 +8,15 @@ different size, position and angle, uneven brightness, and noise. A lesion is a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Canvas = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -21,6 +27,9 @@ SIDES: Mapping[str, tuple[str, str]] = {
     "Sagittal": ("anterior", "posterior"),
 }
 RADII = {"small": 0.09, "large": 0.19}
+COLUMNS = ("image", "caption", "modality", "view", "patient")
+IMAGES_PER_PATIENT = 2
+_WORDS = {"CT": "CT", "MR": "MR", "XR": "X-ray"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +166,58 @@ def _expose(canvas: Canvas, tissue: Tissue, rng: np.random.Generator) -> NDArray
     direction = rng.uniform(-1, 1, size=2)
     shading = 1 + tissue.shading * (direction[0] * ramp[None, :] + direction[1] * ramp[:, None])
     noisy = canvas * shading * rng.uniform(0.85, 1.1) + rng.normal(0, tissue.noise, canvas.shape)
-    picture: NDArray[np.uint8] = (np.clip(noisy, 0, 1) * 255).astype(np.uint8)
-    return picture
+    pixels: NDArray[np.uint8] = (np.clip(noisy, 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def kinds() -> Iterator[Phantom]:
+    """Yield every kind of phantom: each has a caption of its own."""
+    for modality, (plane, sides) in product(TISSUES, SIDES.items()):
+        yield Phantom(modality, plane)
+        for side, size in product(sides, RADII):
+            yield Phantom(modality, plane, side, size)
+
+
+def describe(phantom: Phantom) -> str:
+    """Return the caption of a phantom: no two kinds share one.
+
+    >>> describe(Phantom("MR", "Axial", "left", "large"))
+    'axial MR scan of the torso with a large lesion on the left side'
+    >>> describe(Phantom("XR", "Sagittal"))
+    'sagittal X-ray scan of the torso without any lesion'
+    """
+    start = f"{phantom.plane.lower()} {_WORDS[phantom.modality]} scan of the torso"
+    if phantom.side is None:
+        return f"{start} without any lesion"
+    return f"{start} with a {phantom.size} lesion on the {phantom.side} side"
+
+
+def draw_dataset(folder: Path, images: int = 720, seed: int = 7, side_pixels: int = 128) -> Path:
+    """Draw phantoms, evenly over the kinds, and write ``captions.csv`` beside them.
+
+    Args:
+        folder: where to draw; made if missing.
+        images: how many pictures; every kind is drawn once before any is drawn again.
+        seed: the same seed draws the same pictures.
+        side_pixels: width and height of a picture.
+
+    Returns:
+        The table of captions. Each phantom patient has two pictures, so that a split by patient and a split
+        by picture differ, as they do in a clinic.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    every_kind = list(kinds())
+    order: list[int] = []
+    table = folder / "captions.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for number in range(images):
+            patient = number // IMAGES_PER_PATIENT
+            order = order or rng.permutation(len(every_kind)).tolist()
+            phantom = every_kind[order.pop()]
+            name = f"images/phantom{number:04d}.png"
+            Image.fromarray(draw(phantom, rng, side_pixels)).save(folder / name)
+            writer.writerow((name, describe(phantom), phantom.modality, phantom.plane, f"P{patient:04d}"))
+    return table

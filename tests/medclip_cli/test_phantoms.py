@@ -3,8 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from medclip_cli.phantoms.dataset import describe, draw_dataset, kinds
-from medclip_cli.phantoms.drawing import SIDES, Phantom, draw
+from medclip_cli.phantoms import SIDES, Phantom, describe, draw, draw_dataset, kinds
 
 
 def test_every_kind_has_a_caption_of_its_own():
