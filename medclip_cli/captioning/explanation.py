@@ -1,73 +1,76 @@
-"""Gathers what stands behind each answer, for the page of `medclip caption --explain`."""
+"""Answers and hits as the cards that pages and notebooks show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.captioning import session
-from medclip_cli.commands import inputs
-from medclip_cli.pages import thumbnails
+from medclip_cli.pages.answers import AnswerCard, Card, attention_of
+from medclip_cli.pages.html import jpeg
 
 if TYPE_CHECKING:
     from medclip_cli.captioning.predictor import Prediction
-    from medclip_cli.pages.explanation_page import Explanation
     from medclip_cli.records import Neighbour
     from medclip_cli.vector_index.base import CollectionInfo
 
-THUMBNAIL_SIDE = 224
+# Of what people filter by, that which says something of the picture, and under which terms it may be shown.
+SHOWN_FIELDS = ("modality", "view", "region", "category", "findings", "age", "sex", "licence")
 
 
-class Explainer:
-    """Collects explanations and writes them as one page."""
-
-    def __init__(self, page: Path, info: CollectionInfo) -> None:
-        """Explain the answers of a collection.
-
-        Raises:
-            MedclipError: the page cannot be written there; better known before the work than after.
-        """
-        from medclip_cli.pages.web_page import check_page
-
-        check_page(page)
-        self._page, self._info = page, info
-        self._explanations: list[Explanation] = []
-
-    def add(self, answered: Prediction) -> None:
-        """Keep what stands behind one answer."""
+def answer_card(one: Prediction, info: CollectionInfo) -> AnswerCard:
+    """Return a prediction as a page shows it: the scan, the answer, and what it was read from."""
+    answer, source, pixels = one.answer, one.embedded.source, one.embedded.image
+    assert answer is not None  # an image that cannot be read has no card
+    seen = b""
+    if pixels is not None:
         from PIL import Image
 
-        from medclip_cli.pages.explanation_page import Explanation, ShownNeighbour, attention_maps_of
+        seen = jpeg(Image.fromarray(pixels))
+    best = answer.written[0] if answer.written and answer.caption is not None else None
+    return AnswerCard(
+        question=str(source) if isinstance(source, Path) else "-",
+        pictures=[source if isinstance(source, Path) else seen],
+        caption=answer.caption,
+        reason=answer.reason,
+        method=answer.method,
+        confidence=answer.confidence,
+        votes=[(name, vote.value, vote.share) for name, vote in answer.votes.items()],
+        neighbours=hit_cards(one.neighbours, info, answer.caption),
+        attention=attention_of(best.pieces, best.attention) if best else (),
+        attended=seen,
+    )
 
-        answer, source, square = answered.answer, answered.embedded.source, answered.embedded.image
-        assert answer is not None
-        neighbours = [
-            ShownNeighbour(neighbour.id, neighbour.score, neighbour.caption, self._picture_of(neighbour))
-            for neighbour in answered.neighbours
-        ]
-        best = answer.written[0] if answer.written and answer.caption is not None else None
-        self._explanations.append(
-            Explanation(
-                image=inputs.label_of(source),
-                picture=thumbnails.jpeg(Image.fromarray(square)) if square is not None else b"",
-                caption=answer.caption,
-                reason=answer.reason,
-                method=answer.method,
-                confidence=answer.confidence,
-                votes=[(name, vote.value, vote.share) for name, vote in answer.votes.items()],
-                neighbours=neighbours,
-                attention_maps=attention_maps_of(best.pieces, best.attention) if best else (),
-            )
+
+def hit_cards(hits: Sequence[Neighbour], info: CollectionInfo, caption: str | None = None) -> list[Card]:
+    """Return what was found as cards, best first.
+
+    Args:
+        hits: what was found.
+        info: of the collection they are in.
+        caption: the answer; the first hit that has it is marked.
+    """
+    lender = next((hit.rank for hit in hits if hit.caption == caption), None)
+    return [
+        Card(
+            picture=session.neighbour_record(hit, info)["path"],
+            caption=hit.caption,
+            name=hit.id,
+            rank=hit.rank,
+            similarity=f"{hit.score:.3f}",
+            details=[
+                _text(name, hit.fields[name])
+                for name in SHOWN_FIELDS
+                if hit.fields.get(name) not in (None, "", [])
+            ],
+            lent_caption=hit.rank == lender,
         )
+        for hit in hits
+    ]
 
-    def write(self) -> None:
-        """Put the page in its place, for its owner's eyes alone."""
-        from medclip_cli.pages.explanation_page import explanation_page
-        from medclip_cli.pages.web_page import write_page
 
-        source = f"model {self._info.model_name}, collection {self._info.name}"
-        write_page(self._page, explanation_page(self._explanations, source, session.DISCLAIMER))
-
-    def _picture_of(self, neighbour: Neighbour) -> bytes:
-        path = session.neighbour_record(neighbour, self._info)["path"]
-        return thumbnails.jpeg(thumbnails.thumbnail(path, THUMBNAIL_SIDE))
+def _text(name: str, value: object) -> str:
+    if name == "age":
+        return f"{value:g} years"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

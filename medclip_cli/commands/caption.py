@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -158,10 +159,11 @@ def caption(
     debug: Debug = False,
 ) -> None:
     """Caption each image from what is known of the images most like it."""
-    from medclip_cli.captioning.explanation import Explainer
+    from medclip_cli.captioning.explanation import answer_card
     from medclip_cli.captioning.predictor import PredictionRequest, answer_files, make_predictor
     from medclip_cli.commands.caption_output import CaptionOutput
     from medclip_cli.evaluation.references import open_references
+    from medclip_cli.pages.answers import open_gallery
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import parse_condition
 
@@ -189,9 +191,10 @@ def caption(
     with session.open_collection(settings) as index:
         encoder = session.open_matching_model(index.info, settings.model)
         answerer = make_predictor(encoder, method, min_confidence)
-        explainer = Explainer(explain, index.info) if explain else None
+        source = f"model {index.info.model_name}, collection {index.info.name}"
         with (
-            image_output.open_gallery(html, "Captions", index.info) as add_to_gallery,
+            open_gallery(html, "Captions", source) as add_to_gallery,
+            open_gallery(explain, "Why these captions", source) as add_to_explanation,
             open_references(reference or (), corpus, index) as truth,
         ):
             written = _writing(answerer.method, writing)
@@ -199,12 +202,12 @@ def caption(
                 answerer, conditions, top, min_score, written, truth.own_group if truth else None
             )
             output = CaptionOutput(index.info, as_json, show_fields, truth, pictures)
-            pages: list[Callable[[Prediction], None]] = [explainer.add] if explainer else []
+            pages: list[Callable[[Prediction], None]] = []
+            if explain is not None:
+                pages.append(lambda one: add_to_explanation(answer_card(one, index.info)))
             if html is not None:
-                pages.append(lambda one: add_to_gallery(image_output.captioned(one, index.info)))
+                pages.append(lambda one: add_to_gallery(replace(answer_card(one, index.info), attention=())))
             answered, failed = _show_all(answer_files(index, encoder, sources, asked), output, pages)
-        if explainer and answered:
-            explainer.write()
     if answered and not as_json:
         console.note(session.DISCLAIMER)
     if failed:

@@ -151,10 +151,8 @@ def _show_next(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
 
 
 def _write_page(path: Path, described: dict[str, Any], corpus: Corpus) -> None:
-    from medclip_cli.pages.corpus_page import corpus_page
-    from medclip_cli.pages.thumbnails import jpeg, thumbnails
-    from medclip_cli.pages.web_page import write_page
+    from medclip_cli.pages import corpus_page, write_page
 
-    samples = thumbnails([corpus.image_root / sample["image"] for sample in described["samples"]])
-    write_page(path, corpus_page(described, [jpeg(sample) for sample in samples]))
+    pictures = [corpus.image_root / sample["image"] for sample in described["samples"]]
+    write_page(path, corpus_page(described, pictures))
     console.note(f"wrote {path}")

@@ -22,7 +22,7 @@ from medclip_cli.commands.options import (
 )
 from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
-from medclip_cli.pages.evaluation_names import method_name
+from medclip_cli.pages.reports import method_name
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:

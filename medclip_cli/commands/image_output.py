@@ -1,22 +1,19 @@
-"""Answers as pictures: in the terminal with ``--pictures``, on a page with ``--html``."""
+"""Answers as pictures in the terminal, with ``--pictures``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.captioning import session
-from medclip_cli.commands import inputs
-from medclip_cli.pages import thumbnails
+from medclip_cli.pages import html
 from medclip_cli.terminal import console, pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from medclip_cli.captioning.predictor import Prediction
-    from medclip_cli.pages.gallery_page import Hit, Question
     from medclip_cli.records import Neighbour
     from medclip_cli.vector_index.base import CollectionInfo
 
@@ -39,7 +36,7 @@ def draw(
     asked = [] if scan is None else [(_SCAN, scan)]
     most = pictures.how_many(mode)
     shown = hits if most is None else hits[: most - len(asked)]
-    found = thumbnails.thumbnails([_path_of(hit, info) for hit in shown])
+    found = html.thumbnails([_path_of(hit, info) for hit in shown])
     labels = (f"{hit.rank}  {hit.score:.3f}" for hit in shown)
     pictures.show([*asked, *zip(labels, found, strict=True)])
 
@@ -57,59 +54,9 @@ def draw_groups(groups: Sequence[tuple[str, Sequence[tuple[str, Path]]]], mode: 
     for heading, members in groups[:most_groups]:
         shown = members[:most_images]
         console.out(heading)
-        found = thumbnails.thumbnails([path for _, path in shown])
+        found = html.thumbnails([path for _, path in shown])
         pictures.show([(_last(name), picture) for (name, _), picture in zip(shown, found, strict=True)])
     return len(groups[:most_groups])
-
-
-@contextmanager
-def open_gallery(page: Path | None, title: str, info: CollectionInfo) -> Iterator[Callable[[Question], None]]:
-    """Open a gallery that is put in place whole when the block ends; without a page, one that nobody sees.
-
-    Raises:
-        MedclipError: it cannot be written there.
-    """
-    if page is None:
-        yield lambda _: None
-        return
-    from medclip_cli.pages.gallery_page import gallery_article, gallery_foot, gallery_head
-    from medclip_cli.pages.web_page import open_page
-
-    with open_page(page) as file:
-        file.write(gallery_head(title, f"model {info.model_name}, collection {info.name}"))
-
-        def add(question: Question) -> None:
-            file.write(gallery_article(question))
-
-        yield add
-        file.write(gallery_foot(session.DISCLAIMER))
-
-
-def captioned(one: Prediction, info: CollectionInfo) -> Question:
-    """Return an answer of `caption` as the gallery shows it."""
-    from medclip_cli.pages.gallery_page import Question
-
-    answer = one.answer
-    assert answer is not None
-    sure = "" if answer.confidence is None else f", confidence {answer.confidence:.2f}"
-    return Question(
-        asked=inputs.label_of(one.embedded.source),
-        pictures=[thumbnails.jpeg(scan_of(one))],
-        said=answer.caption if answer.caption is not None else f"No caption: {answer.reason}",
-        note=f"{answer.method}{sure}",
-        hits=hits_of(one.neighbours, info),
-    )
-
-
-def hits_of(neighbours: Sequence[Neighbour], info: CollectionInfo) -> list[Hit]:
-    """Return what was found as the gallery shows it."""
-    from medclip_cli.pages.gallery_page import Hit
-
-    found = thumbnails.thumbnails([_path_of(one, info) for one in neighbours])
-    return [
-        Hit(one.rank, one.score, one.id, one.caption, one.fields, thumbnails.jpeg(picture))
-        for one, picture in zip(neighbours, found, strict=True)
-    ]
 
 
 def scan_of(one: Prediction) -> Image | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.captioning import session
-from medclip_cli.commands import image_output, inputs
+from medclip_cli.commands import inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -121,6 +121,7 @@ def search(
 ) -> None:
     """Find known images by words, by example images, or by both."""
     from medclip_cli.captioning.example_vectors import with_examples
+    from medclip_cli.pages.answers import open_gallery
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.base import Query, parse_condition
 
@@ -152,7 +153,8 @@ def search(
         info = index.info
         open_model = cache(lambda: session.open_matching_model(info, settings.model))
         query = with_examples(query, like, unlike, combine, open_model)
-        with image_output.open_gallery(html, f"Found in {info.name}", info) as add:
+        source = f"model {info.model_name}, collection {info.name}"
+        with open_gallery(html, f"Found in {info.name}", source) as add:
             output = SearchOutput(info, [*like, *unlike], several, as_json, pictures, add if html else None)
             answered, failed = _answer(texts, query, index, open_model, output)
     if html is not None:

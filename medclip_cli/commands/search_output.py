@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from medclip_cli.captioning import session
 from medclip_cli.commands import image_output
-from medclip_cli.pages import thumbnails
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.pages.gallery_page import Question
+    from medclip_cli.pages.answers import AnswerCard
     from medclip_cli.records import Neighbour
     from medclip_cli.terminal.pictures import Mode
     from medclip_cli.vector_index.base import CollectionInfo
@@ -37,7 +36,7 @@ class SearchOutput:
     several: bool
     as_json: bool
     pictures: Mode
-    add: Callable[[Question], None] | None = None
+    add: Callable[[AnswerCard], None] | None = None
 
     def failure(self, words: str, error: str) -> None:
         """Say that one text of several could not be asked."""
@@ -48,7 +47,7 @@ class SearchOutput:
     def answer(self, words: str, found: Sequence[Neighbour]) -> None:
         """Show what was found for a text, or for the example images alone."""
         if self.add is not None:
-            self.add(self._question(words, found))
+            self.add(self._card(words, found))
         if self.as_json:
             self._write(words, [session.neighbour_record(hit, self.info) for hit in found])
             return
@@ -68,9 +67,9 @@ class SearchOutput:
         else:
             json_output.write(found)
 
-    def _question(self, words: str, found: Sequence[Neighbour]) -> Question:
-        from medclip_cli.pages.gallery_page import Question
+    def _card(self, words: str, found: Sequence[Neighbour]) -> AnswerCard:
+        from medclip_cli.captioning.explanation import hit_cards
+        from medclip_cli.pages.answers import AnswerCard
 
-        asked = ", ".join((*([words] if words else []), *map(str, self.examples)))
-        pictures = [thumbnails.jpeg(picture) for picture in thumbnails.thumbnails(self.examples)]
-        return Question(asked, image_output.hits_of(found, self.info), pictures)
+        question = ", ".join((*([words] if words else []), *map(str, self.examples)))
+        return AnswerCard(question, self.examples, neighbours=hit_cards(found, self.info))

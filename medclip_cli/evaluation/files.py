@@ -13,7 +13,7 @@ from medclip_cli.errors import ScoringError
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.evaluation.run import Evaluation
-    from medclip_cli.pages.evaluation_page import ShownItem
+    from medclip_cli.pages.reports import ShownItem
 
 SHOWN_ITEMS = 20
 RANKED_BY = "rouge_l"  # lies between 0 and 1 for every item, unlike CIDEr
@@ -36,15 +36,15 @@ def write_page_and_plots(
     """
     if page is None and plots is None:
         return
-    from medclip_cli.pages.evaluation_page import evaluation_page
-    from medclip_cli.pages.plots import charts_of, write_charts
-    from medclip_cli.pages.web_page import write_page
+    from medclip_cli.pages.charts import evaluation_charts, write_charts
+    from medclip_cli.pages.html import write_page
+    from medclip_cli.pages.reports import evaluation_page
 
     method = next(iter(result.captions))
     values = result.captions[method].items[RANKED_BY]
     answers = result.answers[method]
     confidence = [(a.score, float(v)) for a, v in zip(answers, values, strict=True) if a.score is not None]
-    charts = charts_of(report, confidence)
+    charts = evaluation_charts(report, confidence)
     try:
         if plots is not None:
             write_charts(plots, charts)
@@ -58,8 +58,7 @@ def write_page_and_plots(
 
 
 def _shown(result: Evaluation, corpus: Corpus, method: str, chosen: Sequence[int]) -> list[ShownItem]:
-    from medclip_cli.pages.evaluation_page import ShownItem
-    from medclip_cli.pages.thumbnails import jpeg, thumbnail
+    from medclip_cli.pages.reports import ShownItem
 
     answers, values = result.answers[method], result.captions[method].items[RANKED_BY]
     return [
@@ -68,8 +67,8 @@ def _shown(result: Evaluation, corpus: Corpus, method: str, chosen: Sequence[int
             reference=result.rows[i].caption,
             caption=answers[i].caption,
             score=float(values[i]),
-            image=jpeg(thumbnail(corpus.image_path(result.rows[i]))),
-            neighbour=jpeg(thumbnail(answers[i].image)),
+            image=corpus.image_path(result.rows[i]),
+            neighbour=answers[i].image,
         )
         for i in chosen
     ]

@@ -1,18 +1,21 @@
 """No caption, name or number of a data set becomes markup, in any page; nor a command to a terminal."""
 
 import io
-from html.parser import HTMLParser
+import re
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medclip_cli.pages.corpus_page import corpus_page
-from medclip_cli.pages.evaluation_page import ShownItem, evaluation_page
-from medclip_cli.pages.explanation_page import Explanation, ShownNeighbour, WordAttention, explanation_page
-from medclip_cli.pages.gallery_page import Hit, Question, gallery_article, gallery_foot, gallery_head
+from medclip_cli import pages
+from medclip_cli.pages.answers import AnswerCard, Attention, Card
+from medclip_cli.pages.html import macros
+from medclip_cli.pages.reports import ShownItem, corpus_page, evaluation_page
 from medclip_cli.terminal import console, json_output, tables
 from tests.medclip_cli.robustness.damage import HOSTILE_TEXTS
+
+from .browser import Browser
 
 MARKUP = (
     "<script>alert(1)</script>",
@@ -33,47 +36,19 @@ texts = st.one_of(
 )
 
 
-class Browser(HTMLParser):
-    """What a browser would make of a page: its tags, and the addresses it would ask."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.handlers, self.addresses = [], [], []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        for name, value in attributes:
-            if name.startswith("on"):
-                self.handlers.append(name)
-            if name in ("src", "href", "action", "data", "srcset", "poster"):
-                self.addresses.append(value)
+def answers(text):
+    card = Card(b"jpeg", text, text, 1, text, [text, text], lent_caption=True)
+    answer = AnswerCard(
+        text, [b"scan"], text, text, text, 0.5, [(text, text, 0.5)], [card, Card(text, text)],
+        [Attention(text, np.ones((2, 2), dtype=np.float32))],
+    )  # fmt: skip
+    without = AnswerCard(text, reason=text)
+    top, bottom = macros().page_top(text, text), macros().page_bottom([text, text])
+    return top + pages.answers([answer, without]) + pages.cards([card], text) + bottom
 
 
-def gallery(text):
-    hit = Hit(1, 0.5, text, text, {text: text, "findings": [text]}, b"jpeg")
-    question = Question(text, [hit], [b"scan"], said=text, note=text)
-    return gallery_head(text, text) + gallery_article(question) + gallery_foot(text)
-
-
-def explanation(text):
-    import numpy as np
-
-    glance = WordAttention(text, np.ones((2, 2), dtype=np.float32))
-    neighbour = ShownNeighbour(text, 0.5, text, b"jpeg")
-    one = Explanation(
-        text,
-        b"jpeg",
-        text,
-        text,
-        text,
-        0.5,
-        votes=[(text, text, 0.5)],
-        neighbours=[neighbour],
-        attention_maps=[glance],
-    )
-    return explanation_page([one], text, text)
+def table(text):
+    return pages.table_html(text, (text, text), [(text, text), (text, (text, text))])
 
 
 def corpus(text):
@@ -106,10 +81,10 @@ def evaluation(text):
         "variants": {text: text},
     }
     item = ShownItem(text, text, text, 0.5, b"jpeg", b"jpeg")
-    return evaluation_page(report, {}, [item], [item])
+    return evaluation_page(report, {}, [item], [item]) + pages.report_html(report)
 
 
-PAGES = {page.__name__: page for page in (gallery, explanation, corpus, evaluation)}
+PAGES = {page.__name__: page for page in (answers, table, corpus, evaluation)}
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
@@ -120,6 +95,7 @@ def test_text_never_becomes_markup(page, text):
     assert set(hostile.tags) <= set(plain.tags)
     assert hostile.handlers == []
     assert all(address.startswith("data:image/") for address in hostile.addresses)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", hostile.text)
 
 
 @settings(max_examples=100, deadline=None)
