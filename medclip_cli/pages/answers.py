@@ -75,7 +75,7 @@ class AnswerCard:
         votes: (field, value, share of the neighbours that have it).
         neighbours: best first.
         attention: of a decoder, in the order of the words.
-        attended: the picture that the decoder looked at; the first of `pictures` where it is not given.
+        attended: the picture that it looked at.
     """
 
     question: str
@@ -129,7 +129,7 @@ def _prepared(answer: AnswerCard) -> dict[str, Any]:
     """Everything the template writes of an answer, its pictures read."""
     words = frozenset(word.lower() for word in _WORD.findall(answer.caption or "")) - _STOP_WORDS
     pictures = picture_uris(answer.pictures, SCAN_SIDE)
-    attended = picture_uris([answer.attended], SCAN_SIDE)[0] or (pictures[0] if pictures else "")
+    attended = picture_uris([answer.attended if answer.attention else None])[0]
     strongest = max((float(one.heat.max()) for one in answer.attention), default=0.0)
     return {
         "answer": answer,

@@ -79,12 +79,12 @@ def _visible(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
 def thumbnail(path: str | Path | None, side: int = CARD_SIDE) -> Image | None:
     """Read an image file as medclip does and shrink it; None where there is none, or it cannot be read."""
     from encoders.errors import ScanError
-    from encoders.scans import read_scan
+    from encoders.images import read_image
 
     if path is None:
         return None
     try:
-        picture = read_scan(Path(path))
+        picture = read_image(Path(path))
     except ScanError:
         return None
     picture.thumbnail((side, side))

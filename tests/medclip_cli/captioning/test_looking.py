@@ -1,5 +1,6 @@
 """Attention is drawn over the very square that the image tower saw, however a scan was fitted into it."""
 
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from encoders.preprocessing import ImagePreprocessing, load_image, normalize_image
-from medclip_cli.captioning.explanation import Explainer
+from medclip_cli.captioning.explanation import answer_card
 from medclip_cli.captioning.predictor import Answer, Prediction
 from medclip_cli.models import Captioner
 
@@ -48,8 +49,7 @@ def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_p
     assert (across // (SIDE // CELLS), down // (SIDE // CELLS)) == (row, column)
 
     info = SimpleNamespace(model_name="m", name="c", corpora={})
-    explainer = Explainer(tmp_path / "why.html", info)
-    explainer.add(Prediction(looked.embedded, Answer("a lesion", "generate")))
-    explainer.write()
-    assert len(explainer._explanations) == 1
-    assert (tmp_path / "why.html").read_text(encoding="utf-8").count("data:image/jpeg") == 1
+    card = answer_card(Prediction(looked.embedded, Answer("a lesion", "generate")), info)
+    assert card.pictures == [scan]
+    with Image.open(io.BytesIO(card.attended)) as attended:
+        assert attended.size == (SIDE, SIDE)

@@ -26,7 +26,7 @@ def test_search_writes_a_gallery(ask, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 4
     assert all(hit["id"] in text and f"{hit['score']:.3f}" in text for hit in done.answer)
-    assert "<h2>axial CT</h2>" in text
+    assert '<h2 dir="auto">axial CT</h2>' in text
     assert page.stat().st_mode & 0o777 == 0o600
 
 
