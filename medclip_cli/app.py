@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "index": Entry("Prepare", "Embed a corpus into a collection; when run again, only what changed."),
     "caption": Entry("Use", "Caption images from the captions of similar known images."),
     "search": Entry("Use", "Find images by text, by an example image, or by both."),
+    "embed": Entry("Use", "Embed images or texts as vectors in a Parquet or NumPy file."),
     "score": Entry("Evaluate", "Score the predictions of any system: BLEU, ROUGE-L, CIDEr."),
     "evaluate": Entry("Evaluate", "Score a collection on a held-out split, beside its baselines."),
     "collections": Entry("Manage", "List, show, drop, export, import and verify collections."),

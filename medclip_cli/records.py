@@ -67,6 +67,7 @@ class Neighbour:
         corpus: name of the corpus it came from.
         group: its patient, case or article.
         fields: what people filter by (modality, view, region, ...), without the missing ones.
+        path: where its image is on this machine, where that is known.
     """
 
     rank: int
@@ -77,6 +78,12 @@ class Neighbour:
     corpus: str
     group: str
     fields: dict[str, Any] = field(default_factory=dict)
+    path: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it appears in JSON."""
+        names = ("rank", "score", "id", "caption", "image", "path", "corpus", "fields")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

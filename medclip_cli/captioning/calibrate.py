@@ -151,7 +151,7 @@ def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image:
 
 
 def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Neighbour:
-    from medclip_cli.captioning.votes import VOTED_FIELDS
+    from medclip_cli.captioning.consensus import VOTED_FIELDS
 
     fields = {name: getattr(row, name) for name in VOTED_FIELDS if getattr(row, name)}
     return Neighbour(rank, score, row.id, row.caption, row.image, corpus, row.group, fields)
@@ -221,7 +221,7 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
 
 def spelled_out(truth: CaptionedImage, caption: str) -> dict[str, object]:
     """What a caption says of the fields that the true caption spells out: the true value, or None."""
-    from medclip_cli.captioning.votes import known_fields
+    from medclip_cli.captioning.consensus import known_fields
 
     return {
         name: value if _names(caption, value) else None
@@ -237,7 +237,7 @@ def _names(caption: str, value: str) -> bool:
 
 def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
     """Whether an answer's modality, view and region are the true ones; None where none of them is known."""
-    from medclip_cli.captioning.votes import known_fields
+    from medclip_cli.captioning.consensus import known_fields
 
     known = known_fields(truth)
     return all(fields.get(name) == value for name, value in known.items()) if known else None

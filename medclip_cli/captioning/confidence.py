@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip_cli.captioning.votes import JUDGED_FIELDS, Vote
+from medclip_cli.captioning.consensus import JUDGED_FIELDS, Vote
 
 Floats = NDArray[np.float64]
 

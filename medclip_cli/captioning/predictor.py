@@ -1,245 +1,285 @@
-"""From the neighbours of one image to its answer: the caption, how sure it is, or why there is none."""
+"""From the neighbours of an image to its answer: a caption, how sure it is, or why there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from medclip_cli.captioning.calibration import FILE_NAME, Calibration
+from medclip_cli.captioning.confidence import features_of
+from medclip_cli.captioning.consensus import (
+    POOL,
+    Vote,
+    bleu_kernel,
+    consensus,
+    distinct,
+    similarity_weights,
+    vote,
+)
+from medclip_cli.captioning.session import with_paths
 from medclip_cli.errors import UsageError
+from medclip_cli.records import Neighbour
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from medclip_cli.captioning.calibration import Calibration
-    from medclip_cli.captioning.votes import Vote
-    from medclip_cli.models import (
-        Captioner,
-        Embedded,
-        EncodedImage,
-        GeneratedCaption,
-        GenerationOptions,
-        Model,
-        Source,
-    )
-    from medclip_cli.records import Neighbour
+    from medclip_cli.models import GeneratedCaption, GenerationOptions, Model, Source
     from medclip_cli.vector_index.base import Condition, VectorIndex
 
+METHODS = ("auto", "nearest", "consensus", "generate")
 BATCH_SIZE = 8  # small, so that the first answer of a long list comes soon
 NO_MATCH = "no reliable match"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said of one image.
+    """One image with its caption, or the reason why there is none.
 
     Attributes:
-        caption: None where no answer is better than a wrong one.
-        method: that made it.
-        score: cosine similarity of the neighbour whose caption it is.
-        confidence: probability that its modality, view and region are right; None where nobody measured it.
+        image: its path as it was given; ``-`` for an open file.
+        caption: None where no caption is better than a wrong one, or the image cannot be read.
+        method: that made it: ``nearest``, ``consensus`` or ``generate``.
+        score: cosine similarity of the neighbour whose caption it is; of the nearest for a generated one.
+        confidence: probability that its modality, view and region are right; None where it was not measured.
         votes: of the neighbours on each field.
         reason: why there is no caption.
-        written: captions a decoder wrote, best first.
+        error: why the image cannot be read.
+        neighbours: the ``k`` nearest, nearest first, and `lender` where it is further away.
+        lender: the neighbour whose caption it is; None for a generated one.
+        generated: captions that a decoder wrote, best first.
+        reference_scores: of the caption beside the true ones, by name, where those are known.
+        model: name of the model.
+        collection: name of the collection.
+        source: the image file itself.
+        pixels: the image as the model sees it, uint8 ``[side, side, 3]``.
     """
 
-    caption: str | None
-    method: str
+    image: str
+    caption: str | None = None
+    method: str | None = None
     score: float | None = None
     confidence: float | None = None
     votes: dict[str, Vote] = field(default_factory=dict)
     reason: str | None = None
-    written: tuple[GeneratedCaption, ...] = ()
+    error: str | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+    lender: Neighbour | None = None
+    generated: tuple[GeneratedCaption, ...] = ()
+    reference_scores: dict[str, float] | None = None
+    model: str = ""
+    collection: str = ""
+    source: Source | None = field(default=None, repr=False, compare=False)
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self, *, fields: bool = False) -> dict[str, Any]:
+        """As `medclip caption --json` prints it.
+
+        Args:
+            fields: with the votes of the neighbours, as ``--fields`` asks for.
+        """
+        if self.error is not None:
+            return {"image": self.image, "caption": None, "error": self.error}
+        names = ("image", "caption", "method", "score", "confidence")
+        record: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.reason is not None:
+            record["reason"] = self.reason
+        if self.generated:
+            record["captions"] = [{"caption": one.caption, "score": one.score} for one in self.generated]
+        if fields:
+            record["fields"] = {
+                name: {"value": vote.value, "share": vote.share, "shares": dict(vote.shares)}
+                for name, vote in self.votes.items()
+            }
+        if self.reference_scores is not None:
+            record["reference_scores"] = self.reference_scores
+        record["neighbours"] = [{**one.to_dict(), "lent": one is self.lender} for one in self.neighbours]
+        return record | {"model": self.model, "collection": self.collection}
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Answers by one method, as its model was calibrated.
+    """Answers images from their neighbours in a collection.
 
     Attributes:
-        method: that chooses the caption.
+        index: the collection.
+        model: that made it.
+        method: ``nearest``, ``consensus`` or ``generate``.
         calibration: of the model, if it has one.
-        min_confidence: an answer that is less sure than this is none.
+        min_confidence: an answer that is less sure than this has no caption.
+        top: how many neighbours an answer shows.
+        where: conditions on the neighbours; all must hold.
+        min_score: neighbours with a lower score neither answer nor are shown.
+        writing: how a decoder searches for captions.
+        own_groups: the patients, cases or articles of an image, where they are known: they must not answer.
     """
 
-    method: str
-    calibration: Calibration | None
+    index: VectorIndex
+    model: Model
+    method: str = "nearest"
+    calibration: Calibration | None = None
     min_confidence: float = 0.0
+    top: int = 5
+    where: tuple[Condition, ...] = ()
+    min_score: float | None = None
+    writing: GenerationOptions | None = None
+    own_groups: Callable[[Source], frozenset[str]] | None = None
 
-    def answer(
+    def predict(self, sources: Iterable[Source]) -> Iterator[Answer]:
+        """Answer each image file, in order; one that cannot be read costs only itself.
+
+        Raises:
+            ModelError: captions are to be generated and the model has no decoder.
+        """
+        if self.method != "generate":
+            for one in self.model.embed_files(sources, BATCH_SIZE):
+                if one.vector is None:
+                    yield Answer(label_of(one.source), error=one.error or "cannot be read", source=one.source)
+                else:
+                    yield self._answer(one.source, one.image, *self._neighbours(one.source, one.vector))
+            return
+        import numpy as np
+
+        from medclip_cli.models import open_captioner, writing_options
+
+        captioner, options = open_captioner(self.model.path), self.writing or writing_options()
+        images = captioner.encode_files(sources, BATCH_SIZE)
+        while batch := list(islice(images, BATCH_SIZE)):
+            found = {
+                image.embedded.index: self._neighbours(image.embedded.source, image.embedded.vector)
+                for image in batch
+                if image.embedded.vector is not None
+            }
+            texts = [[near.caption for near in distinct(neighbours)] for neighbours, _ in found.values()]
+            grids = [image.grid for image in batch if image.grid is not None]
+            generated = iter(captioner.write(np.stack(grids), texts, options) if grids else ())
+            for image in batch:
+                source, error = image.embedded.source, image.embedded.error
+                if image.grid is None:
+                    yield Answer(label_of(source), error=error or "cannot be read", source=source)
+                else:
+                    neighbours, scores = found[image.embedded.index]
+                    yield self._answer(source, image.embedded.image, neighbours, scores, next(generated))
+
+    def _neighbours(self, source: Source, vector: NDArray[np.float32]) -> tuple[list[Neighbour], list[float]]:
+        """The neighbours that may answer, and the scores of the nearest without conditions.
+
+        What is far from the CT scans asked for may be near to others, and no stranger.
+        """
+        from medclip_cli.vector_index.base import Query
+
+        own = self.own_groups(source) if self.own_groups else frozenset[str]()
+        query = Query(
+            image_vector=vector,
+            top=max(self.top, POOL),
+            where=self.where,
+            min_score=self.min_score,
+            exclude_groups=own,
+        )
+        queries = [query]
+        if self.where or self.min_score is not None:
+            queries.append(replace(query, top=POOL, where=(), min_score=None))
+        neighbours, *unfiltered = self.index.query(queries)
+        return neighbours, [one.score for one in (unfiltered[0] if unfiltered else neighbours)]
+
+    def _answer(
         self,
+        source: Source,
+        pixels: NDArray[np.uint8] | None,
         neighbours: Sequence[Neighbour],
         scores: Sequence[float],
-        written: Sequence[GeneratedCaption] = (),
-        square: NDArray[np.uint8] | None = None,
+        generated: Sequence[GeneratedCaption] = (),
     ) -> Answer:
-        """Answer for one image.
-
-        Args:
-            neighbours: that may answer, nearest first, at least one.
-            scores: of the nearest of all known images, also those that may not answer: what is far from the
-                CT scans asked for may be near to others, and no stranger.
-            written: captions a decoder wrote, best first; they are the answer where there are any.
-            square: the picture, to tell a scan from what is none.
-        """
-        from medclip_cli.captioning.confidence import features_of
-        from medclip_cli.captioning.consensus import distinct
-
+        info = self.index.info
+        answer = Answer(
+            label_of(source),
+            method=self.method,
+            model=info.model_name,
+            collection=info.name,
+            source=source,
+            pixels=pixels,
+        )
+        if not neighbours:
+            if self.min_score is not None:
+                return replace(
+                    answer, reason=f"no known image that matches scores {self.min_score:g} or more"
+                )
+            return replace(answer, reason="no known image matches the conditions")
         near = distinct(neighbours)
-        if written:
-            caption, best = written[0].caption, neighbours[0]
+        lender = None
+        if generated:
+            caption, score = generated[0].caption, neighbours[0].score
             support, votes = support_of(caption, near)
         else:
             chosen, support, votes = choose(self.method, near)
-            caption, best = near[chosen].caption, near[chosen]
+            lender = near[chosen]
+            caption, score = lender.caption, lender.score
         confidence = reason = None
         if self.calibration is not None:
-            features = features_of([neighbour.score for neighbour in near], votes, support)
+            features = features_of([one.score for one in near], votes, support)
             confidence = self.calibration.confidence(self.method, features)
-            reason = self._doubt(scores, square, confidence)
-        return Answer(
-            None if reason else caption, self.method, best.score, confidence, votes, reason, tuple(written)
+            reason = self._doubt(self.calibration, scores, pixels, confidence)
+        if reason is not None:
+            lender = None
+        shown = list(neighbours[: self.top])
+        if lender is not None and not any(one is lender for one in shown):
+            shown.append(lender)
+        located = with_paths(shown, info)
+        return replace(
+            answer,
+            caption=None if reason else caption,
+            score=score,
+            confidence=confidence,
+            votes=votes,
+            reason=reason,
+            neighbours=tuple(located),
+            lender=next((there for one, there in zip(shown, located, strict=True) if one is lender), None),
+            generated=tuple(generated),
         )
 
     def _doubt(
-        self, scores: Sequence[float], square: NDArray[np.uint8] | None, confidence: float | None
+        self,
+        calibration: Calibration,
+        scores: Sequence[float],
+        pixels: NDArray[np.uint8] | None,
+        confidence: float | None,
     ) -> str | None:
-        assert self.calibration is not None
-        if self.calibration.looks_foreign(square):
+        if calibration.looks_foreign(pixels):
             return f"{NO_MATCH}: the image does not look like the scans that are known"
-        if self.calibration.is_far(scores):
+        if calibration.is_far(scores):
             return f"{NO_MATCH}: the image is further from everything known than scans are"
         if confidence is not None and confidence < self.min_confidence:
             return f"{NO_MATCH}: confidence {confidence:.2f} is under {self.min_confidence:g}"
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionRequest:
-    """What is asked of a collection for each image.
-
-    Attributes:
-        answerer: makes the answer.
-        where: filters; all must hold.
-        top: how many neighbours are shown.
-        min_score: neighbours with a lower score neither answer nor are shown.
-        writing: how a decoder searches for captions.
-        own_group: patient, case or article of an image, where it is known: it must not answer for itself.
-    """
-
-    answerer: Predictor
-    where: tuple[Condition, ...] = ()
-    top: int = 5
-    min_score: float | None = None
-    writing: GenerationOptions | None = None
-    own_group: Callable[[Source], frozenset[str]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One image with its answer.
-
-    Attributes:
-        embedded: which image, or why it cannot be read.
-        answer: None where it cannot be read.
-        neighbours: to show.
-    """
-
-    embedded: Embedded
-    answer: Answer | None = None
-    neighbours: list[Neighbour] = field(default_factory=list)
-
-
-def answer_files(
-    index: VectorIndex, model: Model, sources: Iterable[Source], asked: PredictionRequest
-) -> Iterator[Prediction]:
-    """Answer for each image file, in order.
+def calibrated(model: Model, method: str, min_confidence: float | None) -> tuple[str, Calibration | None]:
+    """Return the method that ``auto`` means for this model, and what was measured of it.
 
     Raises:
-        ModelError: captions are to be written and the model has no decoder.
+        UsageError: no such method, or a confidence is asked for and none was measured.
+        ModelError: the model's calibration is damaged.
     """
-    if asked.answerer.method != "generate":
-        for embedded in model.embed_files(sources, BATCH_SIZE):
-            if embedded.vector is None:
-                yield Prediction(embedded)
-            else:
-                yield _answer(embedded, *_near(index, embedded, asked), (), asked)
-        return
-    from medclip_cli.models import open_captioner
-
-    captioner = open_captioner(model.path)
-    looked = captioner.encode_files(sources, BATCH_SIZE)
-    while batch := list(islice(looked, BATCH_SIZE)):
-        yield from _write_and_answer(index, captioner, batch, asked)
-
-
-def _write_and_answer(
-    index: VectorIndex, captioner: Captioner, batch: Sequence[EncodedImage], asked: PredictionRequest
-) -> Iterator[Prediction]:
-    import numpy as np
-
-    from medclip_cli.captioning.consensus import distinct
-
-    near = {
-        seen.embedded.index: _near(index, seen.embedded, asked)
-        for seen in batch
-        if seen.embedded.vector is not None
-    }
-    grids = [seen.grid for seen in batch if seen.grid is not None]
-    texts = [[neighbour.caption for neighbour in distinct(found)] for found, _ in near.values()]
-    assert asked.writing is not None
-    written = iter(captioner.write(np.stack(grids), texts, asked.writing) if grids else ())
-    for seen in batch:
-        if seen.grid is None:
-            yield Prediction(seen.embedded)
-        else:
-            yield _answer(seen.embedded, *near[seen.embedded.index], next(written), asked)
-
-
-def _near(
-    index: VectorIndex, embedded: Embedded, asked: PredictionRequest
-) -> tuple[list[Neighbour], list[float]]:
-    """The neighbours that may answer, and the scores of the nearest of all known images."""
-    from medclip_cli.captioning.consensus import POOL
-    from medclip_cli.vector_index.base import Query
-
-    vector, most = embedded.vector, max(asked.top, POOL)
-    own = asked.own_group(embedded.source) if asked.own_group else frozenset[str]()
-    queries = [
-        Query(
-            image_vector=vector,
-            top=most,
-            where=asked.where,
-            min_score=asked.min_score,
-            exclude_groups=own,
+    if method not in METHODS:
+        raise UsageError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    text = model.read_addition(FILE_NAME)
+    measured = Calibration.from_json(text) if text is not None else None
+    if measured is None and min_confidence is not None:
+        raise UsageError(
+            f"model {model.name} has no measure of confidence: run medclip train confidence CORPUS "
+            f"--model {model.path}, or leave out min_confidence"
         )
-    ]
-    if asked.where or asked.min_score is not None:
-        queries.append(Query(image_vector=vector, top=POOL, exclude_groups=own))
-    neighbours, *unfiltered = index.query(queries)
-    return neighbours, [neighbour.score for neighbour in (unfiltered[0] if unfiltered else neighbours)]
-
-
-def _answer(
-    embedded: Embedded,
-    neighbours: list[Neighbour],
-    scores: list[float],
-    written: Sequence[GeneratedCaption],
-    asked: PredictionRequest,
-) -> Prediction:
-    if not neighbours:
-        nothing = Answer(None, asked.answerer.method, reason=_why_nothing(asked.min_score))
-        return Prediction(embedded, nothing)
-    answer = asked.answerer.answer(neighbours, scores, written, embedded.image)
-    return Prediction(embedded, answer, neighbours[: asked.top])
-
-
-def _why_nothing(min_score: float | None) -> str:
-    if min_score is not None:
-        return f"no known image that matches scores {min_score:g} or more"
-    return "no known image matches the conditions"
+    if measured is not None and min_confidence is not None and not measured.knows_confidence:
+        raise UsageError(
+            f"model {model.name} has no measure of confidence: too few val images of {measured.corpus} have "
+            "a modality, view or region to judge answers by; leave out min_confidence"
+        )
+    if method == "auto":
+        method = measured.best_method if measured else "nearest"
+    return method, measured
 
 
 def choose(method: str, neighbours: Sequence[Neighbour]) -> tuple[int, float, dict[str, Vote]]:
@@ -248,48 +288,19 @@ def choose(method: str, neighbours: Sequence[Neighbour]) -> tuple[int, float, di
     Returns:
         Which one, how much the neighbours support it (0 to 1), and their votes on the fields.
     """
-    from medclip_cli.captioning.consensus import consensus, similarity_weights
-    from medclip_cli.captioning.votes import vote
-
     weights = similarity_weights([neighbour.score for neighbour in neighbours])
     agreed = consensus([neighbour.caption for neighbour in neighbours], weights)
     chosen = agreed.index if method == "consensus" else 0
-    votes = vote([neighbour.fields for neighbour in neighbours], weights)
-    return chosen, float(agreed.support[chosen]), votes
+    return chosen, float(agreed.support[chosen]), vote([one.fields for one in neighbours], weights)
 
 
 def support_of(caption: str, neighbours: Sequence[Neighbour]) -> tuple[float, dict[str, Vote]]:
     """How much the neighbours support a caption that none of them need have, and their votes."""
-    from medclip_cli.captioning.consensus import similarity_weights
-    from medclip_cli.captioning.kernels import bleu_kernel
-    from medclip_cli.captioning.votes import vote
-
     weights = similarity_weights([neighbour.score for neighbour in neighbours])
-    likeness = bleu_kernel([caption, *(neighbour.caption for neighbour in neighbours)])[0, 1:]
-    return float(likeness @ weights), vote([neighbour.fields for neighbour in neighbours], weights)
+    similarity = bleu_kernel([caption, *(neighbour.caption for neighbour in neighbours)])[0, 1:]
+    return float(similarity @ weights), vote([one.fields for one in neighbours], weights)
 
 
-def make_predictor(model: Model, method: str, min_confidence: float | None) -> Predictor:
-    """Settle what ``auto`` means for this model.
-
-    Raises:
-        UsageError: a confidence is asked for, and nobody measured any.
-        ModelError: the model's calibration is damaged.
-    """
-    from medclip_cli.captioning import calibration
-
-    text = model.read_addition(calibration.FILE_NAME)
-    measured = calibration.Calibration.from_json(text) if text is not None else None
-    if measured is None and min_confidence is not None:
-        raise UsageError(
-            f"model {model.name} has no measure of confidence: run medclip train confidence CORPUS "
-            f"--model {model.path}, or leave out --min-confidence"
-        )
-    if measured is not None and min_confidence is not None and not measured.knows_confidence:
-        raise UsageError(
-            f"model {model.name} has no measure of confidence: too few val images of {measured.corpus} have "
-            "a modality, view or region to judge answers by; leave out --min-confidence"
-        )
-    if method == "auto":
-        method = measured.best_method if measured else "nearest"
-    return Predictor(method, measured, min_confidence or 0.0)
+def label_of(source: Source) -> str:
+    """What an answer calls its image: the path as it was given, or ``-`` for an open file."""
+    return str(source) if isinstance(source, Path) else "-"

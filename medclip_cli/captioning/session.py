@@ -1,15 +1,15 @@
-"""What `caption`, `search` and `evaluate` share: which collection, which model, how an answer looks."""
+"""Opens what an answer needs: the collection of the settings, and the model that made it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli.errors import CollectionError
+from medclip_cli.progress import log
 from medclip_cli.records import Neighbour
-from medclip_cli.terminal import console
 
 if TYPE_CHECKING:
     from medclip_cli.models import Model
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 DISCLAIMER = "medclip is a research tool, not a medical device."
 
 
-@contextmanager
-def open_collection(settings: Settings) -> Iterator[VectorIndex]:
+def open_collection(settings: Settings) -> VectorIndex:
     """Open the collection of the settings; where none of them names one, the only one there is."""
     from medclip_cli.vector_index import store
 
@@ -29,49 +28,44 @@ def open_collection(settings: Settings) -> Iterator[VectorIndex]:
         existing = store.list_collections(location)
         if len(existing) == 1:
             name = existing[0].name
-    with store.open_collection(location, name) as collection:
-        info = collection.info
-        console.detail(f"collection {info.name}: {info.points} images in {location.shown}")
-        yield collection
+    index = store.open_collection(location, name)
+    log.debug("collection %s: %s images in %s", index.info.name, index.info.points, location.shown)
+    return index
 
 
 def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     """Open the model that made the collection, or the one named, if it is the same.
 
     Raises:
-        CollectionError: the model named, or the one that lies where the collection's own lay, is another one
-            (its vectors would be compared with noise), or none lies there any more.
+        CollectionError: the model named, or the one now at the collection's model path, is another one (its
+            vectors would be compared with noise), or none is there any more.
         ModelError: the model folder is damaged, or the one named is not there.
     """
     from medclip_cli.models import open_model
 
-    model = open_model(model_path or _own_model(info))
+    own = Path(info.model_path)
+    if model_path is None and not own.exists():
+        raise CollectionError(
+            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), "
+            f"which is no longer at {own}: say where it is with --model"
+        )
+    model = open_model(model_path or own)
     if model_path is None and model.fingerprint != info.fingerprint:
         raise CollectionError(
-            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), and at "
-            f"{info.model_path} lies another one now ({model.fingerprint}): name a copy of the old one with "
+            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), but "
+            f"{info.model_path} is another one now ({model.fingerprint}): name a copy of the old one with "
             "--model, or index with --rebuild"
         )
     info.check_model(model.fingerprint, model.name)
-    console.detail(f"model {model.name} ({model.fingerprint}) at {model.path}")
+    log.debug("model %s (%s) at %s", model.name, model.fingerprint, model.path)
     return model
 
 
-def _own_model(info: CollectionInfo) -> Path:
-    path = Path(info.model_path)
-    if not path.exists():
-        raise CollectionError(
-            f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), "
-            f"which is no longer at {path}: say where it is with --model"
-        )
-    return path
-
-
 def check_own_model(home: Path, name: str) -> None:
-    """Refuse to send a collection along with what lies where its model lay, if that is another one now.
+    """Refuse to send a collection along with another model than made it.
 
     Raises:
-        CollectionError: it is.
+        CollectionError: what is at its model path is another model now.
     """
     from medclip_cli.vector_index.store import StoreLocation, describe
 
@@ -80,16 +74,15 @@ def check_own_model(home: Path, name: str) -> None:
         open_matching_model(info, None)
 
 
+def with_paths(neighbours: Iterable[Neighbour], info: CollectionInfo) -> list[Neighbour]:
+    """Return neighbours that know where their images are on this machine."""
+    roots = {name: Path(source.image_root) for name, source in info.corpora.items()}
+    return [
+        replace(one, path=str(roots[one.corpus] / one.image)) if one.corpus in roots else one
+        for one in neighbours
+    ]
+
+
 def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, Any]:
-    """Return a neighbour as it appears in JSON; ``path`` is where its image lies on this machine."""
-    source = info.corpora.get(neighbour.corpus)
-    return {
-        "rank": neighbour.rank,
-        "score": neighbour.score,
-        "id": neighbour.id,
-        "caption": neighbour.caption,
-        "image": neighbour.image,
-        "path": str(Path(source.image_root) / neighbour.image) if source else None,
-        "corpus": neighbour.corpus,
-        "fields": neighbour.fields,
-    }
+    """Return a neighbour as it appears in JSON; ``path`` is where its image is on this machine."""
+    return with_paths([neighbour], info)[0].to_dict()

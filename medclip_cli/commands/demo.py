@@ -95,15 +95,12 @@ def _one_of_each(rows: tuple[CaptionedImage, ...]) -> list[CaptionedImage]:
 
 
 def _show_captions(images: list[tuple[Path, CaptionedImage]]) -> None:
-    from medclip_cli.captioning import session
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.base import Query
+    from medclip_cli.collection import open_collection
 
-    rows = []
-    with session.open_collection(load_settings({"collection": COLLECTION})) as index:
-        encoder = session.open_matching_model(index.info, None)
-        for embedded, (_, truth) in zip(encoder.embed_files(path for path, _ in images), images, strict=True):
-            (found,) = index.query([Query(image_vector=embedded.vector, top=1)])
-            match = "yes" if found[0].caption == truth.caption else "no"
-            rows.append((truth.caption, found[0].caption, found[0].score, match))
+    with open_collection(COLLECTION) as opened:
+        answers = opened.caption([path for path, _ in images], method="nearest", k=1)
+    rows = [
+        (truth.caption, one.caption, one.score, "yes" if one.caption == truth.caption else "no")
+        for (_, truth), one in zip(images, answers, strict=True)
+    ]
     tables.show("Captions of held-out phantoms", ("truth", "caption", "score", "same"), rows)

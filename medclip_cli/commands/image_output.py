@@ -6,28 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.captioning import session
 from medclip_cli.pages import html
 from medclip_cli.terminal import console, pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from medclip_cli.captioning.predictor import Prediction
+    from medclip_cli.captioning.predictor import Answer
     from medclip_cli.records import Neighbour
-    from medclip_cli.vector_index.base import CollectionInfo
 
 _SCAN = "the scan"
 
 
-def draw(
-    hits: Sequence[Neighbour], info: CollectionInfo, mode: pictures.Mode, scan: Image | None = None
-) -> None:
+def draw(hits: Sequence[Neighbour], mode: pictures.Mode, scan: Image | None = None) -> None:
     """Draw the images of an answer in the terminal, where they are wanted there.
 
     Args:
         hits: best first.
-        info: of the collection they are in.
         mode: what ``--pictures`` says.
         scan: the image that was asked with, drawn before them.
     """
@@ -36,7 +31,7 @@ def draw(
     asked = [] if scan is None else [(_SCAN, scan)]
     most = pictures.how_many(mode)
     shown = hits if most is None else hits[: most - len(asked)]
-    found = html.thumbnails([_path_of(hit, info) for hit in shown])
+    found = html.thumbnails([hit.path for hit in shown])
     labels = (f"{hit.rank}  {hit.score:.3f}" for hit in shown)
     pictures.show([*asked, *zip(labels, found, strict=True)])
 
@@ -59,20 +54,15 @@ def draw_groups(groups: Sequence[tuple[str, Sequence[tuple[str, Path]]]], mode: 
     return len(groups[:most_groups])
 
 
-def scan_of(one: Prediction) -> Image | None:
+def scan_of(answer: Answer) -> Image | None:
     """Return the scan as the model sees it."""
-    if one.embedded.image is None:
+    if answer.pixels is None:
         return None
     from PIL import Image
 
-    return Image.fromarray(one.embedded.image)
+    return Image.fromarray(answer.pixels)
 
 
 def _last(name: str) -> str:
     """Return the end of a name, which tells it from others of its data set, as far as it fits."""
     return name if len(name) <= pictures.WIDTH else f"…{name[1 - pictures.WIDTH :]}"
-
-
-def _path_of(neighbour: Neighbour, info: CollectionInfo) -> str | None:
-    path: str | None = session.neighbour_record(neighbour, info)["path"]
-    return path

@@ -1,4 +1,4 @@
-"""What a person asks with: image files, folders, patterns, lists on stdin, an image or words on stdin."""
+"""The inputs of a command: image files, folders, patterns, lists on stdin, an image or words on stdin."""
 
 from __future__ import annotations
 
@@ -15,6 +15,21 @@ from medclip_cli.errors import MedclipError, UsageError
 
 STDIN = "-"
 _CHUNK = 1 << 16
+
+
+def named_images(
+    arguments: Iterable[str], files_from: str | None, nul_separated: bool, from_stdin: bool
+) -> Iterable[Path | BinaryIO]:
+    """Return the images that are named, or the one on stdin.
+
+    Raises:
+        UsageError: the image on stdin and others, too; or none.
+    """
+    if not from_stdin:
+        return expand_images(arguments, files_from, nul_separated=nul_separated)
+    if arguments or files_from or nul_separated:
+        raise UsageError("--stdin-image is the only image: name no other, or leave it out")
+    return [stdin_image()]
 
 
 def expand_images(
@@ -65,18 +80,31 @@ def stdin_image() -> BinaryIO:
 
 
 def stdin_lines() -> Iterator[str]:
-    """Yield the lines of stdin that say anything, as they come; bytes that are no UTF-8 as lone surrogates.
+    """Yield the lines of stdin that are not blank, as they come; bytes that are not UTF-8 as lone surrogates.
 
     Raises:
         UsageError: stdin is a terminal.
     """
-    lines = (line.strip() for line in _stdin("give the words"))
+    return _texts(_stdin("give the words"))
+
+
+def text_lines(file: str) -> Iterator[str]:
+    """Yield the lines of a text file, or of stdin (``-``), that are not blank.
+
+    Raises:
+        UsageError: stdin is a terminal.
+        OSError: the file cannot be read.
+    """
+    if file == STDIN:
+        yield from stdin_lines()
+        return
+    with open(file, "rb") as opened:
+        yield from _texts(opened)
+
+
+def _texts(stream: Iterable[bytes]) -> Iterator[str]:
+    lines = (line.strip() for line in stream)
     return (line.decode("utf-8", "surrogateescape") for line in lines if line)
-
-
-def label_of(source: Path | BinaryIO) -> str:
-    """Return what an answer calls its image: the path as it was given, or ``-`` for stdin."""
-    return str(source) if isinstance(source, Path) else STDIN
 
 
 def _stdin(instead: str = "name the images") -> BinaryIO:

@@ -11,7 +11,7 @@ from medclip_cli.commands import completion
 from medclip_cli.terminal import console
 
 _INPUT = "Input"
-_ASKING = "Asking"
+_QUERY = "Query"
 _OUTPUT = "Output"
 _MACHINE = "Machine"
 
@@ -36,7 +36,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Say nothing but warnings and errors.",
+        help="Print nothing but warnings and errors on stderr.",
         callback=_set_quiet,
         rich_help_panel=_OUTPUT,
     ),
@@ -44,7 +44,11 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Say more about what is done.", callback=_set_verbose, rich_help_panel=_OUTPUT
+        "--verbose",
+        "-v",
+        help="Print more about what is done.",
+        callback=_set_verbose,
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Debug = Annotated[
@@ -58,7 +62,7 @@ Html = Annotated[
     typer.Option(
         "--html",
         metavar="FILE",
-        help="Also write an HTML page with thumbnails; it stands alone, and only you may read it.",
+        help="Also write a self-contained HTML page with thumbnails, readable by you alone.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -81,7 +85,7 @@ CollectionName = Annotated[
         "-c",
         help="The collection. [default: the only one, or 'default']",
         autocompletion=completion.collections,
-        rich_help_panel=_ASKING,
+        rich_help_panel=_QUERY,
     ),
 ]
 ModelPath = Annotated[
@@ -91,11 +95,11 @@ ModelPath = Annotated[
         "-m",
         help="A model folder. [default: the one the collection was made with]",
         autocompletion=completion.model_folders,
-        rich_help_panel=_ASKING,
+        rich_help_panel=_QUERY,
     ),
 ]
 Top = Annotated[
-    int, typer.Option("--top", "-k", min=1, max=1000, help="How many neighbours.", rich_help_panel=_ASKING)
+    int, typer.Option("--top", "-k", min=1, max=1000, help="Number of neighbours.", rich_help_panel=_QUERY)
 ]
 Where = Annotated[
     list[str] | None,
@@ -103,27 +107,27 @@ Where = Annotated[
         "--where",
         "-w",
         metavar="FIELD=VALUE",
-        rich_help_panel=_ASKING,
+        rich_help_panel=_QUERY,
         help="Keep only matching images: FIELD=VALUE, FIELD!=VALUE, commas for any-of. Repeatable.",
     ),
 ]
 MinScore = Annotated[
     float | None,
-    typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_ASKING),
+    typer.Option("--min-score", help="Leave out neighbours with a lower score.", rich_help_panel=_QUERY),
 ]
 ServerUrl = Annotated[
     str | None,
     typer.Option(
         "--url",
         help="A Qdrant server that has the collections; its key is read from MEDCLIP_QDRANT_API_KEY. "
-        "[default: none, they lie under MEDCLIP_HOME]",
-        rich_help_panel=_ASKING,
+        "[default: none, they are kept under MEDCLIP_HOME]",
+        rich_help_panel=_QUERY,
     ),
 ]
 Offline = Annotated[
     bool | None,
     typer.Option(
-        "--offline", help="Never reach the network; fail before. [default: off]", rich_help_panel=_MACHINE
+        "--offline", help="Never use the network; fail instead. [default: off]", rich_help_panel=_MACHINE
     ),
 ]
 LockTimeout = Annotated[
@@ -133,7 +137,7 @@ LockTimeout = Annotated[
         min=0,
         metavar="SECONDS",
         help="How long to wait for a collection that is busy. [default: 10]",
-        rich_help_panel=_ASKING,
+        rich_help_panel=_QUERY,
     ),
 ]
 FilesFrom = Annotated[
@@ -141,14 +145,17 @@ FilesFrom = Annotated[
     typer.Option(
         "--files-from",
         metavar="FILE",
-        help="Read image paths from a file, one a line; '-' is stdin.",
+        help="Read image paths from a file, one per line; '-' is stdin.",
         rich_help_panel=_INPUT,
     ),
 ]
 NulSeparated = Annotated[
     bool,
     typer.Option(
-        "-0", "--null", help="Paths in lists end with NUL, as of find -print0.", rich_help_panel=_INPUT
+        "-0",
+        "--null",
+        help="Paths in lists end with NUL, as find -print0 writes them.",
+        rich_help_panel=_INPUT,
     ),
 ]
 StdinImage = Annotated[

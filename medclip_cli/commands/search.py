@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.captioning import session
-from medclip_cli.commands import inputs
+from medclip_cli.captioning.session import DISCLAIMER
+from medclip_cli.commands import image_output, inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -26,15 +25,12 @@ from medclip_cli.commands.options import (
     Verbose,
     Where,
 )
-from medclip_cli.commands.search_output import SearchOutput
 from medclip_cli.errors import SOME_FAILED, UsageError
-from medclip_cli.terminal import console
+from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from medclip_cli.models import Model
-    from medclip_cli.vector_index.base import Query, VectorIndex
+    from medclip_cli.collection import Hits
+    from medclip_cli.terminal.pictures import Mode
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
 _RANKING = "Ranking"
@@ -44,7 +40,7 @@ _LIKE = "Example images"
 def search(
     words: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="What to look for; '-' reads texts from stdin, one a line."),
+        typer.Argument(metavar="TEXT", help="What to look for; '-' reads texts from stdin, one per line."),
     ] = None,
     images: Annotated[
         list[Path] | None,
@@ -68,13 +64,14 @@ def search(
     combine: Annotated[
         Literal["mean", "rrf"],
         typer.Option(
-            help="Several examples: look near their mean, or fuse a ranking of each.", rich_help_panel=_LIKE
+            help="Several examples: search near their mean, or fuse one ranking of each.",
+            rich_help_panel=_LIKE,
         ),
     ] = "mean",
     mode: Annotated[
         Literal["hybrid", "dense", "words"],
         typer.Option(
-            help="dense: by meaning; words: by the words of the captions; hybrid: both, fused by rank.",
+            help="dense: by vector similarity; words: by the captions' words (BM25); hybrid: both, fused.",
             rich_help_panel=_RANKING,
         ),
     ] = "hybrid",
@@ -87,7 +84,7 @@ def search(
         typer.Option(
             min=0,
             max=1,
-            help="Prefer answers unlike each other: 0 not at all, 1 above all.",
+            help="Prefer hits unlike each other: 0 not at all, 1 above all (maximal marginal relevance).",
             rich_help_panel=_RANKING,
         ),
     ] = None,
@@ -101,7 +98,7 @@ def search(
             "--exclude-group",
             metavar="GROUP",
             help="Leave out this patient or case. Repeatable.",
-            rich_help_panel="Asking",
+            rich_help_panel="Query",
         ),
     ] = None,
     top: Top = 10,
@@ -120,75 +117,69 @@ def search(
     debug: Debug = False,
 ) -> None:
     """Find known images by words, by example images, or by both."""
-    from medclip_cli.captioning.example_vectors import with_examples
-    from medclip_cli.pages.answers import open_gallery
-    from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.base import Query, parse_condition
+    from medclip_cli.collection import conditions, open_collection
+    from medclip_cli.pages import open_gallery
+    from medclip_cli.vector_index.base import Query
 
-    settings = load_settings(
-        {
-            "collection": collection,
-            "model": model,
-            "qdrant_url": url,
-            "lock_timeout_seconds": lock_timeout,
-            "offline": offline,
-        }
-    )
-    query = Query(
-        mode=mode,
-        top=top,
-        where=tuple(parse_condition(text) for text in where or ()),
-        min_score=min_score,
-        exclude_groups=frozenset(exclude_groups or ()),
-        exact=exact,
-        fusion=fusion,
-        diversity=diverse,
-    )
-    words, like, unlike = (words or "").strip(), images or [], unlike or []
-    if not (words or like or unlike):
-        raise UsageError("nothing to look for: give words, or --image FILE")
     several = words == inputs.STDIN
-    texts = inputs.stdin_lines() if several else [words]
-    with session.open_collection(settings) as index:
-        info = index.info
-        open_model = cache(lambda: session.open_matching_model(info, settings.model))
-        query = with_examples(query, like, unlike, combine, open_model)
-        source = f"model {info.model_name}, collection {info.name}"
-        with open_gallery(html, f"Found in {info.name}", source) as add:
-            output = SearchOutput(info, [*like, *unlike], several, as_json, pictures, add if html else None)
-            answered, failed = _answer(texts, query, index, open_model, output)
+    if not ((words or "").strip() or images or unlike):
+        raise UsageError("nothing to look for: give words, or --image FILE")
+    matching = conditions(where)
+    answered = failed = 0
+    with open_collection(
+        collection, url=url, model=model, offline=offline, lock_timeout=lock_timeout
+    ) as opened:
+        made_by = f"model {opened.info.model_name}, collection {opened.info.name}"
+        with open_gallery(html, f"Found in {opened.info.name}", made_by) as add_to_gallery:
+            for text in inputs.stdin_lines() if several else [words]:
+                try:
+                    Query(words=text)  # refuses what is no text
+                except UsageError as error:
+                    if not several:
+                        raise
+                    if as_json:
+                        json_output.write_line({"query": text, "error": str(error)})
+                    console.warn(str(error))
+                    failed += 1
+                    continue
+                hits = opened.search(
+                    text,
+                    images=images or (),
+                    not_like=unlike or (),
+                    where=matching,
+                    mode=mode,
+                    k=top,
+                    min_score=min_score,
+                    combine=combine,
+                    fusion=fusion,
+                    diversity=diverse,
+                    exact=exact,
+                    exclude_groups=exclude_groups or (),
+                )
+                answered += 1
+                if html is not None:
+                    add_to_gallery(hits.card())
+                if not as_json:
+                    _show(hits, opened.info.name, several, pictures)
+                elif several:
+                    json_output.write_line(hits.to_dict())
+                else:
+                    json_output.write(hits.to_dict()["found"])
     if html is not None:
         console.note(f"wrote {html}")
     if several and answered and not as_json:
-        console.note(session.DISCLAIMER)
+        console.note(DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
 
 
-def _answer(
-    texts: Iterable[str],
-    query: Query,
-    index: VectorIndex,
-    open_model: Callable[[], Model],
-    output: SearchOutput,
-) -> tuple[int, int]:
-    """Answer each text as it comes; returns how many could be asked, and how many could not.
-
-    Raises:
-        UsageError: the only text there is cannot be asked.
-    """
-    from medclip_cli.captioning.example_vectors import with_words
-
-    answered = failed = 0
-    for words in texts:
-        try:
-            asked = with_words(query, words, open_model) if words else query
-        except UsageError as error:
-            if not output.several:
-                raise
-            output.failure(words, str(error))
-            failed += 1
-            continue
-        output.answer(words, index.query([asked])[0])
-        answered += 1
-    return answered, failed
+def _show(hits: Hits, collection: str, several: bool, pictures: Mode) -> None:
+    if several:
+        console.prose(f"{hits.words}:" if hits else f"{hits.words}: nothing matches")
+        if not hits:
+            return
+    image_output.draw(hits, pictures)
+    rows: list[tuple[tables.Cell, ...]] = [(hit.rank, hit.score, hit.image, hit.caption) for hit in hits]
+    tables.show(f"Found in {collection}", ("rank", "score", "image", "caption"), rows)
+    if not several:
+        console.note(DISCLAIMER if hits else "Nothing matches: loosen --where or --min-score.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medclip_cli.errors import UsageError
-from medclip_cli.terminal import console
+from medclip_cli.progress import log
 
 if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -27,20 +27,17 @@ class References:
     """Knows the true captions of images: those that were given, or those of their rows in a corpus."""
 
     def __init__(
-        self,
-        texts: Sequence[str],
-        rows: Rows | None,
-        known: DocumentFrequencies,
-        meteor: Meteor | None,
+        self, texts: Sequence[str], corpus: Corpus | None, known: DocumentFrequencies, meteor: Meteor | None
     ) -> None:
-        """Use `open_references`."""
-        self._texts, self._rows = tuple(texts), rows
-        self._known, self._meteor = known, meteor
-
-    def of(self, source: Source) -> tuple[str, ...]:
-        """The true captions of an image; none where nobody knows them."""
-        row = self._row(source)
-        return self._texts + (row.captions if row else ())
+        """Read the rows of the corpus, images unopened; use `open_references`."""
+        self._texts, self._corpus, self._known, self._meteor = tuple(texts), corpus, known, meteor
+        self._found: dict[Path, CaptionedImage | None] = {}
+        self._by_path: dict[Path, CaptionedImage] = {}
+        self._by_bytes: dict[str, CaptionedImage] = {}  # images are copied and moved
+        if corpus is not None:
+            root = corpus.image_root.resolve()
+            self._by_path = {root / row.image: row for row in corpus.records}
+            self._by_bytes = {row.sha256: row for row in reversed(corpus.records) if row.sha256}
 
     def own_group(self, source: Source) -> frozenset[str]:
         """The patient, case or article of an image, which must not answer for it; empty where not known."""
@@ -52,7 +49,8 @@ class References:
         from medclip_cli.scoring.captions import tokenize_captions
         from medclip_cli.scoring.per_caption import score_caption
 
-        references = self.of(source)
+        row = self._row(source)
+        references = self._texts + (row.captions if row else ())
         if not references:
             return None
         scores = score_caption(caption or "", references, self._known)
@@ -63,70 +61,51 @@ class References:
         return scores
 
     def _row(self, source: Source) -> CaptionedImage | None:
-        return self._rows.of(source) if isinstance(source, Path) and self._rows else None
-
-
-class Rows:
-    """Finds the row of an image in a corpus: by its place, else by its bytes: images are copied and moved."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        """Read the rows of a corpus; images are not opened."""
-        root = corpus.image_root.resolve()
-        self._corpus = corpus
-        self._by_place = {root / row.image: row for row in corpus.records}
-        self._by_bytes = {row.sha256: row for row in reversed(corpus.records) if row.sha256}
-        self._found: dict[Path, CaptionedImage | None] = {}
-
-    def of(self, image: Path) -> CaptionedImage | None:
-        """The row of an image; None, which is said, when it has none."""
-        if image not in self._found:
-            self._found[image] = self._find(image)
-            if self._found[image] is None:
-                console.note(f"{image} is no image of {self._corpus.path}: its true caption is not known.")
-        return self._found[image]
-
-    def _find(self, image: Path) -> CaptionedImage | None:
-        row = self._by_place.get(image.resolve())
-        if row is None and self._by_bytes:
-            with suppress(OSError):  # whoever opens it next says what is wrong with it
-                row = self._by_bytes.get(sha256(image.read_bytes()).hexdigest())
-        return row
+        """The row of an image: by its path, else by its bytes; one without a row is noted once."""
+        if not isinstance(source, Path) or self._corpus is None:
+            return None
+        if source not in self._found:
+            row = self._by_path.get(source.resolve())
+            if row is None and self._by_bytes:
+                with suppress(OSError):  # whoever opens it next says what is wrong with it
+                    row = self._by_bytes.get(sha256(source.read_bytes()).hexdigest())
+            if row is None:
+                log.info("%s is no image of %s: its true caption is not known.", source, self._corpus.path)
+            self._found[source] = row
+        return self._found[source]
 
 
 @contextmanager
 def open_references(
-    texts: Sequence[str], corpus: Path | None, index: VectorIndex
-) -> Iterator[References | None]:
-    """Prepare the true captions; None when none are given.
+    texts: Sequence[str], corpus: str | Path | Corpus | None, index: VectorIndex
+) -> Iterator[References]:
+    """Prepare the true captions.
 
     CIDEr weighs words by how few captions have them: those of the corpus's training split, or those of the
     collection where no corpus is named.
 
     Args:
         texts: true captions of every image that is asked.
-        corpus: a corpus folder that images may be rows of.
+        corpus: a corpus, or its folder, that images may be rows of.
         index: the collection that answers.
 
     Raises:
         CorpusError: there is no corpus there.
         UsageError: a reference is empty.
     """
-    if not texts and corpus is None:
-        yield None
-        return
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.scoring.meteor import ABSENT, find_meteor, meteor_at_hand
     from medclip_cli.scoring.per_caption import DocumentFrequencies
 
     if any(not text.strip() for text in texts):
-        raise UsageError("--reference is empty: give the true caption")
-    opened = Corpus.open(corpus) if corpus else None
+        raise UsageError("a reference is empty: give the true caption")
+    opened = Corpus.open(corpus) if isinstance(corpus, (str, Path)) else corpus
     if opened:
         known = DocumentFrequencies.of(row.captions for row in opened.split("train") or opened.records)
     else:
         known = DocumentFrequencies.of([str(point.payload["caption"])] for point in index.points())
     program = find_meteor()
     if program is None:
-        console.note(ABSENT)
+        log.info(ABSENT)
     with meteor_at_hand(program, time_limit_seconds=_DAY_IN_SECONDS) if program else nullcontext() as meteor:
-        yield References(texts, Rows(opened) if opened else None, known, meteor)
+        yield References(texts, opened, known, meteor)

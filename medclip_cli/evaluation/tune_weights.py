@@ -72,6 +72,6 @@ def shared_fields(asked: Sequence[CaptionedImage], number: int, answer: Neighbou
 
 
 def _fields(record: CaptionedImage) -> dict[str, str]:
-    from medclip_cli.captioning.votes import known_fields
+    from medclip_cli.captioning.consensus import known_fields
 
     return known_fields(record, JUDGED_FIELDS)

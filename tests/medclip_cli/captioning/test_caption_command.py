@@ -50,9 +50,13 @@ def test_auto_answers_with_what_won(road, calibrated):
 
 
 def test_consensus_answers_with_a_neighbours_caption(road, calibrated):
-    (record,) = calibrated(road.scan, "--method", "consensus", "-k", "20", "--json").records
-    assert record["method"] == "consensus"
-    assert record["caption"] in [neighbour["caption"] for neighbour in record["neighbours"]]
+    """However far away the neighbour is that lent it: it is shown beside the `-k` nearest, and marked."""
+    for k in (1, 20):
+        (record,) = calibrated(road.scan, "--method", "consensus", "-k", k, "--json").records
+        assert record["method"] == "consensus"
+        (lender,) = [neighbour for neighbour in record["neighbours"] if neighbour["lent"]]
+        assert (lender["caption"], lender["score"]) == (record["caption"], record["score"])
+        assert len(record["neighbours"]) in (k, k + 1)
 
 
 def test_a_model_that_was_not_measured_answers_with_the_nearest(road):

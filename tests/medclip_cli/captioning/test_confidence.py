@@ -9,7 +9,7 @@ from medclip_cli.captioning.confidence import (
     fit_platt,
     reliability,
 )
-from medclip_cli.captioning.votes import Vote
+from medclip_cli.captioning.consensus import Vote
 from medclip_cli.errors import ModelError
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from encoders.preprocessing import ImagePreprocessing, load_image, normalize_image
-from medclip_cli.captioning.explanation import answer_card
-from medclip_cli.captioning.predictor import Answer, Prediction
+from medclip_cli.captioning.cards import answer_card
+from medclip_cli.captioning.predictor import Answer
 from medclip_cli.models import Captioner
 
 SIDE, CELLS = 32, 4
@@ -37,7 +37,7 @@ def scan(tmp_path):
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
-def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_path, fit):
+def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, fit):
     spec = ImagePreprocessing(SIDE, (0.5,) * 3, (0.5,) * 3, fit=fit)
     tower = BrightestCell()
     (looked,) = Captioner(tower, spec).encode_files([scan])
@@ -48,8 +48,8 @@ def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, tmp_p
     across, down = np.unravel_index(square[..., 0].argmax(), (SIDE, SIDE))
     assert (across // (SIDE // CELLS), down // (SIDE // CELLS)) == (row, column)
 
-    info = SimpleNamespace(model_name="m", name="c", corpora={})
-    card = answer_card(Prediction(looked.embedded, Answer("a lesion", "generate")), info)
-    assert card.pictures == [scan]
-    with Image.open(io.BytesIO(card.attended)) as attended:
-        assert attended.size == (SIDE, SIDE)
+    answer = Answer(str(scan), "a lesion", "generate", source=scan, pixels=square)
+    card = answer_card(answer)
+    assert (card.question, card.caption, card.pictures) == (str(scan), "a lesion", [scan])
+    shown = np.asarray(Image.open(io.BytesIO(card.attended)).convert("L"), dtype=int)
+    np.testing.assert_allclose(shown, square[..., 0].astype(int), atol=12)

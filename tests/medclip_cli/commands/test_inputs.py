@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medclip_cli.commands.inputs import expand_images, label_of, stdin_image
+from medclip_cli.commands.inputs import expand_images, stdin_image
 from medclip_cli.errors import MedclipError, UsageError
 
 
@@ -96,4 +96,3 @@ def test_an_image_on_stdin(pipe):
     pipe(b"bytes")
     image = stdin_image()
     assert image.read() == b"bytes"
-    assert label_of(image) == "-"

@@ -1,4 +1,4 @@
-"""Answers and hits as the cards that pages and notebooks show."""
+"""Answers and neighbours as the cards that pages and notebooks show."""
 
 from __future__ import annotations
 
@@ -6,55 +6,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip_cli.captioning import session
 from medclip_cli.pages.answers import AnswerCard, Card, attention_of
 from medclip_cli.pages.html import jpeg
 
 if TYPE_CHECKING:
-    from medclip_cli.captioning.predictor import Prediction
+    from medclip_cli.captioning.predictor import Answer
     from medclip_cli.records import Neighbour
-    from medclip_cli.vector_index.base import CollectionInfo
 
 # Of what people filter by, that which says something of the picture, and under which terms it may be shown.
 SHOWN_FIELDS = ("modality", "view", "region", "category", "findings", "age", "sex", "licence")
 
 
-def answer_card(one: Prediction, info: CollectionInfo) -> AnswerCard:
-    """Return a prediction as a page shows it: the scan, the answer, and what it was read from."""
-    answer, source, pixels = one.answer, one.embedded.source, one.embedded.image
-    assert answer is not None  # an image that cannot be read has no card
+def answer_card(answer: Answer) -> AnswerCard:
+    """Return an answer as a page shows it: the scan, the caption, and what it was read from."""
     seen = b""
-    if pixels is not None:
+    if answer.pixels is not None:
         from PIL import Image
 
-        seen = jpeg(Image.fromarray(pixels))
-    best = answer.written[0] if answer.written and answer.caption is not None else None
+        seen = jpeg(Image.fromarray(answer.pixels))
+    best = answer.generated[0] if answer.generated and answer.caption is not None else None
     return AnswerCard(
-        question=str(source) if isinstance(source, Path) else "-",
-        pictures=[source if isinstance(source, Path) else seen],
+        question=answer.image,
+        pictures=[answer.source if isinstance(answer.source, Path) else seen],
         caption=answer.caption,
         reason=answer.reason,
-        method=answer.method,
+        method=answer.method or "",
         confidence=answer.confidence,
         votes=[(name, vote.value, vote.share) for name, vote in answer.votes.items()],
-        neighbours=hit_cards(one.neighbours, info, answer.caption),
+        neighbours=hit_cards(answer.neighbours, answer.lender),
         attention=attention_of(best.pieces, best.attention) if best else (),
         attended=seen,
     )
 
 
-def hit_cards(hits: Sequence[Neighbour], info: CollectionInfo, caption: str | None = None) -> list[Card]:
-    """Return what was found as cards, best first.
-
-    Args:
-        hits: what was found.
-        info: of the collection they are in.
-        caption: the answer; the first hit that has it is marked.
-    """
-    lender = next((hit.rank for hit in hits if hit.caption == caption), None)
+def hit_cards(hits: Sequence[Neighbour], lender: Neighbour | None = None) -> list[Card]:
+    """Return neighbours as cards, best first; the one that lent its caption is marked."""
     return [
         Card(
-            picture=session.neighbour_record(hit, info)["path"],
+            picture=hit.path,
             caption=hit.caption,
             name=hit.id,
             rank=hit.rank,
@@ -64,7 +53,7 @@ def hit_cards(hits: Sequence[Neighbour], info: CollectionInfo, caption: str | No
                 for name in SHOWN_FIELDS
                 if hit.fields.get(name) not in (None, "", [])
             ],
-            lent_caption=hit.rank == lender,
+            lent_caption=hit is lender,
         )
         for hit in hits
     ]

@@ -1,0 +1,154 @@
+"""`medclip embed`: images or texts to unit-length vectors in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medclip_cli.commands import inputs
+from medclip_cli.commands.options import (
+    CollectionName,
+    Debug,
+    FilesFrom,
+    LockTimeout,
+    ModelPath,
+    NulSeparated,
+    Offline,
+    Quiet,
+    ServerUrl,
+    Verbose,
+)
+from medclip_cli.errors import SOME_FAILED, UsageError
+from medclip_cli.terminal import console, progress
+
+if TYPE_CHECKING:
+    from medclip_cli.models import Model, Vectors
+
+EXAMPLE = "Example: medclip embed scans/ --model work/model --out vectors.parquet"
+TEXT_BATCH = 64
+ROW_GROUP = 4096
+
+
+def embed(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="vectors.parquet with the columns id and vector, or vectors.npy with the ids in "
+            "vectors.ids.txt.",
+            rich_help_panel="Output",
+        ),
+    ] = Path("vectors.parquet"),
+    texts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Embed the lines of this file instead of images; '-' is stdin.",
+            rich_help_panel="Input",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images or texts per forward pass. [default: by device]"),
+    ] = None,
+    model: ModelPath = None,
+    collection: CollectionName = None,
+    url: ServerUrl = None,
+    offline: Offline = None,
+    lock_timeout: LockTimeout = None,
+    files_from: FilesFrom = None,
+    nul_separated: NulSeparated = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Embed images or texts as unit-length float32 vectors, one row each in the order of the input."""
+    from medclip_cli.collection import open_collection
+    from medclip_cli.models import open_model
+
+    if out.suffix not in (".parquet", ".npy"):
+        raise UsageError(f"out {str(out)!r} must end in .parquet or .npy")
+    if texts is not None and (images or files_from or nul_separated):
+        raise UsageError("texts and images cannot be embedded in one run: name one of them")
+    if model is None:
+        options = {"url": url, "offline": offline, "lock_timeout": lock_timeout}
+        with open_collection(collection, **options) as opened:  # type: ignore[arg-type]
+            model = opened.model.path
+    encoder = open_model(model, for_many=True)
+    with progress.track("Embedding", unit="images" if texts is None else "texts") as bar:
+
+        def rows() -> Iterator[tuple[str, Vectors]]:
+            if texts is not None:
+                size = batch_size or TEXT_BATCH
+                lines = iter(inputs.text_lines(texts))
+                while batch := list(islice(lines, size)):
+                    yield from zip(batch, encoder.embed_texts(batch), strict=True)
+                    bar.advance(len(batch))
+                return
+            sources = inputs.expand_images(images or [], files_from, nul_separated=nul_separated)
+            for one in encoder.embed_files(sources, batch_size):
+                if one.vector is None:
+                    console.warn(f"{one.source}: {one.error}")
+                    bar.fail()
+                else:
+                    yield str(one.source), one.vector
+                    bar.advance()
+
+        written = write_vectors(out, rows(), encoder)
+    console.note(f"wrote {console.counted(written, 'vector')} of {encoder.dim} numbers to {out}")
+    if bar.failed:
+        raise typer.Exit(SOME_FAILED if written else 1)
+
+
+def write_vectors(out: Path, rows: Iterable[tuple[str, Vectors]], model: Model) -> int:
+    """Write ids and vectors to a file that is put in place whole; returns how many there were."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    partial = out.with_name(f".{out.name}.partial")
+    count = 0
+    try:
+        if out.suffix == ".npy":
+            ids, vectors = [], []
+            for id_, vector in rows:
+                ids.append(console.printable(id_).replace("\n", "\\n"))
+                vectors.append(vector)
+            count = len(ids)
+            with partial.open("wb") as file:
+                np.save(file, np.stack(vectors) if vectors else np.zeros((0, model.dim), dtype=np.float32))
+            names = "".join(f"{id_}\n" for id_ in ids)
+            out.with_suffix(".ids.txt").write_text(names, encoding="utf-8")
+        else:
+            columns = {"id": pa.string(), "vector": pa.list_(pa.float32(), model.dim)}
+            about = {"model": model.name, "fingerprint": model.fingerprint}
+            schema = pa.schema(list(columns.items()), metadata=about)
+            with parquet.ParquetWriter(partial, schema) as writer:
+                for chunk in _chunks(rows, ROW_GROUP):
+                    ids = [console.printable(id_) for id_, _ in chunk]
+                    flat = pa.array(np.concatenate([vector for _, vector in chunk]), pa.float32())
+                    arrays = [pa.array(ids), pa.FixedSizeListArray.from_arrays(flat, model.dim)]
+                    writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                    count += len(chunk)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _chunks(rows: Iterable[tuple[str, Vectors]], size: int) -> Iterator[Sequence[tuple[str, Vectors]]]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
