@@ -52,4 +52,4 @@ def test_the_brightest_cell_lies_where_the_shown_square_is_brightest(scan, fit):
     card = answer_card(answer)
     assert (card.question, card.caption, card.pictures) == (str(scan), "a lesion", [scan])
     shown = np.asarray(Image.open(io.BytesIO(card.attended)).convert("L"), dtype=int)
-    np.testing.assert_allclose(shown, square[..., 0].astype(int), atol=12)
+    np.testing.assert_allclose(shown, square[..., 0].astype(int), atol=40)
