@@ -54,18 +54,17 @@ def one_more_image(home: Path, scans: list[Path], runs: int) -> Comparison:
     from encoders.bundle import ModelBundle
     from encoders.preprocessing import load_pixels
     from encoders.runtime import OnnxEncoder
-    from medclip_cli.captioning.predictor import PredictionRequest, Predictor, answer_files
+    from medclip_cli.captioning.predictor import Predictor
     from medclip_cli.models import open_model
     from medclip_cli.vector_index.edge import open_collection
 
     model, encoder = open_model(base_model(FOLDER)), OnnxEncoder.open(ModelBundle.open(base_model(FOLDER)))
     pixels = [load_pixels(scan, encoder.image_spec)[None] for scan in scans]
-    asked = PredictionRequest(Predictor("nearest", None))
     with open_collection(home, COLLECTION) as index:
         return compare(
             f"{len(scans)} more images in the same caption call, JPEGs of {IMAGE_SIDE} px / "
             "one ONNX Runtime forward pass of each, pixels ready",
-            lambda: list(answer_files(index, model, scans, asked)),
+            lambda: list(Predictor(index, model).predict(scans)),
             lambda: [encoder.embed_pixels(one) for one in pixels],
             aim=1.3,
             runs=runs,

@@ -20,16 +20,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.timing import Row, record
-from medclip_cli.captioning import session
 from medclip_cli.captioning.calibrate import Examples, find_neighbours
 from medclip_cli.captioning.consensus import NEIGHBOURS
-from medclip_cli.captioning.predictor import PredictionRequest, Predictor, answer_files, make_predictor
+from medclip_cli.captioning.predictor import Predictor, calibrated
+from medclip_cli.collection import open_collection
 from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from medclip_cli.models import Model, Source
-    from medclip_cli.vector_index.base import VectorIndex
+    from medclip_cli.models import Source
 
 STRANGERS = 100
 SIDE = 256
@@ -44,18 +42,19 @@ def main() -> None:
     arguments.add_argument("--model", type=Path, help="the collection's model, where it lies elsewhere")
     given = arguments.parse_args()
     corpus = Corpus.open(given.corpus)
-    with session.open_collection(load_settings({"collection": given.collection})) as index:
-        model = session.open_matching_model(index.info, given.model)
-        answerer = make_predictor(model, "nearest", None)
-        if answerer.calibration is None:
+    with open_collection(given.collection, model=given.model) as collection:
+        model = collection.model
+        method, calibration = calibrated(model, "nearest", None)
+        if calibration is None:
             raise SystemExit(
                 f"{model.path} has no calibration: medclip train confidence CORPUS --model MODEL"
             )
+        predictor = Predictor(collection.index, model, method, calibration)
         with tempfile.TemporaryDirectory() as folder:
             kinds = draw_strangers(Path(folder), np.random.default_rng(0))
-            found = {kind: count_refused(index, model, answerer, paths) for kind, paths in kinds.items()}
-            unseen = replace(answerer, calibration=replace(answerer.calibration, appearance=None))
-            far = sum(count_refused(index, model, unseen, paths) for paths in kinds.values())
+            found = {kind: count_refused(predictor, paths) for kind, paths in kinds.items()}
+            unseen = replace(predictor, calibration=replace(calibration, appearance=None))
+            far = sum(count_refused(unseen, paths) for paths in kinds.values())
         shown = ", ".join(f"{refused} of {len(kinds[kind])} {kind}" for kind, refused in found.items())
         total = sum(len(paths) for paths in kinds.values())
         record(
@@ -73,7 +72,7 @@ def main() -> None:
         groups: dict[Source, frozenset[str]] = {
             corpus.image_path(row): frozenset({row.group}) for row in scans
         }
-        refused = count_refused(index, model, answerer, list(groups), groups.__getitem__)
+        refused = count_refused(replace(predictor, own_groups=groups.__getitem__), list(groups))
         what = "val scans refused by the model's limits, which were set with them"
         record(Row(what, 100 * refused / len(scans), 5, ours=f"{refused} of {len(scans)}", unit="%"))
     halves = count_refused_by_halves(find_neighbours(corpus, model, NEIGHBOURS, lambda: None))
@@ -81,17 +80,9 @@ def main() -> None:
     record(Row(what, 100 * halves / len(scans), 5, ours=f"{halves} of {len(scans)}", unit="%"))
 
 
-def count_refused(
-    index: VectorIndex,
-    model: Model,
-    answerer: Predictor,
-    paths: Sequence[Source],
-    own_group: Callable[[Source], frozenset[str]] | None = None,
-) -> int:
+def count_refused(predictor: Predictor, paths: Sequence[Source]) -> int:
     """How many images get no caption, asked as `medclip caption` asks."""
-    asked = PredictionRequest(answerer, own_group=own_group)
-    answers = [one.answer for one in answer_files(index, model, paths, asked)]
-    return sum(answer is not None and answer.caption is None for answer in answers)
+    return sum(one.error is None and one.caption is None for one in predictor.predict(paths))
 
 
 def count_refused_by_halves(examples: Examples) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from medclip_cli.captioning import session
 from medclip_cli.captioning.predictor import Answer, Predictor, calibrated
-from medclip_cli.errors import MedclipError, UsageError
+from medclip_cli.errors import ScanError, UsageError
 from medclip_cli.records import Neighbour
 from medclip_cli.settings import load_settings
 
@@ -275,7 +275,7 @@ class Collection:
             if key is None or key not in self._example_vectors:
                 (one,) = self.model.embed_files([image])
                 if one.vector is None:
-                    raise MedclipError(f"{image if isinstance(image, Path) else '-'}: {one.error}")
+                    raise ScanError(f"{image if isinstance(image, Path) else '-'}: {one.error}")
                 vectors.append(one.vector)
                 if key is not None:
                     self._example_vectors[key] = one.vector
