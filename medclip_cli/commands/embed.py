@@ -118,9 +118,10 @@ def write_vectors(out: Path, rows: Iterable[tuple[str, Vectors]], model: Model) 
     import pyarrow as pa
     from pyarrow import parquet
 
-    partial = out.with_name(f".{out.name}.partial")
+    partial, names_file = out.with_name(f".{out.name}.partial"), out.with_suffix(".ids.txt")
     count = 0
     try:
+        partial.touch(mode=0o600)  # ids may hold a patient's words
         if out.suffix == ".npy":
             ids, vectors = [], []
             for id_, vector in rows:
@@ -130,7 +131,8 @@ def write_vectors(out: Path, rows: Iterable[tuple[str, Vectors]], model: Model) 
             with partial.open("wb") as file:
                 np.save(file, np.stack(vectors) if vectors else np.zeros((0, model.dim), dtype=np.float32))
             names = "".join(f"{id_}\n" for id_ in ids)
-            out.with_suffix(".ids.txt").write_text(names, encoding="utf-8")
+            names_file.touch(mode=0o600)
+            names_file.write_text(names, encoding="utf-8")
         else:
             columns = {"id": pa.string(), "vector": pa.list_(pa.float32(), model.dim)}
             about = {"model": model.name, "fingerprint": model.fingerprint}
