@@ -94,7 +94,7 @@ def open_references(
         UsageError: a reference is empty.
     """
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.scoring.meteor import ABSENT, find_meteor, meteor_at_hand
+    from medclip_cli.scoring.meteor import ABSENT, find_meteor, running_meteor
     from medclip_cli.scoring.per_caption import DocumentFrequencies
 
     if any(not text.strip() for text in texts):
@@ -107,5 +107,5 @@ def open_references(
     program = find_meteor()
     if program is None:
         log.info(ABSENT)
-    with meteor_at_hand(program, time_limit_seconds=_DAY_IN_SECONDS) if program else nullcontext() as meteor:
+    with running_meteor(program, time_limit_seconds=_DAY_IN_SECONDS) if program else nullcontext() as meteor:
         yield References(texts, opened, known, meteor)

@@ -1,224 +1,361 @@
-"""An evaluation as one plain object: what `--json` prints, `--against` reads, and pages are drawn from."""
+"""The report of an evaluation: what `--json` prints and `--against` reads, tables, charts and a page."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medclip_cli.errors import ScoringError
-from medclip_cli.evaluation.answers import BASELINES, FIELDS, fields_of
-from medclip_cli.evaluation.run import Evaluation
+from medclip_cli.evaluation.answers import BASELINES, FIELDS, Prediction, fields_of
 from medclip_cli.scoring.clinical import field_agreement, label_scores
-from medclip_cli.scoring.published import published_for
-from medclip_cli.scoring.resampling import Difference, ScoreTable, compare, confidence_intervals
-from medclip_cli.scoring.retrieval import RankedQueries, chance_recall
+from medclip_cli.scoring.resampling import RESAMPLES, Difference, Interval, ScoreTable, compare
+from medclip_cli.scoring.retrieval import RankedQueries
 
 if TYPE_CHECKING:
-    from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.vector_index.base import CollectionInfo
+    import pandas as pd
+
+    from medclip_cli.pages.charts import Chart
+    from medclip_cli.records import CaptionedImage
+    from medclip_cli.scoring.captions import CaptionScores
 
 FORMAT_VERSION = 1
 CURVE = tuple(range(1, 51))
 CSV_COLUMNS = ("part", "what", "score", "value", "low", "high", "n")
+EXAMPLES = 20
+RANKED_BY = "rouge_l"  # between 0 and 1 for every item, unlike CIDEr
+# What others have published of captioning by retrieval, by data set, shown beside ours with a warning. A
+# score whose variant is not named keeps the name it was given.
+PUBLISHED: Mapping[str, Sequence[dict[str, Any]]] = {
+    "medpix": (
+        {
+            "name": "MedCLIP on MedPix, its README",
+            "source": "https://github.com/Mauville/MedCLIP",
+            "scores": {"rouge": 0.61},
+            "note": "published, not comparable: which ROUGE is not said, and its split is by image, so that "
+            "a case lies on both sides",
+        },
+        {
+            "name": "MedCLIP on MedPix, its report",
+            "source": "https://github.com/Mauville/MedCLIP",
+            "scores": {"bleu1": 0.567, "bleu4": 0.347, "rouge_l": 0.582, "meteor": 0.267, "cider": 0.428},
+            "note": "published, not comparable: 114 captions of other images, from a pool that held the "
+            "query's own case",
+        },
+    )
+}
 
 
-def build_report(
-    result: Evaluation,
-    corpus: Corpus,
-    info: CollectionInfo,
-    *,
-    by: Sequence[str] = (),
-    resamples: int = 1_000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return the evaluation as one JSON object; see docs/scores.md.
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """This run beside an earlier one.
+
+    Attributes:
+        run: the name of its file.
+        model: that it evaluated.
+        differences: this run minus that, by method and score.
+    """
+
+    run: str
+    model: str | None
+    differences: dict[str, dict[str, Difference]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"run": self.run, "model": self.model, "differences": _plain(self.differences)}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What came out of one evaluation.
+
+    Attributes:
+        corpus: its name.
+        split: which split was evaluated.
+        collection: that answered.
+        model: that made the collection.
+        fingerprint: of the model.
+        rows: the images that could be read.
+        images: their files.
+        pool: how many known images could answer.
+        excluded_groups: of the split that the collection holds; they were left out of the answers.
+        unreadable: images that could not be read, with the reason.
+        answers: by method, in the order of the rows: the model's methods, then the baselines.
+        captions: scores by method.
+        retrieval: ranks by direction, over the split alone.
+        by: fields by whose values retrieval is broken down.
+        intervals: 95 %, by method and score; empty without resamples.
+        comparisons: the first method minus each of the others, by score; empty without resamples.
+        against: the comparison with an earlier run, if it was asked for.
+    """
+
+    corpus: str
+    split: str
+    collection: str
+    model: str
+    fingerprint: str
+    rows: list[CaptionedImage]
+    images: list[Path]
+    pool: int
+    excluded_groups: tuple[str, ...]
+    unreadable: dict[str, str]
+    answers: dict[str, list[Prediction]]
+    captions: dict[str, CaptionScores]
+    retrieval: dict[str, RankedQueries]
+    by: tuple[str, ...]
+    intervals: dict[str, dict[str, Interval]]
+    comparisons: dict[str, dict[str, Difference]]
+    against: RunComparison | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `medclip evaluate --json` prints; see docs/scores.md."""
+        true = [fields_of(row) for row in self.rows]
+        findings = [frozenset(row.findings) for row in self.rows]
+        sources = {row.source for row in self.rows}
+        report: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "corpus": self.corpus,
+            "split": self.split,
+            "collection": self.collection,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "n": len(self.rows),
+            "pool": self.pool,
+            "excluded_groups": list(self.excluded_groups),
+            "captions": {
+                method: {**scores.corpus, "distinct": len({one.caption for one in self.answers[method]})}
+                for method, scores in self.captions.items()
+            },
+            "intervals": self.intervals,
+            "comparisons": _plain(self.comparisons),
+            "fields": {
+                method: {
+                    name: agreement.to_dict()
+                    for name, agreement in field_agreement([one.fields for one in answers], true).items()
+                }
+                for method, answers in self.answers.items()
+            },
+            "findings": {
+                method: label_scores(
+                    [frozenset(one.fields.get("findings") or ()) for one in answers], findings
+                ).to_dict()
+                for method, answers in self.answers.items()
+                if any(findings)
+            },
+            "retrieval": {name: ranked.scores().to_dict() for name, ranked in self.retrieval.items()},
+            "recall_curve": {name: ranked.curve(CURVE) for name, ranked in self.retrieval.items()},
+            "by": {field: self._retrieval_by(field) for field in self.by},
+            "published": [
+                figure
+                for data_set, figures in PUBLISHED.items()
+                if any(source.startswith(data_set) for source in sources)
+                for figure in figures
+            ],
+            "variants": next(iter(self.captions.values())).variants,
+            "unreadable": self.unreadable,
+            "items": {
+                "ids": [row.id for row in self.rows],
+                "methods": {
+                    method: ScoreTable.of(scores).to_dict()
+                    for method, scores in self.captions.items()
+                    if method not in BASELINES
+                },
+            },
+        }
+        return report if self.against is None else report | {"against": self.against.to_dict()}
+
+    def _retrieval_by(self, field: str) -> dict[str, Any]:
+        """Retrieval of the queries with each value of a field, against the whole pool."""
+        of_row = np.array([str(getattr(row, field) or "-") for row in self.rows])
+        return {
+            str(value): {
+                name: ranked.only(of_row == value).scores().to_dict()
+                for name, ranked in self.retrieval.items()
+            }
+            for value in np.unique(of_row)
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each method, with a column for each score of its captions."""
+        import pandas as pd
+
+        rows = self.to_dict()["captions"]
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+    def retrieval_to_pandas(self) -> pd.DataFrame:
+        """A row for each direction of retrieval, and for each value of the fields it is broken down by."""
+        import pandas as pd
+
+        rows = [
+            {"part": part, "direction": direction, **scores}
+            for part, directions in _retrieval_parts(self.to_dict())
+            for direction, scores in directions.items()
+        ]
+        return pd.DataFrame(rows).set_index(["part", "direction"])
+
+    def items_to_pandas(self) -> pd.DataFrame:
+        """A row for each image and method: the true caption, the answer and its scores."""
+        import pandas as pd
+
+        rows = [
+            {"id": row.id, "method": method, "reference": row.caption, "caption": answer.caption}
+            | {name: float(values[number]) for name, values in self.captions[method].items.items()}
+            for method, answers in self.answers.items()
+            for number, (row, answer) in enumerate(zip(self.rows, answers, strict=True))
+        ]
+        return pd.DataFrame(rows)
+
+    def to_csv(self) -> str:
+        """The numbers as a table: part, what, score, value, interval, n."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(_csv_rows(self.to_dict()))
+        return out.getvalue()
+
+    def _repr_html_(self) -> str:
+        from medclip_cli.pages import report_html
+
+        return report_html(self.to_dict())
+
+    def charts(self) -> dict[str, Chart]:
+        """The charts by name: scores by method, recall by k, score by similarity."""
+        from medclip_cli.pages.charts import evaluation_charts
+
+        method = next(iter(self.captions))
+        values = self.captions[method].items[RANKED_BY].tolist()
+        similar = [
+            (one.score, value)
+            for one, value in zip(self.answers[method], values, strict=True)
+            if one.score is not None
+        ]
+        return evaluation_charts(self.to_dict(), similar)
+
+    def write_html(self, path: Path | str) -> None:
+        """Write one self-contained page: tables, charts, the best and the worst captions.
+
+        It holds captions and pictures: only its owner may read it.
+
+        Raises:
+            ScoringError: it cannot be written.
+        """
+        from medclip_cli.pages import evaluation_page, write_page
+        from medclip_cli.pages.reports import ShownItem
+
+        method = next(iter(self.captions))
+        values, answers = self.captions[method].items[RANKED_BY], self.answers[method]
+        order = np.argsort(-values, kind="stable").tolist()
+        best, worst = (
+            [
+                ShownItem(
+                    id=self.rows[i].id,
+                    reference=self.rows[i].caption,
+                    caption=answers[i].caption,
+                    score=float(values[i]),
+                    image=self.images[i],
+                    neighbour=answers[i].image,
+                )
+                for i in chosen[:EXAMPLES]
+            ]
+            for chosen in (order, order[::-1])
+        )
+        try:
+            write_page(Path(path), evaluation_page(self.to_dict(), self.charts(), best, worst))
+        except OSError as error:
+            raise ScoringError(f"cannot write {error.filename or path}: {error.strerror}") from error
+
+    def write_charts(self, folder: Path | str) -> None:
+        """Write the charts as SVG and PNG.
+
+        Raises:
+            ScoringError: one cannot be written.
+        """
+        from medclip_cli.pages.charts import write_charts
+
+        try:
+            write_charts(Path(folder), self.charts())
+        except OSError as error:
+            raise ScoringError(f"cannot write {error.filename or folder}: {error.strerror}") from error
+
+
+def read_run(source: Path | str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return what an earlier run is called, and its report.
 
     Args:
-        result: the evaluation.
-        corpus: what was judged.
-        info: of the collection that answered.
-        by: fields by whose values retrieval is broken down.
-        resamples: of intervals and tests; 0 leaves them out.
-        seed: of the resampling.
+        source: what `medclip evaluate --json` printed, or `EvaluationReport.to_dict` returned.
+
+    Raises:
+        ScoringError: it is no such file.
     """
-    tables = {method: ScoreTable.of(scores) for method, scores in result.captions.items()}
-    first = next(iter(tables))
-    return {
-        "format": FORMAT_VERSION,
-        "corpus": corpus.name,
-        "split": result.split,
-        "collection": info.name,
-        "model": info.model_name,
-        "fingerprint": info.fingerprint,
-        "n": len(result.rows),
-        "pool": result.pool,
-        "excluded_groups": list(result.overlap),
-        "captions": {
-            method: {**scores.corpus, "distinct": result.distinct[method]}
-            for method, scores in result.captions.items()
-        },
-        "intervals": {
-            method: confidence_intervals(table, resamples=resamples, seed=seed)
-            for method, table in tables.items()
-            if resamples
-        },
-        "comparisons": {
-            other: _differences(compare(tables[first], table, resamples=resamples, seed=seed))
-            for other, table in tables.items()
-            if resamples and other != first
-        },
-        "fields": _fields(result),
-        "findings": _findings(result),
-        "retrieval": {name: _retrieval(ranked) for name, ranked in result.retrieval.items()},
-        "recall_curve": {name: _curve(ranked) for name, ranked in result.retrieval.items()},
-        "by": {field: _by(result, field) for field in by},
-        "published": [figure.to_json() for figure in published_for(row.source for row in result.rows)],
-        "variants": result.captions[first].variants,
-        "unreadable": result.unreadable,
-        "items": {
-            "ids": [row.id for row in result.rows],
-            "methods": {method: tables[method].to_dict() for method in tables if method not in BASELINES},
-        },
-    }
-
-
-def _differences(found: dict[str, Difference]) -> dict[str, Any]:
-    return {
-        name: {"difference": one.value, "interval": one.interval, "p": one.p_value}
-        for name, one in found.items()
-    }
-
-
-def _fields(result: Evaluation) -> dict[str, Any]:
-    true = [fields_of(row) for row in result.rows]
-    return {
-        method: {
-            name: agreement.to_dict()
-            for name, agreement in field_agreement([answer.fields for answer in answers], true).items()
-        }
-        for method, answers in result.answers.items()
-    }
-
-
-def _findings(result: Evaluation) -> dict[str, Any]:
-    if not any(row.findings for row in result.rows):
-        return {}
-    true = [frozenset(row.findings) for row in result.rows]
-    return {
-        method: label_scores(
-            [frozenset(answer.fields.get("findings") or ()) for answer in answers], true
-        ).to_dict()
-        for method, answers in result.answers.items()
-    }
-
-
-def _retrieval(ranked: RankedQueries) -> dict[str, Any]:
-    scores = ranked.scores()
-    return {
-        **{f"r@{k}": value for k, value in scores.recall.items()},
-        **{f"chance_r@{k}": value for k, value in scores.chance.items()},
-        "median_rank": scores.median_rank,
-        "mean_rank": scores.mean_rank,
-        "mrr": scores.mrr,
-        "map": scores.mean_average_precision,
-        "ndcg@10": scores.ndcg,
-        "queries": scores.queries,
-        "pool": scores.pool,
-    }
-
-
-def _curve(ranked: RankedQueries) -> dict[str, list[float]]:
-    ks = [k for k in CURVE if k <= ranked.pool]
-    return {
-        "k": [float(k) for k in ks],
-        "recall": list(ranked.recall(ks).values()),
-        "chance": list(chance_recall(ranked.right, ranked.pool, ks).values()) if ks else [],
-    }
-
-
-def _by(result: Evaluation, field: str) -> dict[str, Any]:
-    """Retrieval of the queries with each value of a field, against the whole pool."""
-    of_row = np.array([str(getattr(row, field) or "-") for row in result.rows])
-    return {
-        str(value): {
-            name: _retrieval(ranked.only(of_row == value)) for name, ranked in result.retrieval.items()
-        }
-        for value in np.unique(of_row)
-    }
+    name = "against" if isinstance(source, Mapping) else Path(source).name
+    try:
+        run = source if isinstance(source, Mapping) else json.loads(Path(source).read_text(encoding="utf-8"))
+        run["items"]["ids"], run["items"]["methods"]
+    except OSError as error:
+        raise ScoringError(f"cannot read {source}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ScoringError(
+            f"{name} is no run: save one with medclip evaluate CORPUS --json > {name}"
+        ) from error
+    return name, run
 
 
 def compare_runs(
-    report: dict[str, Any], path: Path, *, resamples: int = 1_000, seed: int = 0
-) -> dict[str, Any]:
-    """Compare this run with an earlier one, method by method, item by item.
+    report: EvaluationReport,
+    earlier: tuple[str, Mapping[str, Any]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> RunComparison:
+    """Compare a run with an earlier one, method by method, item by item.
 
     Args:
-        report: of `build_report`.
-        path: what `medclip evaluate --json` printed before.
+        report: of this run.
+        earlier: of `read_run`.
         resamples: of intervals and tests.
         seed: of the resampling.
 
     Raises:
-        ScoringError: it is no such file, or speaks of other items.
+        ScoringError: the earlier run is of other items.
     """
-    earlier = _read_run(path)
-    theirs = {identity: place for place, identity in enumerate(earlier["items"]["ids"])}
-    ours = report["items"]["ids"]
-    strangers = [identity for identity in ours if identity not in theirs]
-    if strangers or len(theirs) != len(ours):
+    name, run = earlier
+    theirs = {identity: number for number, identity in enumerate(run["items"]["ids"])}
+    ours = [row.id for row in report.rows]
+    new = [identity for identity in ours if identity not in theirs]
+    if new or len(theirs) != len(ours):
         raise ScoringError(
-            f"{path} judged {len(theirs)} items, this run {len(ours)}, of which {len(strangers)} are new: "
+            f"{name} has {len(theirs)} items, this run {len(ours)}, of which {len(new)} are new: "
             "a paired test needs both runs on the same split of the same corpus"
         )
     order = [theirs[identity] for identity in ours]
-    found = {}
-    for method in report["items"]["methods"]:
-        if method in earlier["items"]["methods"]:
-            now = ScoreTable.from_dict(report["items"]["methods"][method])
-            then = _stored_table(earlier["items"]["methods"][method], path)
-            then = ScoreTable(then.means, then.columns[order])
-            found[method] = _differences(compare(now, then, resamples=max(1, resamples), seed=seed))
-    return {"run": path.name, "model": earlier.get("model"), "differences": found}
+    differences = {}
+    for method, scores in report.captions.items():
+        if method in BASELINES or method not in run["items"]["methods"]:
+            continue
+        try:
+            then = ScoreTable.from_dict(run["items"]["methods"][method])
+        except ValueError as error:
+            raise ScoringError(f"{name}: {error}") from error
+        # Stored tables are rounded, so this run is compared as it would be stored.
+        now = ScoreTable.from_dict(ScoreTable.of(scores).to_dict())
+        then = ScoreTable(then.means, then.columns[order])
+        differences[method] = compare(now, then, resamples=resamples, seed=seed)
+    return RunComparison(name, run.get("model"), differences)
 
 
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        run["items"]["ids"], run["items"]["methods"]
-    except OSError as error:
-        raise ScoringError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ScoringError(
-            f"{path} is no run: save one with medclip evaluate ... --json > {path.name}"
-        ) from error
-    return run
+def _plain(differences: Mapping[str, Mapping[str, Difference]]) -> dict[str, Any]:
+    return {
+        method: {name: one.to_dict() for name, one in found.items()} for method, found in differences.items()
+    }
 
 
-def _stored_table(stored: dict[str, Any], path: Path) -> ScoreTable:
-    try:
-        return ScoreTable.from_dict(stored)
-    except ValueError as error:
-        raise ScoringError(f"{path}: {error}") from error
-
-
-def as_csv(report: dict[str, Any]) -> str:
-    """The numbers of a report as a table: part, what, score, value, interval, n."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(_caption_rows(report))
-    writer.writerows(_field_rows(report))
-    writer.writerows(_retrieval_rows(report))
-    return out.getvalue()
-
-
-def _caption_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(report: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for method, scores in report["captions"].items():
         for name, value in scores.items():
             interval = report["intervals"].get(method, {}).get(name, ("", ""))
@@ -226,25 +363,17 @@ def _caption_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for figure in report["published"]:
         for name, value in figure["scores"].items():
             yield (figure["note"], figure["name"], name, value, "", "", "")
-
-
-def _field_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for method, fields in report["fields"].items():
         for name in (name for name in FIELDS if name in fields):
             yield ("fields", method, name, fields[name]["agreement"], "", "", fields[name]["n"])
-
-
-def _retrieval_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for part, directions in _retrieval_parts(report):
         for direction, scores in directions.items():
             for name in (name for name in scores if name not in ("queries", "pool")):
                 yield (part, direction, name, scores[name], "", "", scores["queries"])
 
 
-def _retrieval_parts(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    broken_down = [
-        (f"retrieval {field}={value}", directions)
-        for field, values in report["by"].items()
-        for value, directions in values.items()
-    ]
-    return [("retrieval", report["retrieval"]), *broken_down]
+def _retrieval_parts(report: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "retrieval", report["retrieval"]
+    for field, values in report["by"].items():
+        for value, directions in values.items():
+            yield f"retrieval {field}={value}", directions

@@ -1,26 +1,37 @@
-"""Judges a collection on a held-out split: captions and retrieval, beside what needs no model at all."""
+"""Evaluates a collection on a held-out split: captions and retrieval, beside baselines that need no model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
-from medclip_cli.evaluation import answers as answering
-from medclip_cli.evaluation.answers import FIELDS, METHODS, Answer, fields_of
-from medclip_cli.records import CaptionedImage, Neighbour
+from medclip_cli.evaluation.answers import (
+    FIELDS,
+    METHODS,
+    Prediction,
+    baseline_captions,
+    fields_of,
+    generated_captions,
+    neighbour_captions,
+)
+from medclip_cli.evaluation.report import EvaluationReport, compare_runs, read_run
+from medclip_cli.progress import OnProgress, Progress, counted, log, no_progress
+from medclip_cli.records import CaptionedImage
+from medclip_cli.scoring.meteor import ABSENT, wanted_meteor
+from medclip_cli.scoring.resampling import RESAMPLES, ScoreTable, compare, confidence_intervals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model
-    from medclip_cli.scoring.captions import CaptionScores
-    from medclip_cli.scoring.meteor import MeteorProgram
     from medclip_cli.scoring.retrieval import RankedQueries
     from medclip_cli.vector_index.base import VectorIndex
 
@@ -28,129 +39,174 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("nearest", "consensus")
 BREAKDOWNS = (*FIELDS, "category", "sex")
-NAMED_AT_MOST = 5
+_NAMED_AT_MOST = 5
 _OVERLAPS_LOOKED_AT = 1_000
-Advance = Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to judge, and how.
-
-    Attributes:
-        split: the split whose images are asked.
-        methods: which of `METHODS` choose the caption.
-        exclude_groups: leave patients or cases of the split out of the answers; otherwise refuse to judge a
-            collection that holds any.
-        meteor: the program to score METEOR with, if at all.
-    """
-
-    split: str = "val"
-    methods: tuple[str, ...] = DEFAULT_METHODS
-    exclude_groups: bool = True
-    meteor: MeteorProgram | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What came out of one evaluation.
-
-    Attributes:
-        split: which split was judged.
-        rows: its images that could be read and were asked.
-        pool: how many known images could answer.
-        overlap: groups of the split that the collection holds; they were left out of the answers.
-        unreadable: images that could not be read, with the reason.
-        answers: by method, in the order of the rows; `METHODS` are the model's, `BASELINES` need none.
-        captions: scores by method.
-        retrieval: ranks by direction, over the split alone.
-    """
-
-    split: str
-    rows: list[CaptionedImage]
-    pool: int
-    overlap: tuple[str, ...]
-    unreadable: dict[str, str]
-    answers: dict[str, list[Answer]]
-    captions: dict[str, CaptionScores]
-    retrieval: dict[str, RankedQueries]
+class OpenCollection(Protocol):
+    """A collection opened for asking: what `medclip_cli.open_collection` returns, or anything like it."""
 
     @property
-    def distinct(self) -> dict[str, int]:
-        """How many different captions each method gave."""
-        return {
-            method: len({answer.caption for answer in answers}) for method, answers in self.answers.items()
-        }
+    def index(self) -> VectorIndex:
+        """Its images and captions."""
+
+    @property
+    def model(self) -> Model:
+        """The model that made it."""
 
 
-def methods_named(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods asked for, in that order; nearest and consensus unless any is named.
-
-    Raises:
-        UsageError: no method has this name.
-    """
-    return _known(names or DEFAULT_METHODS, METHODS, "method")
-
-
-def fields_named(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The fields to break retrieval down by.
-
-    Raises:
-        UsageError: it cannot be broken down by one of them.
-    """
-    return _known(names or (), BREAKDOWNS, "field")
-
-
-def _known(names: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    for name in names:
-        if name not in known:
-            raise UsageError(f"unknown {what} {name!r}: choose of {', '.join(known)}")
-    return tuple(dict.fromkeys(names))
-
-
-def evaluate_split(
-    corpus: Corpus, index: VectorIndex, model: Model, request: Request, on_image: Advance = lambda: None
-) -> Evaluation:
+def evaluate(  # noqa: PLR0913 - the options of the command
+    corpus: Corpus | Path | str,
+    collection: OpenCollection | str,
+    *,
+    split: str = "val",
+    methods: Sequence[str] = DEFAULT_METHODS,
+    skip_overlap: bool = True,
+    by: Sequence[str] = (),
+    against: Path | str | Mapping[str, Any] | None = None,
+    meteor: bool | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    on_progress: OnProgress = no_progress,
+) -> EvaluationReport:
     """Ask a collection for the caption of every image of a split, and score the answers.
 
     No case is on both sides: no image is answered by a patient, case or article of the split, and the
     baselines draw from the same pool of known images as the model does.
 
     Args:
-        corpus: where the split's images and captions are.
-        index: the collection that answers.
-        model: the model that made it.
-        request: what to judge, and how.
-        on_image: called after each image.
+        corpus: where the split's images and captions are: a corpus, or a folder of images with captions.
+        collection: that answers, opened or by name.
+        split: the held-out split to evaluate.
+        methods: that choose the caption: ``nearest``, ``consensus``, ``generate``.
+        skip_overlap: leave patients or cases of the split out of the answers; otherwise a collection that
+            holds any is an error.
+        by: fields by whose values retrieval is broken down: modality, view, region, category, sex.
+        against: an earlier run, to test the difference: its report as a dict, or the file of ``--json``.
+        meteor: True asks for METEOR, False leaves it out, None takes it where it is installed.
+        resamples: of the bootstrap; 0 leaves the intervals out.
+        seed: of the bootstrap.
+        on_progress: called after each image.
 
     Raises:
+        UsageError: no such split, method or field.
         CorpusError: the split is empty or unreadable, or the collection knows no other case of this corpus.
         CollectionError: it holds cases of the split, and they are not to be left out.
+        ModelError: captions are to be generated and the model has no decoder.
+        ScoringError: METEOR is asked for and missing, or `against` is no run on the same items.
     """
-    asked = corpus.split(request.split)
-    if not asked:
-        raise CorpusError(f"{corpus.path} has no images in its {request.split} split: choose another --split")
-    groups = frozenset(row.group for row in asked)
-    overlap = _held_groups(index, groups)
-    if overlap and not request.exclude_groups:
-        raise CollectionError(_overlap_message(index, request.split, overlap))
-    rows, vectors, unreadable = _embed(corpus, asked, model, on_image)
-    pool = _known_images(corpus, index, groups)
-    neighbours = _ask(index, vectors, groups if overlap else frozenset())
-    answers = {
-        **{method: _answers(method, corpus, rows, neighbours, index, model) for method in request.methods},
-        **answering.baseline_answers(corpus, rows, pool),
+    methods, by = _known(methods, METHODS, "method"), _known(by, BREAKDOWNS, "field")
+    program = wanted_meteor(meteor)
+    earlier = None if against is None else read_run(against)
+    opened = corpus if isinstance(corpus, Corpus) else _open_corpus(Path(corpus))
+    wanted = opened.split(split)
+    if not wanted:
+        raise CorpusError(f"{opened.path} has no images in its {split} split: choose another split")
+    with _opened(collection) as (index, model):
+        _log_where_it_learned(model, opened)
+        groups = frozenset(row.group for row in wanted)
+        overlap = _held_groups(index, groups)
+        if overlap and not skip_overlap:
+            raise CollectionError(
+                f"collection {index.info.name!r} holds {len(overlap)} cases of the {split} split "
+                f"({_named(overlap)}): skip_overlap leaves them out, or index the train split alone"
+            )
+        rows, vectors, unreadable = _embed(opened, wanted, model, on_progress)
+        pool = _known_images(opened, index, groups)
+        excluded = groups if overlap else frozenset[str]()
+        answers = _answers(methods, opened, rows, vectors, index, model, excluded)
+        answers |= baseline_captions(opened, rows, pool)
+        retrieval = _retrieve(vectors, model.embed_texts([row.caption for row in rows]), rows)
+        info = index.info
+    from medclip_cli.scoring.captions import score_captions
+
+    references = [row.captions for row in rows]
+    captions = {
+        method: score_captions([answer.caption for answer in given], references, meteor_program=program)
+        for method, given in answers.items()
     }
-    return Evaluation(
-        split=request.split,
+    tables = {method: ScoreTable.of(scores) for method, scores in captions.items()}
+    first, *others = tables
+    report = EvaluationReport(
+        corpus=opened.name,
+        split=split,
+        collection=info.name,
+        model=info.model_name,
+        fingerprint=info.fingerprint,
         rows=rows,
+        images=[opened.image_path(row) for row in rows],
         pool=len(pool),
-        overlap=overlap,
+        excluded_groups=overlap,
         unreadable=unreadable,
         answers=answers,
-        captions=_score(answers, [row.captions for row in rows], request.meteor),
-        retrieval=_retrieve(vectors, model.embed_texts([row.caption for row in rows]), rows),
+        captions=captions,
+        retrieval=retrieval,
+        by=by,
+        intervals={
+            method: confidence_intervals(table, resamples=resamples, seed=seed)
+            for method, table in tables.items()
+            if resamples
+        },
+        comparisons={
+            other: compare(tables[first], tables[other], resamples=resamples, seed=seed)
+            for other in others
+            if resamples
+        },
     )
+    if earlier is not None:
+        report = replace(report, against=compare_runs(report, earlier, resamples=resamples, seed=seed))
+    if overlap:
+        log.info(
+            "The collection holds %s of the split: their images answer nothing.",
+            counted(len(overlap), "case"),
+        )
+    if program is None and meteor is None:
+        log.info(ABSENT)
+    for image, reason in unreadable.items():
+        log.warning("%s: %s", image, reason)
+    return report
+
+
+def _known(names: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{what} {name!r} is not one of {', '.join(known)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    return ", ".join(names[:_NAMED_AT_MOST]) + more
+
+
+def _open_corpus(source: Path) -> Corpus:
+    from medclip_cli.cleaning.corpus_builder import prepare_corpus
+    from medclip_cli.settings import load_settings
+
+    return Corpus.open(prepare_corpus(source, load_settings().home))
+
+
+@contextmanager
+def _opened(collection: OpenCollection | str) -> Iterator[tuple[VectorIndex, Model]]:
+    if not isinstance(collection, str):
+        yield collection.index, collection.model
+        return
+    from medclip_cli.captioning import session
+    from medclip_cli.settings import load_settings
+
+    settings = load_settings({"collection": collection})
+    with session.open_collection(settings) as index:
+        yield index, session.open_matching_model(index.info, settings.model)
+
+
+def _log_where_it_learned(model: Model, corpus: Corpus) -> None:
+    """Say it when a model may have learned from the images of the split: other corpora have other splits."""
+    learned = model.trained_on.get("corpus")
+    if learned and learned != corpus.name:
+        log.info(
+            "Model %s was trained on corpus %s, not on %s: if they share images, it may have seen these.",
+            *(model.name, learned, corpus.name),
+        )
 
 
 def _held_groups(index: VectorIndex, groups: frozenset[str]) -> tuple[str, ...]:
@@ -164,42 +220,36 @@ def _held_groups(index: VectorIndex, groups: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted({neighbour.group for neighbour in index.query([query])[0]}))
 
 
-def _overlap_message(index: VectorIndex, split: str, overlap: Sequence[str]) -> str:
-    named = ", ".join(overlap[:NAMED_AT_MOST])
-    more = f" and {len(overlap) - NAMED_AT_MOST} more" if len(overlap) > NAMED_AT_MOST else ""
-    return (
-        f"collection {index.info.name!r} holds {len(overlap)} cases of the {split} split ({named}{more}): "
-        "leave them out with --skip-overlap, or index the train split alone"
-    )
-
-
 def _embed(
-    corpus: Corpus, asked: Sequence[CaptionedImage], model: Model, on_image: Advance
+    corpus: Corpus, wanted: Sequence[CaptionedImage], model: Model, on_progress: OnProgress
 ) -> tuple[list[CaptionedImage], Vectors, dict[str, str]]:
-    rows, vectors, unreadable = [], [], {}
-    for embedded in model.embed_files(corpus.image_path(row) for row in asked):
-        row = asked[embedded.index]
+    """The rows whose images can be read, their vectors [n, d], and why the others cannot."""
+    rows: list[CaptionedImage] = []
+    vectors: list[Vectors] = []
+    unreadable: dict[str, str] = {}
+    for done, embedded in enumerate(model.embed_files(corpus.image_path(row) for row in wanted), 1):
+        row = wanted[embedded.index]
         if embedded.vector is None:
             unreadable[row.id] = embedded.error or "unreadable"
         else:
             rows.append(row)
             vectors.append(embedded.vector)
-        on_image()
+        on_progress(Progress("Evaluating", done, len(wanted), len(unreadable)))
     if not rows:
         first = next(iter(unreadable.values()))
         raise CorpusError(
-            f"none of the {len(asked)} images can be read ({first}): is {corpus.image_root} there?"
+            f"none of the {len(wanted)} images can be read ({first}): is {corpus.image_root} there?"
         )
     return rows, np.stack(vectors), unreadable
 
 
-def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: frozenset[str]) -> list[CaptionedImage]:
-    """Return the records of this corpus that the collection holds, without the groups being judged."""
+def _known_images(corpus: Corpus, index: VectorIndex, groups: frozenset[str]) -> list[CaptionedImage]:
+    """Return the records of this corpus that the collection holds, without the groups of the split."""
     source = index.info.corpora.get(corpus.name)
     known = [
         record
         for record in corpus.records
-        if source and record.split in source.splits and record.group not in asked_groups
+        if source and record.split in source.splits and record.group not in groups
     ]
     if not known:
         raise CorpusError(
@@ -209,35 +259,26 @@ def _known_images(corpus: Corpus, index: VectorIndex, asked_groups: frozenset[st
     return known
 
 
-def _ask(index: VectorIndex, vectors: Vectors, excluded: frozenset[str]) -> list[list[Neighbour]]:
+def _answers(
+    methods: Sequence[str],
+    corpus: Corpus,
+    rows: Sequence[CaptionedImage],
+    vectors: Vectors,
+    index: VectorIndex,
+    model: Model,
+    excluded: frozenset[str],
+) -> dict[str, list[Prediction]]:
     from medclip_cli.captioning.consensus import POOL
     from medclip_cli.vector_index.base import Query
 
-    return index.query([Query(image_vector=vector, top=POOL, exclude_groups=excluded) for vector in vectors])
-
-
-def _answers(
-    method: str,
-    corpus: Corpus,
-    rows: Sequence[CaptionedImage],
-    neighbours: list[list[Neighbour]],
-    index: VectorIndex,
-    model: Model,
-) -> list[Answer]:
-    if method == "generate":
-        paths = [corpus.image_path(row) for row in rows]
-        return list(answering.written(paths, neighbours, model.path))
-    return answering.looked_up(method, neighbours, index.info)
-
-
-def _score(
-    answers: dict[str, list[Answer]], references: list[tuple[str, ...]], program: MeteorProgram | None
-) -> dict[str, CaptionScores]:
-    from medclip_cli.scoring.captions import score_captions
-
+    queries = [Query(image_vector=vector, top=POOL, exclude_groups=excluded) for vector in vectors]
+    neighbours = index.query(queries) if set(methods) != {"generate"} else []
+    paths = [corpus.image_path(row) for row in rows]
     return {
-        method: score_captions([answer.caption for answer in given], references, meteor_program=program)
-        for method, given in answers.items()
+        method: generated_captions(paths, index, model, excluded)
+        if method == "generate"
+        else neighbour_captions(method, neighbours, index.info)
+        for method in methods
     }
 
 

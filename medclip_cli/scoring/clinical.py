@@ -138,7 +138,7 @@ def field_agreement(
 def _agreement(pairs: Sequence[tuple[str | None, str | None]]) -> FieldAgreement:
     known = [(guess or NOT_GIVEN, truth) for guess, truth in pairs if truth]
     values = sorted({value for pair in known for value in pair})
-    number = {value: place for place, value in enumerate(values)}
+    number = {value: index for index, value in enumerate(values)}
     confusion = np.zeros((len(values), len(values)), dtype=np.int64)
     for guess, truth in known:
         confusion[number[truth], number[guess]] += 1
@@ -207,7 +207,7 @@ def label_scores(predicted: Sequence[Set[str]], true: Sequence[Set[str]]) -> Lab
     (('edema', 'mass'), [0.667, 1.0], 0.5)
     """
     labels = sorted(set().union(*predicted, *true))
-    guess, truth = _indicators(predicted, labels), _indicators(true, labels)
+    guess, truth = label_indicators(predicted, labels), label_indicators(true, labels)
     hits, guessed, there = (guess & truth).sum(axis=0), guess.sum(axis=0), truth.sum(axis=0)
     equal, labelled = (guess == truth).all(axis=1), truth.any(axis=1)
     precision, recall, f1 = _measures(hits, guessed, there)
@@ -228,7 +228,8 @@ def label_scores(predicted: Sequence[Set[str]], true: Sequence[Set[str]]) -> Lab
     )
 
 
-def _indicators(sets: Sequence[Set[str]], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+def label_indicators(sets: Sequence[Set[str]], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """[n, l] whether each set has each of the labels."""
     column = {label: number for number, label in enumerate(labels)}
     table = np.zeros((len(sets), len(labels)), dtype=bool)
     for row, members in enumerate(sets):

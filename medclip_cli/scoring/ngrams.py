@@ -76,7 +76,7 @@ def pair_up(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]
 
 
 class _Numbering(defaultdict):  # type: ignore[type-arg]
-    """Numbers things in the order they are first asked for."""
+    """Numbers things in the order they first come."""
 
     def __missing__(self, key: object) -> int:
         number = self[key] = len(self)
@@ -85,7 +85,7 @@ class _Numbering(defaultdict):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class NgramCounts:
-    """How often each n-gram of one order stands in each sentence: one row for each that does.
+    """How often each sentence has each n-gram of one order: one row for each that it has.
 
     Rows are sorted by sentence, then by n-gram.
 

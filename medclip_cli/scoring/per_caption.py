@@ -18,7 +18,7 @@ from medclip_cli.scoring.ngrams import MAX_ORDER, Tokens
 
 @dataclass(frozen=True, slots=True)
 class DocumentFrequencies:
-    """In how many images' captions each n-gram of one to four words stands.
+    """How many images have each n-gram of one to four words in their captions.
 
     Attributes:
         documents: how many images there are.
@@ -83,7 +83,7 @@ def _clipped_cosine(ours: Mapping[Tokens, float], theirs: Mapping[Tokens, float]
 
 
 def _weighted(words: Tokens, known: DocumentFrequencies) -> list[dict[Tokens, float]]:
-    """Each order's n-grams, weighted by how often they stand here and how rarely elsewhere."""
+    """Each order's n-grams, weighted by how often they occur here and how rarely elsewhere."""
     everywhere = math.log(max(known.documents, 1))
     return [
         {
@@ -95,7 +95,7 @@ def _weighted(words: Tokens, known: DocumentFrequencies) -> list[dict[Tokens, fl
 
 
 def _ngrams(words: Tokens) -> list[Counter[Tokens]]:
-    """The n-grams of each order 1 to 4, with how often they stand there."""
+    """The n-grams of each order 1 to 4, with their counts."""
     return [
         Counter(zip(*(words[start:] for start in range(order)), strict=False))
         for order in range(1, MAX_ORDER + 1)

@@ -11,7 +11,7 @@ each item; the score of the set is their mean. An attribute ``variant`` says whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
@@ -42,19 +42,16 @@ def load_scorers(names: Sequence[str]) -> dict[str, Scorer]:
         UsageError: no installed package offers one.
         ScoringError: one cannot be imported.
     """
-    known = known_scorers()
-    return {name: _load(name, known) for name in names}
-
-
-def _load(name: str, known: Mapping[str, EntryPoint]) -> Scorer:
-    if name not in known:
-        offered = ", ".join(sorted(known)) or "none"
-        raise UsageError(f"no installed package offers a scorer {name!r} (offered: {offered})")
-    try:
-        scorer: Scorer = known[name].load()
-    except Exception as error:  # noqa: BLE001 - whatever a foreign module does on import
-        raise ScoringError(f"scorer {name!r} ({known[name].value}) cannot be loaded: {error}") from error
-    return scorer
+    known, loaded = known_scorers(), {}
+    for name in names:
+        if name not in known:
+            offered = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"no installed package offers a scorer {name!r} (offered: {offered})")
+        try:
+            loaded[name] = known[name].load()
+        except Exception as error:  # noqa: BLE001 - whatever a foreign module does on import
+            raise ScoringError(f"scorer {name!r} ({known[name].value}) cannot be loaded: {error}") from error
+    return loaded
 
 
 def variant_of(name: str, scorer: Scorer) -> str:

@@ -89,9 +89,9 @@ def read_predictions(
         identity = row.identity()
         if identity in seen:
             raise ScoringError(
-                f"{row.place}: id {identity!r} was already given in {seen[identity]}; ids must be unique"
+                f"{row.location}: id {identity!r} was already given in {seen[identity]}; ids must be unique"
             )
-        seen[identity] = row.place
+        seen[identity] = row.location
         prediction = row.caption(PREDICTION_KEYS, identity)
         true = row.captions(REFERENCE_KEYS, identity) if references is None else references.get(identity, ())
         if true:
@@ -112,7 +112,7 @@ def read_predictions(
 def read_references(source: Captions) -> References:
     """Read references by id: COCO annotations, rows of id and references, or Python values.
 
-    Several rows may speak of one item, as COCO's annotations do; each adds a reference.
+    Several rows may be of one item, as COCO's annotations do; each adds a reference.
 
     Raises:
         ScoringError: one line naming the file, the line and the item.
@@ -137,12 +137,12 @@ class Row:
     """One record as it was read; its values are checked when they are used.
 
     Attributes:
-        place: where it stands, for messages: ``preds.jsonl, line 3``.
+        location: where it was read, for messages: ``preds.jsonl, line 3``.
         values: by column or key.
         id_keys: the keys that may hold its id, the first that is there counts.
     """
 
-    place: str
+    location: str
     values: Mapping[str, Any]
     id_keys: Sequence[str] = ID_KEYS
 
@@ -154,7 +154,7 @@ class Row:
         """
         value = self._first(self.id_keys)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise ScoringError(f"{self.place}: no 'id'; every item needs one, a text or a whole number")
+            raise ScoringError(f"{self.location}: no 'id'; every item needs one, a text or a whole number")
         return str(value)
 
     def caption(self, keys: Sequence[str], identity: str) -> str:
@@ -165,7 +165,7 @@ class Row:
         """
         if not any(key in self.values for key in keys):
             found = ", ".join(sorted(self.values)) or "nothing"
-            raise ScoringError(f"{self.place}: item {identity!r} has no {keys[0]!r} (found: {found})")
+            raise ScoringError(f"{self.location}: item {identity!r} has no {keys[0]!r} (found: {found})")
         value = self._first(keys)
         return "" if value is None else self._text(value, identity, keys[0])
 
@@ -191,10 +191,10 @@ class Row:
             kinds = {type(None): "null", float: "a number", int: "a number"}
             kind = kinds.get(type(value), type(value).__name__)
             shown = "NaN" if value != value else kind  # NaN alone differs from itself
-            raise ScoringError(f"{self.place}: a {what} of item {identity!r} is {shown}, expected text")
+            raise ScoringError(f"{self.location}: a {what} of item {identity!r} is {shown}, expected text")
         if value.strip().lower() == "nan":
             raise ScoringError(
-                f"{self.place}: a {what} of item {identity!r} reads {value.strip()!r}, "
+                f"{self.location}: a {what} of item {identity!r} reads {value.strip()!r}, "
                 "a missing value written as text; leave it empty instead"
             )
         return value
@@ -303,23 +303,23 @@ def _json_lines_rows(text: str, name: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
+        location = f"{name}, line {number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", "nested too deep")
-            raise ScoringError(f"{place}: not JSON ({reason}); expected one object per line") from error
-        yield _row(record, place)
+            raise ScoringError(f"{location}: not JSON ({reason}); expected one object per line") from error
+        yield _row(record, location)
 
 
 def _array_rows(records: Iterable[Any], name: str, id_keys: Sequence[str] = ID_KEYS) -> Iterator[Row]:
     return (_row(record, f"{name}, record {number}", id_keys) for number, record in enumerate(records, 1))
 
 
-def _row(record: Any, place: str, id_keys: Sequence[str] = ID_KEYS) -> Row:  # noqa: ANN401
+def _row(record: Any, location: str, id_keys: Sequence[str] = ID_KEYS) -> Row:  # noqa: ANN401
     if not isinstance(record, Mapping):
-        raise ScoringError(f"{place}: expected an object with id, prediction and references")
-    return Row(place, record, id_keys)
+        raise ScoringError(f"{location}: expected an object with id, prediction and references")
+    return Row(location, record, id_keys)
 
 
 def _csv_rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
@@ -339,13 +339,13 @@ def _csv_rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
     while (record := next_record()) is not None:
         if not record:
             continue
-        place = f"{name}, line {reader.line_num}"
+        location = f"{name}, line {reader.line_num}"
         if len(record) != len(header):
             raise ScoringError(
-                f"{place}: {len(record)} fields under {len(header)} columns; "
+                f"{location}: {len(record)} fields under {len(header)} columns; "
                 f"put quotes around fields that hold {delimiter!r} or a quote"
             )
-        yield Row(place, _csv_values(header, record))
+        yield Row(location, _csv_values(header, record))
 
 
 def _csv_values(header: list[str], record: list[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from medclip_cli.scoring.ptb_rules import (
 )
 
 INNER_BLANK = "\u00a0"
-"""Stands inside the few tokens that hold a blank, such as ``1 1/2``."""
+"""The blank inside the few tokens that have one, such as ``1 1/2``."""
 
 _LONGEST_CHUNK = 500
 """Characters. A longer run without a blank is cut: the rules look ahead, so its cost would grow with its
@@ -171,7 +171,7 @@ _SPACED_NUMBER = re.compile(rf"(?<![A-Za-z0-9])({_BEFORE_NUMBER})\. (?=\d)", re.
 
 
 def abbreviation_end(chunk: str, start: int, end: int) -> int:
-    """End of the token at ``start``, reaching over an abbreviation's period if one stands there.
+    """End of the token at ``start``, with an abbreviation's period if it has one.
 
     Args:
         chunk: text without blanks.

@@ -1,4 +1,4 @@
-"""Scores of retrieval: given how alike queries and candidates are, how high the right ones stand.
+"""Scores of retrieval: given how similar queries and candidates are, how high the right ones rank.
 
 Ties count against the system: a query whose right answer ties with k others is ranked behind them, so a model
 that gives everything the same score does not look good by the order of the file.
@@ -6,12 +6,15 @@ that gives everything the same score does not look good by the order of the file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from encoders.retrieval import first_ranks
+from medclip_cli.scoring.clinical import label_indicators
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -49,10 +52,24 @@ class RetrievalScores:
     queries: int
     pool: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, by the names that reports use."""
+        return {
+            **{f"r@{k}": value for k, value in self.recall.items()},
+            **{f"chance_r@{k}": value for k, value in self.chance.items()},
+            "median_rank": self.median_rank,
+            "mean_rank": self.mean_rank,
+            "mrr": self.mrr,
+            "map": self.mean_average_precision,
+            "ndcg@10": self.ndcg,
+            "queries": self.queries,
+            "pool": self.pool,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RankedQueries:
-    """Where the right answers of each query stand.
+    """The ranks of each query's right answers.
 
     Attributes:
         rank: [q] of the first right answer, ties against it; 0 where the pool holds none.
@@ -86,6 +103,15 @@ class RankedQueries:
         """Share of the queries that have an answer with one among the first k."""
         found = self.rank[self.rank > 0]
         return {k: float(np.mean(found <= k)) if len(found) else 0.0 for k in ks}
+
+    def curve(self, ks: Sequence[int]) -> dict[str, list[float]]:
+        """Recall and chance by k, as far as the pool goes."""
+        ks = [k for k in ks if k <= self.pool]
+        return {
+            "k": [float(k) for k in ks],
+            "recall": list(self.recall(ks).values()),
+            "chance": list(chance_recall(self.right, self.pool, ks).values()) if ks else [],
+        }
 
     def scores(self, ks: Sequence[int] = RECALL_AT) -> RetrievalScores:
         """Sum up; queries with no right answer in the pool are left out, and counted."""
@@ -125,13 +151,22 @@ def rank_queries(
     if (len(queries), len(pool)) != (len(groups[0]), len(groups[1])):
         raise ValueError(f"{len(queries)} queries and {len(pool)} candidates do not agree with their groups")
     numbers = {group: number for number, group in enumerate(dict.fromkeys([*groups[0], *groups[1]]))}
-    asked, known = (np.array([numbers[group] for group in side], dtype=np.int64) for side in groups)
-    indicators = _label_indicators(*labels) if labels else None
+    query_kinds, pool_kinds = (
+        np.array([numbers[group] for group in side], dtype=np.int64) for side in groups
+    )
+    indicators: list[Floats] = []
+    if labels:
+        names = sorted(set().union(*labels[0], *labels[1]))
+        indicators = [label_indicators(side, names).astype(np.float64) for side in labels]
+    queries, pool = queries.astype(np.float64), pool.astype(np.float64)
+    block = max(1, _SIMILARITIES_AT_ONCE // max(1, len(pool)))
     rank, precision, gain, right = [], [], [], []
-    for rows in _blocks(len(queries), len(pool)):
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
         similarity = queries[rows] @ pool.T
-        relevant = asked[rows, None] == known[None, :]
+        relevant = query_kinds[rows, None] == pool_kinds[None, :]
         rank.append(first_ranks(similarity, relevant))
+        similarity = similarity.round(6)  # where `first_ranks` sees a tie, these two see one
         precision.append(average_precision(similarity, relevant))
         right.append(relevant.sum(axis=1))
         if indicators:
@@ -143,26 +178,6 @@ def rank_queries(
         right=np.concatenate(right) if right else np.zeros(0, dtype=np.int64),
         pool=len(pool),
     )
-
-
-def _blocks(queries: int, pool: int) -> Iterator[slice]:
-    rows = max(1, _SIMILARITIES_AT_ONCE // max(1, pool))
-    return (slice(start, start + rows) for start in range(0, queries, rows))
-
-
-def first_ranks(similarity: Floats, relevant: Bools) -> Ints:
-    """[q] rank of the best right answer of each query, ties against it; 0 where the pool holds none.
-
-    Args:
-        similarity: [q, p] higher is more alike.
-        relevant: [q, p] which candidates are right.
-
-    >>> first_ranks(np.array([[0.9, 0.5, 0.9]]), np.array([[True, True, False]])).tolist()
-    [2]
-    """
-    best = np.max(similarity, axis=1, initial=-np.inf, where=relevant)
-    above = np.sum((similarity >= best[:, None]) & ~relevant, axis=1)
-    return np.where(relevant.any(axis=1), above + 1, 0)
 
 
 def average_precision(similarity: Floats, relevant: Bools) -> Floats:
@@ -212,17 +227,6 @@ def label_overlap(queries: Floats, pool: Floats) -> Floats:
     shared = queries @ pool.T
     either = queries.sum(axis=1)[:, None] + pool.sum(axis=1)[None, :] - shared
     return np.asarray(np.divide(shared, either, out=np.zeros_like(shared), where=either > 0))
-
-
-def _label_indicators(queries: Sequence[Set[str]], pool: Sequence[Set[str]]) -> tuple[Floats, Floats]:
-    column = {label: number for number, label in enumerate(sorted(set().union(*queries, *pool)))}
-    tables = (np.zeros((len(side), len(column))) for side in (queries, pool))
-    filled = []
-    for table, side in zip(tables, (queries, pool), strict=True):
-        for row, labels in enumerate(side):
-            table[row, [column[label] for label in labels]] = 1.0
-        filled.append(table)
-    return filled[0], filled[1]
 
 
 def chance_recall(right: Ints, pool: int, ks: Sequence[int] = RECALL_AT) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""METEOR: the conversation with its program by a stand-in, the numbers with the program itself."""
+"""METEOR: the protocol with a stand-in for its program, the numbers with the program itself."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from medclip_cli.errors import ScoringError
 from medclip_cli.scoring import meteor as meteor_module
 from medclip_cli.scoring.captions import score_captions
-from medclip_cli.scoring.meteor import MeteorProgram, find_meteor, meteor, meteor_at_hand
+from medclip_cli.scoring.meteor import MeteorProgram, find_meteor, meteor, running_meteor
 
 # Answers a SCORE line by its length and an EVAL line by those lengths and their sum.
 STAND_IN = """
@@ -64,15 +64,9 @@ def test_more_than_a_pipe_holds_does_not_block(stand_in):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (
-            "sys.exit('out of memory')",
-            "METEOR's program broke off: out of memory; leave it out with --no-meteor",
-        ),
-        ("sys.exit(0)", "METEOR's program broke off: it said nothing"),
-        (
-            "[print('x', flush=True) for line in sys.stdin for _ in range(3)]",
-            "answered something that is no number",
-        ),
+        ("sys.exit('out of memory')", "broke off: out of memory"),
+        ("sys.exit(0)", "broke off: without a message"),
+        ("[print('x', flush=True) for line in sys.stdin for _ in range(3)]", "no number"),
     ],
 )
 def test_a_program_that_fails(stand_in, script, message):
@@ -81,7 +75,7 @@ def test_a_program_that_fails(stand_in, script, message):
 
 
 def test_a_program_that_never_answers_is_stopped(stand_in):
-    with pytest.raises(ScoringError, match="may have been stopped for taking too long"):
+    with pytest.raises(ScoringError, match="may have taken too long"):
         meteor(stand_in("time.sleep(60)"), [("a",)], [[("b",)]], time_limit_seconds=0.2)
 
 
@@ -121,7 +115,7 @@ def test_the_score_stands_beside_the_others(stand_in):
 
 
 def test_one_caption_after_the_other_by_one_program(stand_in):
-    with meteor_at_hand(stand_in()) as score:
+    with running_meteor(stand_in()) as score:
         found = [score(("a", "word"), [("b",)]), score(("c",), [("d",), ("e",)])]
     lines = ["SCORE ||| b ||| a word\n", "SCORE ||| d ||| e ||| c\n"]
     assert found == [len(line) / 1000 for line in lines]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from encoders.retrieval import first_ranks
 from medclip_cli.scoring import retrieval
 from medclip_cli.scoring.retrieval import (
     average_precision,
     chance_recall,
-    first_ranks,
     label_overlap,
     ndcg,
     rank_queries,
