@@ -10,14 +10,17 @@ docs/python.md shows every name. Each is imported when it is first used; `import
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as `typing` has it, without importing that
 if TYPE_CHECKING:
     from medclip_cli import errors
+    from medclip_cli.cleaning.corpus_builder import clean
     from medclip_cli.collection import Answers, Collection, Hits, open_collection
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model
+    from medclip_cli.scoring.score import score
     from medclip_cli.training import train_decoder, train_encoders
+    from medclip_cli.vector_index.indexer import index
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,16 +29,22 @@ __all__ = [
     "Corpus",
     "Hits",
     "Model",
+    "clean",
     "errors",
+    "index",
     "open_collection",
+    "score",
     "train_decoder",
     "train_encoders",
 ]
 _MODULES = {
     "collection": ("Answers", "Collection", "Hits", "open_collection"),
+    "cleaning.corpus_builder": ("clean",),
     "corpora.corpus_folder": ("Corpus",),
     "models": ("Model",),
+    "scoring.score": ("score",),
     "training": ("train_decoder", "train_encoders"),
+    "vector_index.indexer": ("index",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
