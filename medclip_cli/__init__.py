@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medclip_cli.cleaning.corpus_builder import clean
     from medclip_cli.collection import Answers, Collection, Hits, open_collection
     from medclip_cli.corpora.corpus_folder import Corpus
+    from medclip_cli.evaluation.run import evaluate
     from medclip_cli.models import Model
     from medclip_cli.scoring.score import score
     from medclip_cli.training import train_decoder, train_encoders
@@ -31,6 +32,7 @@ __all__ = [
     "Model",
     "clean",
     "errors",
+    "evaluate",
     "index",
     "open_collection",
     "score",
@@ -41,6 +43,7 @@ _MODULES = {
     "collection": ("Answers", "Collection", "Hits", "open_collection"),
     "cleaning.corpus_builder": ("clean",),
     "corpora.corpus_folder": ("Corpus",),
+    "evaluation.run": ("evaluate",),
     "models": ("Model",),
     "scoring.score": ("score",),
     "training": ("train_decoder", "train_encoders"),

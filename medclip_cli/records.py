@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+DISCLAIMER = "medclip is a research tool, not a medical device."
 SPLITS = ("train", "val", "test")
 OTHER_MODALITY = "OT"
 MODALITIES = ("CT", "MR", "XR", "US", "NM", "PET", "AN", "GX", "HE", OTHER_MODALITY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medclip_cli.errors import CollectionError
 from medclip_cli.progress import log
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from medclip_cli.models import Model
     from medclip_cli.settings import Settings
     from medclip_cli.vector_index.base import CollectionInfo, VectorIndex
-
-DISCLAIMER = "medclip is a research tool, not a medical device."
 
 
 def open_collection(settings: Settings) -> VectorIndex:
@@ -81,8 +79,3 @@ def with_paths(neighbours: Iterable[Neighbour], info: CollectionInfo) -> list[Ne
         replace(one, path=str(roots[one.corpus] / one.image)) if one.corpus in roots else one
         for one in neighbours
     ]
-
-
-def neighbour_record(neighbour: Neighbour, info: CollectionInfo) -> dict[str, Any]:
-    """Return a neighbour as it appears in JSON; ``path`` is where its image is on this machine."""
-    return with_paths([neighbour], info)[0].to_dict()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.captioning.session import DISCLAIMER
 from medclip_cli.commands import image_output, inputs
 from medclip_cli.commands.options import (
     CollectionName,
@@ -31,6 +30,7 @@ from medclip_cli.commands.options import (
     Where,
 )
 from medclip_cli.errors import SOME_FAILED
+from medclip_cli.records import DISCLAIMER
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:

@@ -151,8 +151,8 @@ def evaluate(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from medclip_cli.captioning.session import DISCLAIMER
     from medclip_cli.pages.reports import method_name
+    from medclip_cli.records import DISCLAIMER
     from medclip_cli.terminal import console, tables
 
     captions, published = report["captions"], report["published"]

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from medclip_cli.errors import MedclipError
+from medclip_cli.records import DISCLAIMER
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from PIL.Image import Image
 
-DISCLAIMER = "medclip is a research tool, not a medical device."
 Picture = bytes | str | Path | None  # JPEG bytes, the path of an image file, or none
 CARD_SIDE = 320  # pixels; sharp on a phone, some 15 kB as JPEG
 SCAN_SIDE = 768  # the scan that is asked about is the largest picture of a page
