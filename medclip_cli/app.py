@@ -162,6 +162,15 @@ def _one_line_errors() -> Iterator[None]:
 def _usage_message(error: Any) -> str:  # noqa: ANN401
     """What is wrong with the command line, and where to read what would be right."""
     message = error.format_message().rstrip(".")
+    refused = getattr(error.__cause__, "errors", None)  # of pydantic, which reads the values of options
+    if refused is not None and error.param is not None:
+        name = max(error.param.opts, key=len) if error.param.opts else error.param.name
+        said, value = refused()[0]["msg"].partition(", unable")[0].rstrip("."), refused()[0]["input"]
+        should, wrong = "Input should be", "Value error, "
+        if said.startswith(should):
+            message = f"{name} must be{said.removeprefix(should)}, not {value!r}"
+        elif said.startswith(wrong):
+            message = f"{name} {said.removeprefix(wrong)}"
     command = error.ctx.command_path if error.ctx else "medclip"
     see = " See" if message.endswith("?") else ": see"
     return f"{message[:1].lower()}{message[1:]}{see} {command} --help"

@@ -143,6 +143,15 @@ def test_wrong_usage_is_exit_2_on_stderr():
             "no such option: --colection (Possible options: --collection, --offline): "
             "see medclip caption --help",
         ),
+        (
+            ["caption", "x", "-k", "0"],
+            "--top must be greater than or equal to 1, not '0': see medclip caption --help",
+        ),
+        (
+            ["caption", "x", "--method", "best"],
+            "--method 'best' is not one of 'auto', 'nearest', 'consensus', 'generate': "
+            "see medclip caption --help",
+        ),
         (["models", "shw"], "no such command 'shw'. Did you mean 'show'? See medclip models --help"),
         (["collections", "show"], "missing argument 'NAME': see medclip collections show --help"),
         (["caption"], "no image is named: give image files, a folder, or '-' to read paths from stdin"),
