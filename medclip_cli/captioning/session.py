@@ -59,19 +59,6 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     return model
 
 
-def check_own_model(home: Path, name: str) -> None:
-    """Refuse to send a collection along with another model than made it.
-
-    Raises:
-        CollectionError: what is at its model path is another model now.
-    """
-    from medclip_cli.vector_index.store import StoreLocation, describe
-
-    info = describe(StoreLocation(home), name)
-    if Path(info.model_path).exists():  # else whoever sends it says what to do
-        open_matching_model(info, None)
-
-
 def with_paths(neighbours: Iterable[Neighbour], info: CollectionInfo) -> list[Neighbour]:
     """Return neighbours that know where their images are on this machine."""
     roots = {name: Path(source.image_root) for name, source in info.corpora.items()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,12 +20,10 @@ from medclip_cli.commands.options import (
     Top,
     Verbose,
 )
-from medclip_cli.errors import CollectionError, CorpusError, MedclipError, UsageError
+from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.records import CaptionedImage
-    from medclip_cli.vector_index.base import CollectionInfo, CorpusSource
     from medclip_cli.vector_index.store import StoreLocation
     from medclip_cli.vector_index.verification import Verification
 
@@ -55,61 +51,29 @@ def list_(
     debug: Debug = False,
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
-    place = _place(url, offline)
-    found = _describe_all(place)
+    from medclip_cli.vector_index import store
+
+    location = _location(url, offline)
+    found = store.summaries(location)
     if as_json:
         json_output.write(found)
         return
+    keys = ("name", "points", "model")
     rows = [
-        (
-            one["name"],
-            one["points"],
-            one["model"],
-            ", ".join(one["corpora"]),
-            _size(one["bytes"]),
-            one["updated"],
-        )
+        (*(one[key] for key in keys), ", ".join(one["corpora"]), _size(one["bytes"]), one["updated"])
         for one in found
         if "error" not in one
     ]
     tables.show("Collections", ("name", "images", "model", "corpora", "size", "updated"), rows)
     if not found:
-        console.note(f"No collections in {place.shown}: make one with medclip index.")
+        console.note(f"No collections in {location.shown}: make one with medclip index.")
 
 
-def _place(url: str | None, offline: bool | None) -> StoreLocation:
+def _location(url: str | None, offline: bool | None) -> StoreLocation:
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.store import StoreLocation
 
     return StoreLocation.of(load_settings({"qdrant_url": url, "offline": offline}))
-
-
-def _describe_all(place: StoreLocation) -> list[dict[str, Any]]:
-    from medclip_cli.vector_index import generations, store
-
-    if place.url is not None:
-        return [_summary(info) for info in store.list_collections(place)]
-    found: list[dict[str, Any]] = []
-    for name in generations.collection_names(place.home):
-        try:
-            found.append(_summary(store.describe(place, name)))
-        except CollectionError as error:
-            found.append({"name": name, "error": str(error)})
-            console.warn(str(error))
-    return found
-
-
-def _summary(info: CollectionInfo) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "points": info.points,
-        "dim": info.dim,
-        "model": info.model_name,
-        "fingerprint": info.fingerprint,
-        "corpora": list(info.corpora),
-        "bytes": info.size_bytes,
-        "updated": info.updated,
-    }
 
 
 def _size(size: int) -> str:
@@ -130,7 +94,7 @@ def show(
     from medclip_cli.vector_index.base import info_to_json
     from medclip_cli.vector_index.store import describe
 
-    info = describe(_place(url, offline), name)
+    info = describe(_location(url, offline), name)
     if as_json:
         json_output.write(info_to_json(info))
         return
@@ -138,7 +102,7 @@ def show(
         ("images", f"{info.points:,}"),
         ("vectors", f"image and caption, {info.dim} numbers each, cosine; words, BM25"),
         ("model", f"{info.model_name} ({info.fingerprint}) at {info.model_path}"),
-        *((f"corpus {corpus}", _describe_source(source)) for corpus, source in info.corpora.items()),
+        *((f"corpus {corpus}", source.shown) for corpus, source in info.corpora.items()),
         ("size on disk", _size(info.size_bytes)),
         ("made", info.created),
         ("updated", f"{info.updated}, generation {info.generation}"),
@@ -149,11 +113,6 @@ def show(
     tables.show("Filters", ("field", "values"), fields)
 
 
-def _describe_source(source: CorpusSource) -> str:
-    splits = f" ({', '.join(source.splits)})" if source.splits else ""
-    return f"{source.path}{splits}, images in {source.image_root}"
-
-
 def _describe_values(values: Any) -> str:  # noqa: ANN401
     shown = [f"{value} {count:,}" for value, count in list(values.items())[:_SHOWN_VALUES]]
     return "; ".join(shown) + (f"; {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else "")
@@ -162,7 +121,7 @@ def _describe_values(values: Any) -> str:  # noqa: ANN401
 @app.command(epilog="Example: medclip collections drop medpix --yes")
 def drop(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     url: ServerUrl = None,
     offline: Offline = None,
     quiet: Quiet = False,
@@ -174,9 +133,9 @@ def drop(
 
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"dropping {name!r} cannot be undone: say --yes")
+            raise UsageError(f"dropping {name!r} cannot be undone: confirm with --yes")
         typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
-    drop_collection(_place(url, offline), name)
+    drop_collection(_location(url, offline), name)
     console.note(f"Dropped {name!r}.")
 
 
@@ -197,15 +156,11 @@ def export_(
     debug: Debug = False,
 ) -> None:
     """Write a collection to one checksummed file; it holds captions and vectors, but no images."""
-    from medclip_cli.captioning.session import check_own_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
     target = out or Path(f"{name}{archive.SUFFIX}")
-    home = load_settings().home
-    if with_model:
-        check_own_model(home, name)
-    info = archive.export_collection(home, name, target, with_model=with_model, force=force)
+    info = archive.export_collection(load_settings().home, name, target, with_model=with_model, force=force)
     outcome = {"file": target, "collection": name, "points": info.points, "bytes": target.stat().st_size}
     if as_json:
         json_output.write(outcome)
@@ -228,21 +183,19 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Bring a collection back from a file; a damaged or altered one is refused, and nothing changes."""
-    from medclip_cli.models import open_model
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
     imported = archive.import_collection(load_settings().home, source, name=name, force=force)
     if as_json:
-        json_output.write(_summary(imported.info) | {"model_path": imported.info.model_path})
+        json_output.write(imported.info.summary() | {"model_path": imported.info.model_path})
     else:
         console.out(imported.info.name)
         console.note(f"{imported.info.points:,} images, model {imported.info.model_path}.")
-    try:
-        model = open_model(Path(imported.info.model_path))
-        imported.info.check_model(model.fingerprint, model.name)
-    except MedclipError as error:
-        console.warn(f"the collection is there, but its model is not ({error}): ask it with --model")
+    if imported.model_fault:
+        console.warn(
+            f"the collection is there, but its model is not ({imported.model_fault}): ask it with --model"
+        )
 
 
 @app.command(epilog="Example: medclip collections verify medpix")
@@ -262,25 +215,14 @@ def verify(
     from medclip_cli.vector_index.store import open_collection
     from medclip_cli.vector_index.verification import verify_collection
 
-    with open_collection(_place(url, offline), name) as index:
-        found = verify_collection(index, _records_of)
+    with open_collection(_location(url, offline), name) as index:
+        found = verify_collection(index)
     if as_json:
-        json_output.write(asdict(found) | {"sound": found.sound})
+        json_output.write(found.to_dict())
     else:
         _show_verification(name, found)
     if not found.sound:
         raise typer.Exit(1)
-
-
-def _records_of(_: str, source: CorpusSource) -> Iterator[tuple[CaptionedImage, Path]]:
-    from medclip_cli.corpora.corpus_folder import Corpus
-
-    try:
-        corpus = Corpus.open(Path(source.path))
-    except CorpusError as error:
-        raise ValueError(str(error)) from error
-    for record in corpus.records:
-        yield record, corpus.image_path(record)
 
 
 def _show_verification(name: str, found: Verification) -> None:
@@ -303,8 +245,8 @@ def _show_verification(name: str, found: Verification) -> None:
 @app.command(epilog="Example: medclip collections tune medpix work/medpix --split val")
 def tune(
     name: Name,
-    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="Whose held-out captions are asked.")],
-    split: Annotated[Literal["val", "test"], typer.Option(help="The split that asks.")] = "val",
+    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus of the held-out captions.")],
+    split: Annotated[Literal["val", "test"], typer.Option(help="Split of the queries.")] = "val",
     model: ModelPath = None,
     top: Top = 10,
     url: ServerUrl = None,
@@ -316,20 +258,14 @@ def tune(
 ) -> None:
     """Learn how much words and vectors should count in hybrid search, and keep that with the collection.
 
-    The captions of a held-out split are asked; an answer is worth the share of modality, view, region and
-    category that it has in common with the image whose caption was asked.
+    The captions of a held-out split are the queries; an answer is worth the share of modality, view, region
+    and category that it has in common with the image whose caption was asked.
     """
-    from medclip_cli.evaluation.tune_weights import learn_weights
-    from medclip_cli.vector_index.store import remember_weights
-    from medclip_cli.vector_index.tuning import best_weights
+    from medclip_cli.evaluation import tuning
 
-    place = _place(url, offline)
-    scores = learn_weights(place, name, source, split, model, top)
-    best = best_weights(scores)
-    remember_weights(place, name, best.weights)
+    report = tuning.tune(_location(url, offline), name, source, split=split, model=model, top=top)
     if as_json:
-        found = [{"vectors": s.weights[0], "words": s.weights[1], "ndcg": s.ndcg} for s in scores]
-        json_output.write({"collection": name, "best": list(best.weights), "scores": found})
+        json_output.write(report.to_dict())
         return
-    rows = [(s.weights[0], s.weights[1], s.ndcg, "best" if s == best else "") for s in scores]
+    rows = [(*s.weights, s.ndcg, "best" if s == report.best else "") for s in report.scores]
     tables.show(f"{name}: nDCG@{top} on {split}", ("vectors", "words", "nDCG", ""), rows)

@@ -2,183 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import typer
 
-from medclip_cli import __version__
 from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
-from medclip_cli.errors import MedclipError
-from medclip_cli.extras import EXTRAS, install_command, missing
-from medclip_cli.terminal import console, json_output, tables
-
-if TYPE_CHECKING:
-    from medclip_cli.settings import Settings
+from medclip_cli.terminal import json_output, tables
 
 EXAMPLE = "Example: medclip doctor --json | jq '.findings[] | select(.ok | not)'"
-
-REQUIRED = (
-    "typer", "rich", "textual-image", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py",
-    "qdrant-client", "pandas", "pyarrow", "pydicom", "sacrebleu",
-)  # fmt: skip
-USES = {
-    "train": "training",
-    "meteor": "METEOR scores",
-    "excel": "Excel tables",
-    "dicom": "compressed DICOM",
-    "tensorboard": "curves",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: what was found, and what to do when it is not well."""
-
-    what: str
-    found: str
-    ok: bool = True
-    mend: str | None = None
 
 
 def doctor(
     as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
 ) -> None:
     """Say what is installed, which device, home, models and collections there are, and what is wrong."""
-    findings = examine()
+    from medclip_cli import diagnosis
+
+    findings = diagnosis.examine()
+    well = all(finding.ok for finding in findings)
     if as_json:
-        json_output.write(
-            {
-                "ok": all(finding.ok for finding in findings),
-                "findings": [
-                    {"what": f.what, "found": f.found, "ok": f.ok, "mend": f.mend} for f in findings
-                ],
-            }
-        )
+        json_output.write({"ok": well, "findings": [asdict(finding) for finding in findings]})
     else:
-        tables.show(
-            "medclip doctor",
-            ("", "what", "found", "to mend it"),
-            [("ok" if f.ok else "!!", f.what, f.found, f.mend or "") for f in findings],
-        )
-    if not all(finding.ok for finding in findings):
+        rows = [("ok" if f.ok else "!!", f.what, f.found, f.mend or "") for f in findings]
+        tables.show("medclip doctor", ("", "what", "found", "to mend it"), rows)
+    if not well:
         raise typer.Exit(1)
-
-
-def examine() -> list[Finding]:
-    """Look at everything; a broken part becomes a finding, never an error."""
-    findings = [
-        Finding("medclip", __version__),
-        Finding("python", sys.version.split()[0]),
-        *(_package(name) for name in REQUIRED),
-        *(_optional_package(name, extra) for extra, names in EXTRAS.items() for name in names),
-        _device(),
-    ]
-    try:
-        from medclip_cli.settings import load_settings
-
-        settings = load_settings()
-    except MedclipError as error:
-        return [*findings, Finding("settings", "unreadable", ok=False, mend=str(error))]
-    return [*findings, _home(settings.home), *_server(settings), *_models(settings), *_collections(settings)]
-
-
-def _package(name: str) -> Finding:
-    try:
-        return Finding(name, metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
-
-
-def _optional_package(name: str, extra: str) -> Finding:
-    try:
-        return Finding(name, metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return Finding(name, "not installed (optional)", mend=f"{USES[extra]}: {install_command(extra)}")
-
-
-def _device() -> Finding:
-    """Name the device training would use; a torch that does not import is a finding, whatever its error."""
-    if missing("train"):
-        return Finding("device", "CPU")
-    try:
-        import torch
-
-        if torch.cuda.is_available():
-            return Finding("device", torch.cuda.get_device_name())
-        return Finding("device", f"CPU, {console.counted(torch.get_num_threads(), 'thread')}")
-    except Exception as error:  # noqa: BLE001 - a broken install fails in ways of its own
-        return Finding(
-            "device",
-            f"torch does not import: {type(error).__name__}",
-            ok=False,
-            mend="pip install --force-reinstall torch torchvision",
-        )
-
-
-def _home(home: Path) -> Finding:
-    import os
-    import shutil
-
-    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not os.access(nearest, os.W_OK):
-        return Finding(
-            "home", f"{home} (not writable)", ok=False, mend="set MEDCLIP_HOME to a writable folder"
-        )
-    free = shutil.disk_usage(nearest).free / 1e9
-    return Finding(
-        "home",
-        f"{home} ({free:.1f} GB free)",
-        ok=free >= 1,
-        mend=None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk",
-    )
-
-
-def _server(settings: Settings) -> list[Finding]:
-    """Name the server of the settings; doctor looks at this machine alone."""
-    if settings.qdrant_url is None:
-        return []
-    return [Finding("server", settings.qdrant_url, mend="medclip collections list asks it")]
-
-
-def _models(settings: Settings) -> list[Finding]:
-    """Open every model that is known, as asking would."""
-    from medclip_cli.discovery import known_models
-    from medclip_cli.models import open_model
-
-    findings = []
-    for path, known_from in known_models(settings).items():
-        what, found = f"model {path.name}", f"{path} ({'; '.join(known_from)})"
-        try:
-            open_model(path)
-        except MedclipError as error:
-            findings.append(Finding(what, found, ok=False, mend=str(error)))
-        else:
-            findings.append(Finding(what, found))
-    return findings
-
-
-def _collections(settings: Settings) -> list[Finding]:
-    from medclip_cli.models import open_model
-    from medclip_cli.vector_index import generations
-
-    try:
-        collections = generations.list_collections(settings.home)
-    except MedclipError as error:
-        return [Finding("collections", "unreadable", ok=False, mend=str(error))]
-    findings = []
-    for info in collections:
-        what = f"collection {info.name}"
-        found = f"{console.counted(info.points, 'image')}, model {info.model_name}"
-        try:
-            model = open_model(Path(info.model_path))
-        except MedclipError as error:
-            findings.append(Finding(what, found, ok=False, mend=str(error)))
-            continue
-        same = model.fingerprint == info.fingerprint
-        mend = None if same else f"the model at {info.model_path} has changed: run medclip index again"
-        findings.append(Finding(what, found, ok=same, mend=mend))
-    return findings or [Finding("collections", "none yet", mend="medclip index CORPUS --model MODEL")]

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from encoders.names import plain_name
-from medclip_cli.errors import CollectionError
+from medclip_cli import models
+from medclip_cli.errors import CollectionError, MedclipError
 from medclip_cli.private_files import open_private_bytes
 from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import HOW_TO_MEND, CollectionInfo, info_from_json, info_to_json
@@ -46,10 +47,17 @@ _HEAD_LIMIT = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportedCollection:
-    """What came out of an archive; `model` is the model folder, if the archive held one."""
+    """What came out of an archive.
+
+    Attributes:
+        info: of the new collection.
+        model: the model folder, if the archive held one.
+        model_fault: why the collection cannot be asked with the model that it names, or None.
+    """
 
     info: CollectionInfo
     model: Path | None
+    model_fault: str | None = None
 
 
 def export_collection(
@@ -69,7 +77,7 @@ def export_collection(
             replaced.
     """
     if target.exists() and not force:
-        raise CollectionError(f"{target} exists: replace it with --force, or give another --out")
+        raise CollectionError(f"{target} exists: replace it with --force, or write to another file")
     busy = f"collection {name!r} stayed locked: try again"
     info, generation, hold = generations.with_retries(lambda: generations.hold_live(home, name), 10.0, busy)
     try:
@@ -79,7 +87,13 @@ def export_collection(
             raise CollectionError(f"collection {name!r} is damaged ({error}): {HOW_TO_MEND}") from error
         files = {_SHARD + key: path for key, path in _files_below(generation / generations.SHARD)}
         if with_model:
-            files |= {_MODEL + key: path for key, path in _model_files(Path(info.model_path))}
+            folder = Path(info.model_path)
+            model_files = dict(_files_below(folder)) if folder.is_dir() else {}
+            if not model_files:
+                raise CollectionError(f"there is no model folder {folder}: export without the model")
+            if fault := _model_fault(info):
+                raise CollectionError(f"the model of collection {name!r} cannot be sent along ({fault})")
+            files |= {_MODEL + key: path for key, path in model_files.items()}
         _write(target, info, files)
     finally:
         os.close(hold)
@@ -91,11 +105,13 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(folder).as_posix(), path
 
 
-def _model_files(folder: Path) -> list[tuple[str, Path]]:
-    files = list(_files_below(folder)) if folder.is_dir() else []
-    if not files:
-        raise CollectionError(f"there is no model folder {folder}: export without --with-model")
-    return files
+def _model_fault(info: CollectionInfo) -> str | None:
+    try:
+        model = models.open_model(Path(info.model_path))
+        info.check_model(model.fingerprint, model.name)
+    except MedclipError as error:
+        return str(error)
+    return None
 
 
 def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> None:
@@ -237,7 +253,7 @@ def _unpack(
     )
     generations.write_manifest(folder, info)
     generations.remove_old_generations(folder, {number})
-    return ImportedCollection(info, model if has_model else None)
+    return ImportedCollection(info, model if has_model else None, _model_fault(info))
 
 
 def _extract_all(source: Path, tar: tarfile.TarFile, head: Mapping[str, Any], target: Path) -> None:

@@ -91,6 +91,12 @@ class CorpusSource:
     image_root: str
     splits: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> str:
+        """One line for people."""
+        splits = f" ({', '.join(self.splits)})" if self.splits else ""
+        return f"{self.path}{splits}, images in {self.image_root}"
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
@@ -162,6 +168,19 @@ class CollectionInfo:
     average_words: float = 20.0
     fields: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     weights: tuple[float, float] = (1.0, 1.0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of collections shows of it."""
+        return {
+            "name": self.name,
+            "points": self.points,
+            "dim": self.dim,
+            "model": self.model_name,
+            "fingerprint": self.fingerprint,
+            "corpora": list(self.corpora),
+            "bytes": self.size_bytes,
+            "updated": self.updated,
+        }
 
     def check_model(self, fingerprint: str, model_name: str) -> None:
         """Refuse vectors of another model: they would be compared without any meaning.

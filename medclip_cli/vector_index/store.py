@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medclip_cli.errors import UsageError
+from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.progress import log
 from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
@@ -96,6 +96,23 @@ def create_writer(
 def list_collections(location: StoreLocation) -> list[CollectionInfo]:
     """Return the collections that can be described."""
     return _store_at(location).list()
+
+
+def summaries(location: StoreLocation) -> list[dict[str, Any]]:
+    """Return a line on each collection, as ``medclip collections list --json`` prints it.
+
+    Of a damaged one it holds only the name and the error, which is logged too.
+    """
+    if location.url is not None:
+        return [info.summary() for info in list_collections(location)]
+    found: list[dict[str, Any]] = []
+    for name in generations.collection_names(location.home):
+        try:
+            found.append(describe(location, name).summary())
+        except CollectionError as error:
+            log.warning("%s", error)
+            found.append({"name": name, "error": str(error)})
+    return found
 
 
 def describe(location: StoreLocation, name: str) -> CollectionInfo:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
-from medclip_cli.records import CaptionedImage
-from medclip_cli.vector_index.base import CollectionInfo, CorpusSource, StoredPoint, VectorIndex, point_id
+from medclip_cli.corpora.corpus_folder import Corpus
+from medclip_cli.errors import CorpusError
+from medclip_cli.vector_index.base import CollectionInfo, StoredPoint, VectorIndex, point_id
 from medclip_cli.vector_index.sync import record_digest
 
 _UNIT_LENGTH_TOLERANCE = 1e-3
@@ -60,18 +61,13 @@ class Verification:
         """Whether nothing is wrong."""
         return not self.damage and not self.bad_vectors and all(c.agrees for c in self.corpora.values())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings as plain data, as ``medclip collections verify --json`` prints them."""
+        return asdict(self) | {"sound": self.sound}
 
-RecordsOf = Callable[[str, CorpusSource], Iterable[tuple[CaptionedImage, Path]]]
 
-
-def verify_collection(index: VectorIndex, records_of: RecordsOf) -> Verification:
-    """Read every file and point of a collection, and compare each point with the record it was made from.
-
-    Args:
-        index: the opened collection.
-        records_of: reads the records of a corpus, with their images; raises OSError or ValueError when it
-            cannot.
-    """
+def verify_collection(index: VectorIndex) -> Verification:
+    """Read every file and point of a collection, and compare each point with the record it was made from."""
     stored: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in index.info.corpora}
     bad_vectors: list[str] = []
     count = 0
@@ -82,7 +78,7 @@ def verify_collection(index: VectorIndex, records_of: RecordsOf) -> Verification
         stored.setdefault(corpus, {})[point.point_id] = (record_id, digest)
         if not _vectors_are_sound(point, index.info):
             bad_vectors.append(record_id)
-    corpora = {name: _check_corpus(name, points, index.info, records_of) for name, points in stored.items()}
+    corpora = {name: _check_corpus(name, points, index.info) for name, points in stored.items()}
     return Verification(count, bad_vectors, corpora, index.find_damage())
 
 
@@ -94,9 +90,7 @@ def _vectors_are_sound(point: StoredPoint, info: CollectionInfo) -> bool:
     )
 
 
-def _check_corpus(
-    name: str, points: Mapping[str, tuple[str, str]], info: CollectionInfo, records_of: RecordsOf
-) -> CorpusCheck:
+def _check_corpus(name: str, points: Mapping[str, tuple[str, str]], info: CollectionInfo) -> CorpusCheck:
     source = info.corpora.get(name)
     if source is None:
         return CorpusCheck(len(points), unreadable="the collection does not say where it came from")
@@ -104,22 +98,17 @@ def _check_corpus(
     changed: list[str] = []
     seen: set[str] = set()
     try:
-        for record, image in _indexed(records_of(name, source), source):
+        corpus = Corpus.open(source.path)
+        for record in corpus.walk():
+            if source.splits and record.split not in source.splits:
+                continue
             identifier = point_id(name, record.id)
             seen.add(identifier)
             if identifier not in points:
                 missing.append(record.id)
-            elif points[identifier][1] != record_digest(record, image):
+            elif points[identifier][1] != record_digest(record, corpus.image_path(record)):
                 changed.append(record.id)
-    except (OSError, ValueError) as error:
+    except CorpusError as error:
         return CorpusCheck(len(points), unreadable=str(error))
     extra = [record_id for identifier, (record_id, _) in points.items() if identifier not in seen]
     return CorpusCheck(len(points), missing, changed, sorted(extra))
-
-
-def _indexed(
-    records: Iterable[tuple[CaptionedImage, Path]], source: CorpusSource
-) -> Iterator[tuple[CaptionedImage, Path]]:
-    for record, image in records:
-        if not source.splits or record.split in source.splits:
-            yield record, image

@@ -190,7 +190,7 @@ def test_ctrl_c_is_exit_130(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medclip_cli.commands.doctor.examine", interrupted)
+    monkeypatch.setattr("medclip_cli.diagnosis.examine", interrupted)
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 130
     assert result.stderr == "medclip: interrupted\n"
@@ -200,7 +200,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "corpus.parquet")
 
-    monkeypatch.setattr("medclip_cli.commands.doctor.examine", full)
+    monkeypatch.setattr("medclip_cli.diagnosis.examine", full)
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert result.stderr == "medclip: corpus.parquet: No space left on device\n"
@@ -215,7 +215,7 @@ def test_an_error_nobody_foresaw_shows_its_kind_but_no_patient_words(monkeypatch
     def broken(*_):
         raise ValueError("a caption about somebody")
 
-    monkeypatch.setattr("medclip_cli.commands.doctor.examine", broken)
+    monkeypatch.setattr("medclip_cli.diagnosis.examine", broken)
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "ValueError" in result.stderr

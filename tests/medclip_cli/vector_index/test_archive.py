@@ -11,9 +11,11 @@ import tarfile
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from medclip_cli import models
 from medclip_cli.errors import CollectionError, MedclipError, UsageError
 from medclip_cli.vector_index.archive import export_collection, import_collection
 from medclip_cli.vector_index.base import Query
@@ -81,7 +83,24 @@ def test_an_imported_collection_can_be_indexed_into(edge, home, exported):
     assert edge.write(draw_points(3, start=20)).points == 23
 
 
-def test_holds_the_model_if_asked(edge, home, tmp_path):
+@pytest.fixture
+def any_model(monkeypatch):
+    """A folder of any files is a model, of the fingerprint that the tests' collections have."""
+    found = SimpleNamespace(name="tiny", fingerprint=SPEC.fingerprint)
+    monkeypatch.setattr(models, "open_model", lambda path, **_: found)
+    return found
+
+
+def test_another_model_in_the_place_of_the_collections_own_is_not_sent_along(edge, home, tmp_path, any_model):
+    (tmp_path / "config.json").write_text("{}")
+    edge.write(draw_points(3), spec=replace(SPEC, model_path=str(tmp_path)))
+    any_model.fingerprint = "f" * 16
+    with pytest.raises(CollectionError, match="f" * 16):
+        export_collection(home, "scans", tmp_path / "both.medclip", with_model=True)
+    assert not (tmp_path / "both.medclip").exists()
+
+
+def test_holds_the_model_if_asked(edge, home, tmp_path, any_model):
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"a": 1}')
@@ -101,13 +120,13 @@ def test_holds_the_model_if_asked(edge, home, tmp_path):
 
 def test_a_missing_model_is_noticed_at_the_export(edge, home, tmp_path):
     edge.write(draw_points(3))
-    with pytest.raises(CollectionError, match="no model folder /models/tiny: export without --with-model"):
+    with pytest.raises(CollectionError, match="no model folder /models/tiny: export without"):
         export_collection(home, "scans", tmp_path / "out.medclip", with_model=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_not_overwritten_unasked(archive, exported):
-    with pytest.raises(CollectionError, match="scans.medclip exists: replace it with --force"):
+    with pytest.raises(CollectionError, match="scans.medclip exists"):
         export_collection(archive.parent, "scans", exported)
     assert export_collection(archive.parent, "scans", exported, force=True).points == 20
 
@@ -186,7 +205,7 @@ def test_a_stranger_is_refused(home, exported, name, tmp_path):
         ("generation", -1),
     ],
 )
-def test_nothing_an_archive_says_becomes_a_path(edge, home, tmp_path, field, value):
+def test_nothing_an_archive_says_becomes_a_path(edge, home, tmp_path, any_model, field, value):
     """A `model_name` of ``/elsewhere/y`` and a fingerprint of ``/../autostart`` wrote there, and exited 0."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")

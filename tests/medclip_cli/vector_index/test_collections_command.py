@@ -87,7 +87,7 @@ def test_show_of_an_unknown_one_names_those_there_are(scans):
 
 
 def test_drop(scans):
-    assert "say --yes" in run("drop", "scans", code=2).stderr
+    assert "confirm with --yes" in run("drop", "scans", code=2).stderr
     run("drop", "scans", "--yes")
     assert json.loads(run("list", "--json").stdout) == []
     assert list((load_settings().home / "collections").iterdir()) == []

@@ -12,13 +12,12 @@ from medclip_cli import models
 from medclip_cli.app import app
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.errors import CollectionError
-from medclip_cli.evaluation.tune_weights import shared_fields
+from medclip_cli.evaluation.tuning import GRID, WeightScore, best_weights, score_weights, shared_fields
 from medclip_cli.records import Neighbour
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import Query
 from medclip_cli.vector_index.store import StoreLocation, describe, remember_weights
-from medclip_cli.vector_index.tuning import GRID, WeightScore, best_weights, score_weights
 
 from .conftest import Edge, InMemoryServer
 from .drawn import SPEC, draw_points, draw_record, draw_vector
@@ -71,13 +70,13 @@ def test_questions_without_a_right_answer_do_not_count():
 
 
 def test_shared_fields_are_those_the_question_knows():
-    asked = [draw_record(0, view="Axial", region=None, category="Trauma", modality="CT")]
+    record = draw_record(0, view="Axial", region=None, category="Trauma", modality="CT")
     fields = {"modality": "CT", "view": "Coronal", "category": "Trauma"}
-    assert shared_fields(asked, 0, Neighbour(1, 1.0, "", "", "", "", "", fields)) == pytest.approx(2 / 3)
+    assert shared_fields(record, Neighbour(1, 1.0, "", "", "", "", "", fields)) == pytest.approx(2 / 3)
 
 
 @pytest.fixture(params=["edge", pytest.param("server", marks=server_warnings)])
-def place(request, home, monkeypatch):
+def location(request, home, monkeypatch):
     if request.param == "edge":
         Edge(home).write(draw_points(30))
         return StoreLocation(home)
@@ -87,11 +86,11 @@ def place(request, home, monkeypatch):
     return StoreLocation(home, "http://qdrant.example:6333")
 
 
-def test_learnt_weights_are_kept_and_used(place):
-    remember_weights(place, "scans", (0.0, 1.0))
-    assert describe(place, "scans").weights == (0.0, 1.0)
+def test_learnt_weights_are_kept_and_used(location):
+    remember_weights(location, "scans", (0.0, 1.0))
+    assert describe(location, "scans").weights == (0.0, 1.0)
     question = Query(text_vector=draw_vector(900), words="spine fracture number 7", mode="hybrid", top=5)
-    with store.open_collection(place, "scans") as index:
+    with store.open_collection(location, "scans") as index:
         learnt, given, words = index.query(
             [question, replace(question, weights=(1.0, 0.0)), replace(question, mode="words")]
         )
@@ -99,12 +98,12 @@ def test_learnt_weights_are_kept_and_used(place):
     assert [n.id for n in given] != [n.id for n in learnt]
 
 
-def test_learnt_weights_outlive_an_index_run(place):
-    remember_weights(place, "scans", (1.0, 2.0))
-    with store.create_writer(place, "scans", SPEC) as writer:
+def test_learnt_weights_outlive_an_index_run(location):
+    remember_weights(location, "scans", (1.0, 2.0))
+    with store.create_writer(location, "scans", SPEC) as writer:
         writer.upsert(draw_points(3, start=30))
         assert writer.commit().weights == (1.0, 2.0)
-    assert describe(place, "scans").weights == (1.0, 2.0)
+    assert describe(location, "scans").weights == (1.0, 2.0)
 
 
 def test_weights_of_a_missing_collection(home):

@@ -1,0 +1,143 @@
+"""What `medclip doctor` tells: what is installed, what is there, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from medclip_cli import __version__
+from medclip_cli.discovery import known_models
+from medclip_cli.errors import MedclipError
+from medclip_cli.extras import EXTRAS, install_command, missing
+from medclip_cli.models import open_model
+from medclip_cli.progress import counted
+from medclip_cli.settings import Settings, load_settings
+from medclip_cli.vector_index import generations
+from medclip_cli.vector_index.server_connection import shown_url
+
+REQUIRED = (
+    "typer", "rich", "textual-image", "numpy", "pillow", "onnxruntime", "tokenizers", "qdrant-edge-py",
+    "qdrant-client", "pandas", "pyarrow", "pydicom", "sacrebleu",
+)  # fmt: skip
+USES = {
+    "train": "training",
+    "meteor": "METEOR scores",
+    "excel": "Excel tables",
+    "dicom": "compressed DICOM",
+    "tensorboard": "curves",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was found, and what to do when it is not well."""
+
+    what: str
+    found: str
+    ok: bool = True
+    mend: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a broken part becomes a finding, never an error."""
+    findings = [
+        Finding("medclip", __version__),
+        Finding("python", sys.version.split()[0]),
+        *(_package(name) for name in REQUIRED),
+        *(_optional_package(name, extra) for extra, names in EXTRAS.items() for name in names),
+        _device(),
+    ]
+    try:
+        settings = load_settings()
+    except MedclipError as error:
+        return [*findings, Finding("settings", "unreadable", ok=False, mend=str(error))]
+    findings.append(_home(settings.home))
+    if settings.qdrant_url is not None:  # named only: nothing is asked but this machine
+        found = shown_url(settings.qdrant_url)
+        findings.append(Finding("server", found, mend="medclip collections list asks it"))
+    return [*findings, *_models(settings), *_collections(settings)]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
+
+
+def _optional_package(name: str, extra: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed (optional)", mend=f"{USES[extra]}: {install_command(extra)}")
+
+
+def _device() -> Finding:
+    """Name the device training would use; a torch that does not import is a finding, whatever its error."""
+    if missing("train"):
+        return Finding("device", "CPU")
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return Finding("device", torch.cuda.get_device_name())
+        return Finding("device", f"CPU, {counted(torch.get_num_threads(), 'thread')}")
+    except Exception as error:  # noqa: BLE001 - a broken install fails in ways of its own
+        return Finding(
+            "device",
+            f"torch does not import: {type(error).__name__}",
+            ok=False,
+            mend="pip install --force-reinstall torch torchvision",
+        )
+
+
+def _home(home: Path) -> Finding:
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding(
+            "home", f"{home} (not writable)", ok=False, mend="set MEDCLIP_HOME to a writable folder"
+        )
+    free = shutil.disk_usage(nearest).free / 1e9
+    return Finding(
+        "home",
+        f"{home} ({free:.1f} GB free)",
+        ok=free >= 1,
+        mend=None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk",
+    )
+
+
+def _models(settings: Settings) -> list[Finding]:
+    """Open every model that is known, as asking would."""
+    findings = []
+    for path, known_from in known_models(settings).items():
+        what, found = f"model {path.name}", f"{path} ({'; '.join(known_from)})"
+        fault = None
+        try:
+            open_model(path)
+        except MedclipError as error:
+            fault = str(error)
+        findings.append(Finding(what, found, ok=fault is None, mend=fault))
+    return findings
+
+
+def _collections(settings: Settings) -> list[Finding]:
+    try:
+        collections = generations.list_collections(settings.home)
+    except MedclipError as error:
+        return [Finding("collections", "unreadable", ok=False, mend=str(error))]
+    findings = []
+    for info in collections:
+        what = f"collection {info.name}"
+        found = f"{counted(info.points, 'image')}, model {info.model_name}"
+        fault = None
+        try:
+            if open_model(Path(info.model_path)).fingerprint != info.fingerprint:
+                fault = f"the model at {info.model_path} has changed: run medclip index again"
+        except MedclipError as error:
+            fault = str(error)
+        findings.append(Finding(what, found, ok=fault is None, mend=fault))
+    return findings or [Finding("collections", "none yet", mend="medclip index CORPUS --model MODEL")]
