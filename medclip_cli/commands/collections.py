@@ -51,10 +51,8 @@ def list_(
     debug: Debug = False,
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
-    from medclip_cli.vector_index import store
-
     location = _location(url, offline)
-    found = store.summaries(location)
+    found = location.store().summaries()
     if as_json:
         json_output.write(found)
         return
@@ -92,9 +90,8 @@ def show(
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
     from medclip_cli.vector_index.base import info_to_json
-    from medclip_cli.vector_index.store import describe
 
-    info = describe(_location(url, offline), name)
+    info = _location(url, offline).store().describe(name)
     if as_json:
         json_output.write(info_to_json(info))
         return
@@ -129,13 +126,11 @@ def drop(
     debug: Debug = False,
 ) -> None:
     """Remove a collection from disk; corpus, images and model stay."""
-    from medclip_cli.vector_index.store import drop_collection
-
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"dropping {name!r} cannot be undone: confirm with --yes")
         typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
-    drop_collection(_location(url, offline), name)
+    _location(url, offline).store().drop(name)
     console.note(f"Dropped {name!r}.")
 
 
@@ -212,10 +207,9 @@ def verify(
 
     Exit code 1 when anything is wrong.
     """
-    from medclip_cli.vector_index.store import open_collection
     from medclip_cli.vector_index.verification import verify_collection
 
-    with open_collection(_location(url, offline), name) as index:
+    with _location(url, offline).store().open(name) as index:
         found = verify_collection(index)
     if as_json:
         json_output.write(found.to_dict())

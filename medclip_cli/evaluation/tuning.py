@@ -77,7 +77,6 @@ def tune(
     """
     from medclip_cli.captioning.session import open_matching_model
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.vector_index import store
 
     records = Corpus.open(source).split(split)
     if not records:
@@ -87,7 +86,7 @@ def tune(
             f"{source} has no {', '.join(JUDGED_FIELDS[:-1])} or {JUDGED_FIELDS[-1]} in its {split} split: "
             "there is nothing to judge answers by"
         )
-    with store.open_collection(location, name) as index:
+    with location.store().open(name) as index:
         vectors = open_matching_model(index.info, model).embed_texts([record.caption for record in records])
         queries = [
             Query(
@@ -101,7 +100,7 @@ def tune(
         ]
         scores = score_weights(index, queries, lambda number, answer: shared_fields(records[number], answer))
     best = best_weights(scores)
-    store.remember_weights(location, name, best.weights)
+    location.store().remember_weights(name, best.weights)
     return TuningReport(name, best, scores)
 
 

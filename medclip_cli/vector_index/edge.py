@@ -155,7 +155,7 @@ def _engine_message(name: str, reason: str) -> str:
 
 
 class EdgeIndex(Closing):
-    """A collection opened for asking; use `open_collection`."""
+    """A `VectorIndex`: a collection opened for asking; use `open_collection`."""
 
     def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, held: ExitStack) -> None:
         """Take over a loaded shard and what keeps it from being removed."""
@@ -192,11 +192,6 @@ class EdgeIndex(Closing):
         ]
 
     def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
-        """Yield every point in the order of the ids, a few thousand in memory at a time.
-
-        Raises:
-            CollectionError: the collection is damaged or closed.
-        """
         with engine_errors(self.info.name):
             for record in self._ask(lambda shard: scroll(shard, vectors=vectors)):
                 stored: Any = record.vector if vectors else {}
@@ -204,7 +199,6 @@ class EdgeIndex(Closing):
                 yield StoredPoint(str(record.id), record.payload or {}, image, caption)
 
     def find_damage(self) -> str | None:
-        """Read every file of the collection and say which is not as it was written, or None."""
         try:
             generations.check_files(self._generation, contents=True)
         except ValueError as error:

@@ -84,7 +84,7 @@ def create_writer(
 
 
 class EdgeWriter(Closing):
-    """The next generation of a collection; use `create_writer`."""
+    """An `IndexWriter`: the next generation of a collection; use `create_writer`."""
 
     def __init__(
         self, folder: Path, spec: CollectionSpec, live: CollectionInfo | None, *, rebuild: bool, lock: int
@@ -110,16 +110,13 @@ class EdgeWriter(Closing):
 
     @property
     def live(self) -> CollectionInfo | None:
-        """The collection as readers see it, if there is one."""
         return self._live
 
     @property
     def resumed(self) -> bool:
-        """Whether the run goes on where an interrupted one stopped."""
         return self._interrupted is not None
 
     def digests(self, corpus: str) -> dict[str, str]:
-        """Return the content digest of every point of a corpus that is already there, by point id."""
         stored: dict[str, StoredDigest] = {}
         if self._shard is not None or self._interrupted is not None:
             stored = self._open().digests()
@@ -132,29 +129,17 @@ class EdgeWriter(Closing):
         return edge.load_shard(base.name, generations.generation_folder(self._folder, base.generation))
 
     def add_corpus(self, name: str, source: CorpusSource) -> None:
-        """Remember where records came from."""
         self._corpora[name] = source
 
     def reserve(self, points: int) -> None:
-        """Check that there is room for so many new points.
-
-        Raises:
-            CollectionError: saying how much is needed.
-        """
         self._open().reserve(points)
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Store points, replacing those with the same id.
-
-        Raises:
-            CollectionError: the vectors have another length, or the disk is full.
-        """
         if points:
             self._spec.check_points(points)
             self._open().upsert(points)
 
     def delete(self, point_ids: Iterable[str]) -> None:
-        """Remove points; ids that are not there do not matter."""
         if gone := list(point_ids):
             self._open().delete(gone)
 
@@ -187,7 +172,7 @@ class EdgeWriter(Closing):
         Without any change the live generation stays, and only its description is brought up to date.
 
         Args:
-            on_stage: told what is being done, in a few words.
+            on_stage: called with what is being done, in a few words.
 
         Raises:
             CollectionError: the disk is full; the live generation stays as it was.
@@ -224,7 +209,6 @@ class EdgeWriter(Closing):
         return info
 
     def close(self) -> None:
-        """Stop without a commit: what was written is kept for the next run to go on with."""
         if self._lock < 0:
             return
         try:
@@ -331,7 +315,6 @@ class BuildingShard:
             raise CollectionError(self._no_room(needed + _SPARE_BYTES, free))
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Store points, in place of those with the same ids."""
         stored = [edge.stored_point(point, self._encoder) for point in points]
         ids: list[PointId] = [point.point_id for point in points]
         with self._room_needed():
@@ -342,7 +325,6 @@ class BuildingShard:
             self._checkpoint(len(points))
 
     def delete(self, point_ids: Sequence[str]) -> None:
-        """Remove points."""
         with self._room_needed():
             self.reserve_bytes(0)
             self._shard.update(UpdateOperation.delete_points(list(point_ids)))

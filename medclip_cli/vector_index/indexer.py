@@ -16,9 +16,9 @@ from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.progress import OnProgress, Progress, log, no_progress
 from medclip_cli.records import SPLITS
 from medclip_cli.settings import Settings, load_settings
-from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, IndexWriter, point_id
 from medclip_cli.vector_index.bm25 import average_length
+from medclip_cli.vector_index.store import Store, StoreLocation
 from medclip_cli.vector_index.sync import Changes, Failure, embed_into, find_changes, tasks_of
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def index(  # noqa: PLR0913 - the options of the command
 
     given = {"home": home, "collection": collection, "qdrant_url": url}
     settings = load_settings(given | {"lock_timeout_seconds": lock_timeout, "offline": offline})
-    location, name, part = store.StoreLocation.of(settings), settings.collection, _parse_shard(shard)
-    opened = _open_model(model, settings, location)
+    name, part, store = settings.collection, _parse_shard(shard), StoreLocation.of(settings).store()
+    opened = _open_model(model, settings, store)
     if not isinstance(corpus, Corpus):
         source = Path(corpus)
         corpus = Corpus.open(prepare_corpus(source, settings.home))
@@ -134,16 +134,16 @@ def index(  # noqa: PLR0913 - the options of the command
             split = "all"
     sizes = dict(Counter(record.split for record in corpus.walk()))  # reads, and so checks, every row
     run = _Run(corpus, sizes, _choose_splits(corpus, sizes, split), opened, batch_size, prune, dry_run, part)
-    with store.create_writer(location, name, run.spec(), rebuild=rebuild, layout=layout, part=part) as writer:
+    with store.create_writer(name, run.spec(), rebuild=rebuild, layout=layout, part=part) as writer:
         return run.carry_out(name, writer, on_progress)
 
 
-def _open_model(given: Model | Path | str | None, settings: Settings, location: store.StoreLocation) -> Model:
+def _open_model(given: Model | Path | str | None, settings: Settings, store: Store) -> Model:
     if given is not None and not isinstance(given, (str, Path)):
         return given
     if given is None:
         try:
-            given = store.describe(location, settings.collection).model_path
+            given = store.describe(settings.collection).model_path
         except CollectionError as error:
             if settings.model is None:
                 raise UsageError(f"no model given: name one ({error})") from error

@@ -160,7 +160,7 @@ def open_collection(server: Server, name: str) -> ServerIndex:
 
 
 class ServerIndex(Closing):
-    """A collection opened for asking; use `open_collection`."""
+    """A `VectorIndex`: a collection opened for asking; use `open_collection`."""
 
     def __init__(self, server: Server, info: CollectionInfo) -> None:
         """Ask this generation as long as it is there, then the one that took its place."""
@@ -189,7 +189,6 @@ class ServerIndex(Closing):
         ]
 
     def points(self, *, vectors: bool = False) -> Iterator[StoredPoint]:
-        """Yield every point in the order of the ids, a thousand in memory at a time."""
         name = physical_name(self.info.name, self.info.generation)
         for record in scroll(self._server, name, vectors=["image", "caption"] if vectors else False):
             stored: Any = record.vector if vectors else {}
@@ -197,7 +196,6 @@ class ServerIndex(Closing):
             yield StoredPoint(str(record.id), record.payload or {}, image, caption)
 
     def find_damage(self) -> str | None:
-        """Say what the server finds wrong with the collection, or None."""
         answer = self._ask(lambda client, name: client.get_collection(name))
         return (
             None if str(answer.status.value) in ("green", "yellow", "grey") else "the server calls it damaged"
@@ -217,7 +215,6 @@ class ServerIndex(Closing):
             raise CollectionError(f"collection {before.name!r} is gone from {self._server.url}") from error
 
     def close(self) -> None:
-        """Close the connections."""
         self._server.close()
 
 

@@ -97,7 +97,7 @@ def create_writer(
 
 
 class ServerWriter(Closing):
-    """The next generation of a collection on a server; use `create_writer`."""
+    """An `IndexWriter`: the next generation of a collection on a server; use `create_writer`."""
 
     def __init__(
         self,
@@ -132,7 +132,6 @@ class ServerWriter(Closing):
         )
 
     def digests(self, corpus: str) -> dict[str, str]:
-        """Return the content digest of every point of a corpus that is already there, by point id."""
         if self._begun:
             self._building.land()
             name = self._building.name
@@ -148,25 +147,18 @@ class ServerWriter(Closing):
         return found
 
     def add_corpus(self, name: str, source: CorpusSource) -> None:
-        """Remember where records came from."""
         self._corpora[name] = source
 
     def reserve(self, points: int) -> None:
         """Take it that there is room: a server does not tell, and refuses what it cannot store."""
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Store points, replacing those with the same id; returns while the last batches are on their way.
-
-        Raises:
-            CollectionError: the vectors have another length, or the server cannot store them.
-        """
         self._spec.check_points(points)
         if points:
             stored = [stored_point(point, self._encoder) for point in points]
             self._begin().send(stored)
 
     def delete(self, point_ids: Iterable[str]) -> None:
-        """Remove points; ids that are not there do not matter."""
         if gone := list(point_ids):
             self._begin().delete(gone)
 
@@ -208,7 +200,7 @@ class ServerWriter(Closing):
         Without any change the live generation stays, and only its description is brought up to date.
 
         Args:
-            on_stage: told what is being done, in a few words.
+            on_stage: called with what is being done, in a few words.
 
         Raises:
             CollectionError: the server fails; the live generation stays as it was.
@@ -244,7 +236,6 @@ class ServerWriter(Closing):
         return all(done.get(_PART.format(number, part[1])) for number in range(1, part[1] + 1))
 
     def close(self) -> None:
-        """Stop without a commit: what was written is kept for the next run to go on with."""
         self._building.close()
         self._server.close()
 
@@ -310,8 +301,6 @@ class BuildingCollection:
             raise
 
     def index_fields(self) -> None:
-        """Have the fields indexed that people filter by."""
-
         def index(client: QdrantClient) -> None:
             for field in INDEXED_FIELDS:
                 client.create_payload_index(self.name, field, payload_schema(field))
@@ -319,7 +308,6 @@ class BuildingCollection:
         self._server.call(index)
 
     def remove(self) -> None:
-        """Remove what an interrupted run left that cannot be gone on with."""
         self._server.call(
             lambda client: client.collection_exists(self.name) and client.delete_collection(self.name)
         )
@@ -344,7 +332,6 @@ class BuildingCollection:
         self.land()
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
-        """Add to the collection's metadata."""
         self._server.call(lambda client: client.update_collection(self.name, metadata=dict(metadata)))
 
     def send(self, points: Iterable[models.PointStruct]) -> None:
@@ -360,12 +347,10 @@ class BuildingCollection:
         self._server.call(lambda client: client.upsert(self.name, batch, wait=True))
 
     def land(self) -> None:
-        """Wait until everything that was sent is stored."""
         while self._in_flight:
             self._in_flight.popleft().result()
 
     def delete(self, point_ids: Sequence[str]) -> None:
-        """Remove points."""
         self.land()
         pages = [
             list(point_ids[i : i + _IDS_PER_REQUEST]) for i in range(0, len(point_ids), _IDS_PER_REQUEST)
@@ -395,7 +380,6 @@ class BuildingCollection:
             time.sleep(_POLL_SECONDS)
 
     def count(self) -> int:
-        """Return how many points there are."""
         return int(self._server.call(lambda client: client.count(self.name, exact=True)).count)
 
     def count_values(self) -> dict[str, dict[str, int]]:

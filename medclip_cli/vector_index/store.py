@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.progress import log
@@ -52,104 +52,81 @@ class StoreLocation:
             raise UsageError(f"--offline cannot be combined with the Qdrant server {server}")
         return cls(settings.home, settings.qdrant_url, settings.lock_timeout_seconds)
 
+    def store(self) -> Store:
+        """Return the collections there."""
+        if self.url is None:
+            return _EdgeStore(self.home, self.lock_timeout_seconds)
+        return _ServerStore(self.url)
+
     @property
     def shown(self) -> str:
         """The location as it may be shown: without a password."""
         return str(self.home) if self.url is None else shown_url(self.url)
 
 
-def open_collection(location: StoreLocation, name: str) -> VectorIndex:
-    """Open a collection for asking.
+class Store(Protocol):
+    """The collections of one location; `StoreLocation.store` returns it."""
 
-    Raises:
-        CollectionError: there is none of this name, it is damaged or busy, or the server cannot be asked.
-    """
-    return _store_at(location).open(name)
+    def open(self, name: str) -> VectorIndex:
+        """Open a collection for asking.
 
+        Raises:
+            CollectionError: there is none of this name, it is damaged or busy, or the server cannot be asked.
+        """
 
-def create_writer(
-    location: StoreLocation,
-    name: str,
-    spec: CollectionSpec,
-    *,
-    rebuild: bool = False,
-    layout: ServerLayout | None = None,
-    part: tuple[int, int] | None = None,
-) -> IndexWriter:
-    """Open a collection for one index run, making it if there is none.
+    def create_writer(
+        self,
+        name: str,
+        spec: CollectionSpec,
+        *,
+        rebuild: bool = False,
+        layout: ServerLayout | None = None,
+        part: tuple[int, int] | None = None,
+    ) -> IndexWriter:
+        """Open a collection for one index run, making it if there is none.
 
-    Args:
-        location: where it is kept.
-        name: of the collection.
-        spec: the model it is for.
-        rebuild: begin with an empty generation.
-        layout: of a new generation on a server.
-        part: which of so many machines this is that fill one collection on a server together.
+        Args:
+            name: of the collection.
+            spec: the model it is for.
+            rebuild: begin with an empty generation.
+            layout: of a new generation on a server.
+            part: which of so many machines this is that fill one collection on a server together.
 
-    Raises:
-        UsageError: there is no server that several machines could fill.
-        CollectionError: another run is writing, or it was made by another model and `rebuild` is not set.
-    """
-    return _store_at(location).create_writer(name, spec, rebuild, layout, part)
+        Raises:
+            UsageError: there is no server that several machines could fill.
+            CollectionError: another run is writing, or it was made by another model and `rebuild` is not set.
+        """
 
+    def list_collections(self) -> list[CollectionInfo]:
+        """Return the collections that can be described."""
 
-def list_collections(location: StoreLocation) -> list[CollectionInfo]:
-    """Return the collections that can be described."""
-    return _store_at(location).list()
+    def summaries(self) -> list[dict[str, Any]]:
+        """Return `CollectionInfo.summary` of each; of a damaged one, which is logged, only name and error."""
 
+    def describe(self, name: str) -> CollectionInfo:
+        """Return the description of a collection.
 
-def summaries(location: StoreLocation) -> list[dict[str, Any]]:
-    """Return a line on each collection, as ``medclip collections list --json`` prints it.
+        Raises:
+            CollectionError: there is none of this name, or it cannot be read.
+        """
 
-    Of a damaged one it holds only the name and the error, which is logged too.
-    """
-    if location.url is not None:
-        return [info.summary() for info in list_collections(location)]
-    found: list[dict[str, Any]] = []
-    for name in generations.collection_names(location.home):
-        try:
-            found.append(describe(location, name).summary())
-        except CollectionError as error:
-            log.warning("%s", error)
-            found.append({"name": name, "error": str(error)})
-    return found
+    def drop(self, name: str) -> None:
+        """Remove a collection.
 
+        Raises:
+            CollectionError: there is none of this name, a run is writing to it, or the server refuses.
+        """
 
-def describe(location: StoreLocation, name: str) -> CollectionInfo:
-    """Return the description of a collection.
+    def remember_weights(self, name: str, weights: tuple[float, float]) -> None:
+        """Keep the weights of hybrid search with a collection.
 
-    Raises:
-        CollectionError: there is none of this name, or it cannot be read.
-    """
-    return _store_at(location).describe(name)
-
-
-def drop_collection(location: StoreLocation, name: str) -> None:
-    """Remove a collection.
-
-    Raises:
-        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
-    """
-    _store_at(location).drop(name)
-
-
-def remember_weights(location: StoreLocation, name: str, weights: tuple[float, float]) -> None:
-    """Keep the weights of hybrid search with a collection.
-
-    Raises:
-        CollectionError: there is none of this name, a run is writing to it, or the server refuses.
-    """
-    _store_at(location).remember_weights(name, weights)
-
-
-def _store_at(location: StoreLocation) -> _EdgeStore | _ServerStore:
-    if location.url is None:
-        return _EdgeStore(location.home, location.lock_timeout_seconds)
-    return _ServerStore(location.url)
+        Raises:
+            CollectionError: as `drop`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class _EdgeStore:
+class _EdgeStore(Store):
     home: Path
     lock_timeout_seconds: float
 
@@ -162,9 +139,10 @@ class _EdgeStore:
         self,
         name: str,
         spec: CollectionSpec,
-        rebuild: bool,
-        _: ServerLayout | None,
-        part: tuple[int, int] | None,
+        *,
+        rebuild: bool = False,
+        layout: ServerLayout | None = None,
+        part: tuple[int, int] | None = None,
     ) -> IndexWriter:
         from medclip_cli.vector_index import edge_writer
 
@@ -173,8 +151,18 @@ class _EdgeStore:
         timeout = self.lock_timeout_seconds
         return edge_writer.create_writer(self.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout)
 
-    def list(self) -> list[CollectionInfo]:
+    def list_collections(self) -> list[CollectionInfo]:
         return generations.list_collections(self.home)
+
+    def summaries(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for name in generations.collection_names(self.home):
+            try:
+                found.append(self.describe(name).summary())
+            except CollectionError as error:
+                log.warning("%s", error)
+                found.append({"name": name, "error": str(error)})
+        return found
 
     def describe(self, name: str) -> CollectionInfo:
         return generations.live_collection(self.home, name)
@@ -190,7 +178,7 @@ class _EdgeStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _ServerStore:
+class _ServerStore(Store):
     url: str
 
     def open(self, name: str) -> VectorIndex:
@@ -202,20 +190,24 @@ class _ServerStore:
         self,
         name: str,
         spec: CollectionSpec,
-        rebuild: bool,
-        layout: ServerLayout | None,
-        part: tuple[int, int] | None,
+        *,
+        rebuild: bool = False,
+        layout: ServerLayout | None = None,
+        part: tuple[int, int] | None = None,
     ) -> IndexWriter:
         from medclip_cli.vector_index import server_writer
 
         connection = _connect(self.url)
         return server_writer.create_writer(connection, name, spec, rebuild=rebuild, layout=layout, part=part)
 
-    def list(self) -> list[CollectionInfo]:
+    def list_collections(self) -> list[CollectionInfo]:
         from medclip_cli.vector_index import server
 
         with _connect(self.url) as connection:
             return server.list_collections(connection)
+
+    def summaries(self) -> list[dict[str, Any]]:
+        return [info.summary() for info in self.list_collections()]
 
     def describe(self, name: str) -> CollectionInfo:
         with self.open(name) as index:

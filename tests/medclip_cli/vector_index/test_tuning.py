@@ -17,7 +17,7 @@ from medclip_cli.records import Neighbour
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import Query
-from medclip_cli.vector_index.store import StoreLocation, describe, remember_weights
+from medclip_cli.vector_index.store import StoreLocation
 
 from .conftest import Edge, InMemoryServer
 from .drawn import SPEC, draw_points, draw_record, draw_vector
@@ -87,10 +87,10 @@ def location(request, home, monkeypatch):
 
 
 def test_learnt_weights_are_kept_and_used(location):
-    remember_weights(location, "scans", (0.0, 1.0))
-    assert describe(location, "scans").weights == (0.0, 1.0)
+    location.store().remember_weights("scans", (0.0, 1.0))
+    assert location.store().describe("scans").weights == (0.0, 1.0)
     question = Query(text_vector=draw_vector(900), words="spine fracture number 7", mode="hybrid", top=5)
-    with store.open_collection(location, "scans") as index:
+    with location.store().open("scans") as index:
         learnt, given, words = index.query(
             [question, replace(question, weights=(1.0, 0.0)), replace(question, mode="words")]
         )
@@ -99,16 +99,16 @@ def test_learnt_weights_are_kept_and_used(location):
 
 
 def test_learnt_weights_outlive_an_index_run(location):
-    remember_weights(location, "scans", (1.0, 2.0))
-    with store.create_writer(location, "scans", SPEC) as writer:
+    location.store().remember_weights("scans", (1.0, 2.0))
+    with location.store().create_writer("scans", SPEC) as writer:
         writer.upsert(draw_points(3, start=30))
         assert writer.commit().weights == (1.0, 2.0)
-    assert describe(location, "scans").weights == (1.0, 2.0)
+    assert location.store().describe("scans").weights == (1.0, 2.0)
 
 
 def test_weights_of_a_missing_collection(home):
     with pytest.raises(CollectionError, match="no collection 'gone'"):
-        remember_weights(StoreLocation(home), "gone", (1.0, 1.0))
+        StoreLocation(home).store().remember_weights("gone", (1.0, 1.0))
     assert not (home / "collections" / "gone").exists()
 
 
@@ -145,7 +145,7 @@ def test_the_command_learns_that_words_say_more(corpus):
     assert set(scores) == set(GRID)
     assert scores[(0.0, 1.0)] > scores[(1.0, 0.0)]
     assert scores[tuple(answer["best"])] == max(scores.values())
-    assert list(describe(StoreLocation(load_settings().home), "scans").weights) == answer["best"]
+    assert list(StoreLocation(load_settings().home).store().describe("scans").weights) == answer["best"]
     assert "best" in tune(corpus).stdout
 
 
