@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import image_output, inputs
+from medclip_cli.commands import inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -218,11 +218,17 @@ def caption(
         raise typer.Exit(SOME_FAILED if bar.done > bar.failed else 1)
 
 
-def _show(answer: Answer, show_fields: bool, pictures: Mode) -> None:
+def _show(answer: Answer, show_fields: bool, mode: Mode) -> None:
+    from PIL import Image
+
+    from medclip_cli.terminal import pictures
+
     sure = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
     console.prose(f"{answer.image}: {answer.caption or answer.reason}{sure}")
     if answer.neighbours:
-        image_output.draw(answer.neighbours, pictures, image_output.scan_of(answer))
+        files = [(f"{one.rank}  {one.score:.3f}", one.path) for one in answer.neighbours]
+        scan = [] if answer.pixels is None else [("the scan", Image.fromarray(answer.pixels))]
+        pictures.show_files(files, mode, scan)
         # Consensus may take the caption of a neighbour further down: it is the one with the asterisk.
         rows: list[tuple[tables.Cell, ...]] = [
             (f"{one.rank}*" if one is answer.lender else one.rank, one.score, one.image, one.caption)

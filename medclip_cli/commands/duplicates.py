@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medclip_cli.commands import completion, image_output
+from medclip_cli.commands import completion
 from medclip_cli.commands.options import Debug, JsonOutput, Offline, Pictures, Quiet, ServerUrl, Verbose
 from medclip_cli.errors import SOME_FAILED
 from medclip_cli.progress import counted
@@ -74,7 +74,9 @@ def duplicates(
         raise typer.Exit(SOME_FAILED)
 
 
-def _show(report: DuplicatesReport, corpus: Corpus, pictures: Mode) -> None:
+def _show(report: DuplicatesReport, corpus: Corpus, mode: Mode) -> None:
+    from medclip_cli.terminal.pictures import show_groups
+
     groups = report.groups
     described = [
         (
@@ -83,7 +85,7 @@ def _show(report: DuplicatesReport, corpus: Corpus, pictures: Mode) -> None:
         )
         for group in groups
     ]
-    drawn = image_output.draw_groups(described, pictures)
+    drawn = show_groups(described, mode)
     rows = [
         (len(group.ids), ", ".join(group.by), ", ".join(group.splits), " ".join(group.ids))
         for group in groups

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands import image_output, inputs
+from medclip_cli.commands import inputs
 from medclip_cli.commands.options import (
     CollectionName,
     Debug,
@@ -173,12 +173,14 @@ def search(
         raise typer.Exit(SOME_FAILED if answered else 1)
 
 
-def _show(hits: Hits, collection: str, several: bool, pictures: Mode) -> None:
+def _show(hits: Hits, collection: str, several: bool, mode: Mode) -> None:
+    from medclip_cli.terminal.pictures import show_files
+
     if several:
         console.prose(f"{hits.words}:" if hits else f"{hits.words}: nothing matches")
         if not hits:
             return
-    image_output.draw(hits, pictures)
+    show_files([(f"{hit.rank}  {hit.score:.3f}", hit.path) for hit in hits], mode)
     rows: list[tuple[tables.Cell, ...]] = [(hit.rank, hit.score, hit.image, hit.caption) for hit in hits]
     tables.show(f"Found in {collection}", ("rank", "score", "image", "caption"), rows)
     if not several:

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from medclip_cli.pages.html import thumbnails
 from medclip_cli.terminal import console
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "always", "never"]
 WIDTH, HEIGHT = 18, 9  # cells of one picture; a cell is about twice as high as it is wide
 _GAP = 2
-_ROWS_BY_ITSELF = 2  # auto shows no more rows of pictures, for they push the answer off the screen
+_MOST_ROWS = 2  # of pictures that nobody asked for: more push the answer off the screen
 _PIXELS = 216  # side of what is sent to a terminal that draws pixels: 12 x 24 a cell
 
 
@@ -33,14 +35,37 @@ def wanted(mode: Mode) -> bool:
     return out.is_terminal and not out.no_color and out.color_system in ("256", "truecolor")
 
 
-def how_many(mode: Mode) -> int | None:
-    """How many pictures are drawn at most; None for all."""
-    return None if mode == "always" else _ROWS_BY_ITSELF * _columns(console.stdout().width)
+def show_files(
+    files: Sequence[tuple[str, str | Path | None]], mode: Mode, first: Sequence[tuple[str, Image | None]] = ()
+) -> None:
+    """Draw image files with their labels, where pictures are wanted, after those that are read already."""
+    if wanted(mode):
+        most = None if mode == "always" else _MOST_ROWS * _columns(console.stdout().width) - len(first)
+        drawn = thumbnails([path for _, path in files[:most]])
+        show([*first, *zip((label for label, _ in files), drawn, strict=False)])
 
 
-def how_many_groups(mode: Mode) -> tuple[int | None, int | None]:
-    """How many groups of pictures are drawn at most, and how many of each; None for all."""
-    return (None, None) if mode == "always" else (_ROWS_BY_ITSELF, _columns(console.stdout().width))
+def show_groups(groups: Sequence[tuple[str, Sequence[tuple[str, Path]]]], mode: Mode) -> int:
+    """Draw images that belong together, each group on rows of its own; returns how many groups were drawn.
+
+    Args:
+        groups: what to say of each, and its images with their names.
+        mode: what ``--pictures`` says.
+    """
+    if not wanted(mode):
+        return 0
+    is_short = mode != "always"
+    shown = groups[: _MOST_ROWS if is_short else None]
+    for heading, members in shown:
+        console.out(heading)
+        some = members[: _columns(console.stdout().width) if is_short else None]
+        show_files([(_end_of(name), path) for name, path in some], "always")
+    return len(shown)
+
+
+def _end_of(name: str) -> str:
+    """The end of a name, which tells it from others of its data set, as far as it fits."""
+    return name if len(name) <= WIDTH else f"…{name[1 - WIDTH :]}"
 
 
 def show(pictures: Sequence[tuple[str, Image | None]]) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from medclip_cli.progress import OnProgress
-from medclip_cli.progress import Progress as Report
+from medclip_cli.progress import OnProgress, Progress, no_progress
 from medclip_cli.terminal import console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Bar:
     """One running task: how far it is and how much of it failed."""
 
     unit: str = "images"
-    _progress: Progress | None = None
+    _bars: Bars | None = None
     _task: TaskID | None = None
     total: int | None = None
     done: int = 0
@@ -39,11 +39,11 @@ class Bar:
         self.advance(count)
 
     def _refresh(self) -> None:
-        if self._progress is None or self._task is None:
+        if self._bars is None or self._task is None:
             return
-        self._progress.update(self._task, completed=self.done, **self.said())
+        self._bars.update(self._task, completed=self.done, **self.columns())
 
-    def said(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         """Return what stands beside the bar: the count, the rate, the time left, the failures."""
         # Whole batches end at once: only the mean over the run says anything of the speed.
         seconds = max(monotonic() - self._began, 1e-3)
@@ -52,12 +52,12 @@ class Bar:
         return {
             "count": f"{self.done}/{self.total}" if self.total is not None else str(self.done),
             "rate": f"{rate:.{0 if rate >= 10 else 1}f} {self.unit}/s" if self.done else "",
-            "left": f"{_clock(remaining / rate)} left" if self.done and remaining else "",
+            "left": f"{clock(remaining / rate)} left" if self.done and remaining else "",
             "failures": f"{self.failed} failed" if self.failed else "",
         }
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -85,7 +85,8 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
     if console.verbosity.quiet or not console.can_animate():
         yield Bar(unit)
         return
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
@@ -94,41 +95,22 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
         TextColumn("[red]{task.fields[failures]}"),
     )
     # What goes to stdout is data: rich must not take it to its own console, which is stderr.
-    with Progress(*columns, console=console.stderr(), transient=True, redirect_stdout=False) as progress:
-        bar = Bar(unit, progress, total=total)
-        bar._task = progress.add_task(description, total=total, **bar.said())
+    with Bars(*columns, console=console.stderr(), transient=True, redirect_stdout=False) as bars:
+        bar = Bar(unit, bars, total=total)
+        bar._task = bars.add_task(description, total=total, **bar.columns())
         yield bar
-
-
-@contextmanager
-def stages(description: str) -> Iterator[Callable[[str], None]]:
-    """Show which stage is under way, where nobody can know how long it takes; yields what is told of it.
-
-    Args:
-        description: of all stages together.
-    """
-    if console.verbosity.quiet or not console.can_animate():
-        yield console.detail
-        return
-    with console.stderr().status(description) as status:
-
-        def say(stage: str) -> None:
-            console.detail(stage)
-            status.update(f"{description}: {stage}")
-
-        yield say
 
 
 @contextmanager
 def reported() -> Iterator[OnProgress]:
     """Show what a library function reports: a bar for each of its stages, one after the other."""
     if console.verbosity.quiet or not console.can_animate():
-        yield lambda report: None
+        yield no_progress
         return
     with ExitStack() as stack:
         current: list[tuple[str, Bar]] = []
 
-        def show(report: Report) -> None:
+        def show(report: Progress) -> None:
             if not current or current[0][0] != report.stage:
                 stack.close()
                 bar = stack.enter_context(track(report.stage, report.total, report.unit))

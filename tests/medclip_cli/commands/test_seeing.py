@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from medclip_cli.commands import image_output
 from medclip_cli.terminal import pictures
 
 BLOCK = "▀"
@@ -92,9 +91,9 @@ def test_unasked_only_the_first_groups_of_duplicates_are_drawn(road, monkeypatch
     monkeypatch.setattr(pictures, "show", lambda drawn: shown.append([name for name, _ in drawn]))
     monkeypatch.setenv("COLUMNS", "80")
     groups = [(f"group {n}", [(f"{n}-{m}", road.scan) for m in range(6)]) for n in range(3)]
-    assert image_output.draw_groups(groups, "auto") == 2
+    assert pictures.show_groups(groups, "auto") == 2
     assert shown == [[f"{n}-{m}" for m in range(4)] for n in range(2)]
-    assert image_output.draw_groups(groups, "always") == 3
+    assert pictures.show_groups(groups, "always") == 3
     assert [len(row) for row in shown[2:]] == [6, 6, 6]
     assert capsys.readouterr().out.count("group 2\n") == 1
 

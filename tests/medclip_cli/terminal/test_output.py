@@ -1,15 +1,13 @@
-import functools
 import io
 import json
 import re
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from medclip_cli.progress import Progress
 from medclip_cli.terminal import console, json_output, progress, tables
 
 
@@ -164,9 +162,9 @@ def test_progress_is_silent_in_a_pipe(capsys):
 def test_progress_is_silent_on_a_terminal_that_cannot_go_back_on_a_line(on_terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     out, err = on_terminal()
-    with progress.track("Decoding", total=2) as bar, progress.stages("Writing") as say:
+    with progress.track("Decoding", total=2) as bar, progress.reported() as on_progress:
         bar.advance(2)
-        say("the end")
+        on_progress(Progress("Writing"))
     assert (out.getvalue(), err.getvalue()) == ("", "")
 
 
@@ -186,9 +184,9 @@ def test_progress_tells_the_mean_rate_and_the_time_left(monkeypatch):
     monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
     bar = progress.Bar("scans", total=7300, _began=progress.monotonic())
     bar.done = 100
-    assert bar.said() == {"count": "100/7300", "rate": "25 scans/s", "left": "4:48 left", "failures": ""}
+    assert bar.columns() == {"count": "100/7300", "rate": "25 scans/s", "left": "4:48 left", "failures": ""}
     bar.done = bar.failed = 8
-    assert bar.said() == {
+    assert bar.columns() == {
         "count": "8/7300",
         "rate": "2.0 scans/s",
         "left": "1:00:46 left",
@@ -232,13 +230,13 @@ def test_an_empty_table_keeps_its_headings_for_programs_alone(on_terminal, capsy
     assert out.getvalue() == ""
 
 
-def test_a_stage_is_shown_while_it_lasts(monkeypatch):
-    screen = Console(file=io.StringIO(), force_terminal=True)
-    monkeypatch.setattr(console, "stderr", functools.cache(lambda: screen))
-    with progress.stages("Finishing") as say:
-        say("optimising 8 points")
-        # The screen is drawn anew some times a second, not with every stage.
-        ends = time.monotonic() + 10
-        while "Finishing: optimising 8 points" not in screen.file.getvalue() and time.monotonic() < ends:
-            time.sleep(0.02)
-    assert "Finishing: optimising 8 points" in screen.file.getvalue()
+def test_each_stage_of_a_library_function_has_its_own_bar(on_terminal):
+    _, err = on_terminal()
+    with progress.reported() as on_progress:
+        on_progress(Progress("Decoding", done=1, total=2))
+        on_progress(Progress("Decoding", done=2, total=2, failed=1))
+        on_progress(Progress("Writing", done=7, unit="rows"))
+    text = err.getvalue()
+    assert text.index("Decoding") < text.index("Writing")
+    assert "2/2" in text
+    assert "1 failed" in text

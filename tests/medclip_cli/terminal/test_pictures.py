@@ -87,10 +87,14 @@ def without_colours(line):
     return re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
 
 
-def test_auto_leaves_room_for_the_answer(terminal):
+def test_unasked_two_rows_of_pictures_leave_room_for_the_answer(terminal, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "show", lambda shown: drawn.append(len(shown)))
     terminal(80)
-    assert pictures.how_many("auto") == 8
-    assert pictures.how_many("always") is None
+    files = [(str(n), tmp_path / "gone.png") for n in range(20)]
+    for mode in ("auto", "always", "never"):
+        pictures.show_files(files, mode, [("the scan", picture())])
+    assert drawn == [8, 21]
 
 
 def test_a_picture_that_cannot_be_read_keeps_its_place(terminal):
