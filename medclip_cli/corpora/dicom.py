@@ -49,15 +49,11 @@ _BODY_PARTS = frozenset(
     " THORAX THUMB THYMUS THYROID TOE TONGUE TRACHEA URETER URETHRA UTERUS VAGINA WRIST".split()
 )
 _BODY_REGIONS = {
-    **{"CSPINE": "Cervical spine", "TSPINE": "Thoracic spine", "LSPINE": "Lumbar spine"},
+    **{"CSPINE": "Cervical spine", "TSPINE": "Thoracic spine", "LSPINE": "Lumbar spine", "TMJ": "Jaw"},
     **{"SSPINE": "Sacral spine", "LSSPINE": "Lumbosacral spine", "TLSPINE": "Thoracolumbar spine"},
-    **{
-        "ABDOMENPELVIS": "Abdomen and pelvis",
-        "CHESTABDOMEN": "Chest and abdomen",
-        "HEADNECK": "Head and neck",
-    },
-    **{"CHESTABDPELVIS": "Chest, abdomen and pelvis", "WHOLEBODY": "Whole body", "TMJ": "Jaw"},
-    **{"NECKCHEST": "Neck and chest", "CORONARYARTERY": "Coronary artery"},
+    **{"ABDOMENPELVIS": "Abdomen and pelvis", "CHESTABDOMEN": "Chest and abdomen"},
+    **{"CHESTABDPELVIS": "Chest, abdomen and pelvis", "WHOLEBODY": "Whole body"},
+    **{"NECKCHEST": "Neck and chest", "HEADNECK": "Head and neck", "CORONARYARTERY": "Coronary artery"},
 }
 # PS3.3 C.8.1.1.1.1 (radiography) and C.8.11.7 (mammography).
 _VIEW_POSITIONS = frozenset(

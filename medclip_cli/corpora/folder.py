@@ -18,16 +18,8 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".csv.gz", ".tsv
 
 # Headers by what they mean, the likeliest first; matched without regard to case, spaces and underscores.
 _IMAGE = (
-    "image",
-    "image_path",
-    "filename",
-    "file_name",
-    "file",
-    "path",
-    "image_name",
-    "image_id",
-    "img",
-    "name",
+    *("image", "image_path", "filename", "file_name", "file", "path", "image_name", "image_id"),
+    *("img", "name"),
 )
 _CAPTION = ("caption", "captions", "text", "report", "description", "impression", "findings", "title")
 _OPTIONAL = {

@@ -1,13 +1,19 @@
-"""What an adapter of a published data set is: a `DatasetLayout`, its options, and how it finds files."""
+"""What an adapter of a published data set is: a `DatasetLayout`, whose `read` yields the rows of a folder.
+
+`ColumnMap` is the reader of data sets that are tables: it says which file and which column means what.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from encoders.names import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from medclip_cli.corpora.tables import Row, read_lines, read_table, unusable
+from medclip_cli.corpora.vocabulary import age_of, sex_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
 
@@ -132,3 +138,128 @@ def _walk(root: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
                 yield from _walk(root, f"{prefix}{entry.name}/", suffixes)
             elif os.path.splitext(entry.name)[1].lower() in suffixes:
                 yield prefix + entry.name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was found under a root.
+
+    Attributes:
+        tables: each with the split it stands for, and what tells its unusable rows from another table's.
+        prefix: what makes a path of the tables' folder relative to the root.
+        splits: of the images that a list names.
+        images: all image files; empty for a set whose table has their paths.
+        cuis: concepts by image.
+        concept_names: what a concept is called.
+        beside: what else is known of an image.
+    """
+
+    tables: Sequence[tuple[Path, str | None, str]]
+    prefix: str = ""
+    splits: Mapping[str | None, str] = field(default_factory=dict)
+    images: ImageFiles = field(default_factory=lambda: ImageFiles(set()))
+    cuis: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    concept_names: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnMap:
+    """Reads a data set: which files, which columns mean what, and what no column says.
+
+    Attributes:
+        title: of the data set, for messages.
+        files: its tables, with the split each stands for, in the root or a folder right under it.
+        markers: those of them that mark the folder; all by default.
+        alternatives: whether the first that is there is the only one.
+        lists: files of image names, with the split each stands for.
+        find: finds the tables in the place of all these.
+        beside: reads what lies beside the tables, as fields of `Source`.
+        rows: reads one table.
+        image: the column of the image's name, or a function that makes it of a row.
+        path: where an image lies of which there is no file, from ``{name}`` and ``{table}``.
+        caption: the column of the caption.
+        columns: of the fields view, region, category, age, sex and group.
+        words: columns of what a caption template may name.
+        fixed: fields that are the same for every row.
+        quirks: further fields of a row, or its `path`, which win over all others.
+        has_paths: whether the image column is a path, so that no file need be looked for.
+    """
+
+    title: str
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    markers: Sequence[str] = ()
+    alternatives: bool = False
+    lists: Mapping[str, str] = field(default_factory=dict)
+    find: Callable[[Path, ReadOptions], Source] | None = None
+    beside: Callable[[Path], Mapping[str, Any]] = lambda base: {}
+    rows: Callable[[Path], Iterator[Row]] = read_table
+    image: str | Callable[[Row], str | None]
+    path: str = "{name}"
+    caption: str | None = None
+    columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    quirks: Callable[[Row, str, Source], Mapping[str, Any]] = lambda row, name, source: {}
+    has_paths: bool = False
+
+    def __call__(self, root: Path, options: ReadOptions) -> Iterator[SourceRow]:
+        """Yield one row a table row.
+
+        Raises:
+            CorpusError: the root holds another data set, or none.
+        """
+        source = self.find(root, options) if self.find else self._find(root)
+        if not self.has_paths:
+            source = replace(source, images=list_images(root))
+        return (
+            self._row(row, split, table, source)
+            for path, split, table in source.tables
+            for row in self.rows(path)
+        )
+
+    def _find(self, root: Path) -> Source:
+        base = base_folder(root, self.markers or tuple(self.files), self.title)
+        there = [(base / name, split) for name, split in self.files.items() if (base / name).is_file()]
+        listed = {
+            name: split
+            for file, split in self.lists.items()
+            if (base / file).is_file()
+            for name in (
+                [row.get("image") for row in self.rows(base / file)]
+                if file.endswith(".tsv")
+                else read_lines(base / file)
+            )
+        }
+        tables = [(path, split, f"{split}/" if split else "") for path, split in there]
+        source = Source(tables[:1] if self.alternatives else tables, below(root, base), listed)
+        return replace(source, **self.beside(base))
+
+    def _row(self, row: Row, split: str | None, table: str, source: Source) -> SourceRow:
+        name = row.get(self.image) if isinstance(self.image, str) else self.image(row)
+        if row.fault or not name:
+            return unusable(row, prefix=table)
+        cells = {field: _cell(row, column) for field, column in self.columns.items()}
+        values: dict[str, Any] = {
+            "key": name.rpartition(".")[0] or name,
+            "split": source.splits.get(name, split),
+            "view": view_of(cells.get("view")),
+            "region": cells.get("region"),
+            "category": cells.get("category"),
+            "age": age_of(cells.get("age")),
+            "sex": sex_of(cells.get("sex")),
+            "group": cells.get("group") or "",
+            "words": words(**{word: _cell(row, column) for word, column in self.words.items()}),
+            **self.fixed,
+            **self.quirks(row, name, source),
+        }
+        if self.caption and "texts" not in values:
+            values["texts"] = texts(report=row.raw(self.caption))
+        if "image" not in values:
+            path = values.pop("path", self.path).format(name=name, table=table)
+            values["image"] = source.images.find(name) or path
+        return SourceRow(**values)
+
+
+def _cell(row: Row, column: str | tuple[str, ...]) -> str | None:
+    return row.get(column) if isinstance(column, str) else row.get(*column)

@@ -35,19 +35,11 @@ _ADDENDUM = re.compile(r"\A.*ADDENDUM.*?\n *_{10,} *\n", re.DOTALL)
 _BANNER = re.compile(r"\bFINAL (?:REPORT|ADDENDUM)\b")
 
 _SECTIONS = {
-    "findings": "findings",
-    "finding": "findings",
-    "impression": "impression",
-    "impressions": "impression",
-    "conclusion": "impression",
-    "comparison": "comparison",
-    "indication": "indication",
-    "history": "indication",
-    "reason": "indication",
-    "technique": "technique",
-    "examination": "examination",
-    "recommendation": "recommendation",
-    "notification": "notification",
+    **dict.fromkeys(("findings", "finding"), "findings"),
+    **dict.fromkeys(("impression", "impressions", "conclusion"), "impression"),
+    **dict.fromkeys(("indication", "history", "reason"), "indication"),
+    **{"comparison": "comparison", "technique": "technique", "examination": "examination"},
+    **{"recommendation": "recommendation", "notification": "notification"},
 }
 # "PA AND LATERAL VIEWS OF THE CHEST:" opens the findings of reports that have no such heading.
 _VIEW_WORDS = frozenset("chest view views radiograph radiographs frontal lateral portable ap pa".split())

@@ -29,7 +29,7 @@ from medclip_cli.errors import CorpusError, UsageError
 _ALL = (
     *(folder.LAYOUT, dicom.LAYOUT, webdataset.LAYOUT, medpix2.LAYOUT, table_layouts.MEDPIX),
     *(table_layouts.CHEXPERT, table_layouts.CHESTXRAY14, iuxray.LAYOUT, mimic_cxr.LAYOUT),
-    *(table_layouts.PADCHEST, roco.LAYOUT, table_layouts.ROCO2, table_layouts.IMAGECLEF, table_layouts.PEIR),
+    *(table_layouts.PADCHEST, roco.ROCO, roco.ROCO2, roco.IMAGECLEF, table_layouts.PEIR),
     bcidr.LAYOUT,
 )
 GROUP = "medclip.datasets"

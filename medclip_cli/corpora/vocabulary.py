@@ -6,21 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 _MISSING = frozenset(
-    {
-        "",
-        "nan",
-        "n/a",
-        "na",
-        "none",
-        "none.",
-        "null",
-        "nil",
-        "#name?",
-        "left blank",
-        "unknown",
-        "not specified",
-    }
-    | {"nos - not specified", "-"}
+    ("", "nan", "n/a", "na", "none", "none.", "null", "nil", "#name?", "left blank", "unknown", "-")
+    + ("not specified", "nos - not specified")
 )
 
 # First match wins, so the more particular come first. Terms: DICOM PS3.3 C.7.3.1.1.1 and the data sets'.
@@ -41,24 +28,12 @@ _MODALITIES = tuple(
 )
 
 _VIEWS = {
-    "axial": "Axial",
-    "transverse": "Axial",
-    "transversal": "Axial",
-    "sagittal": "Sagittal",
-    "coronal": "Coronal",
-    "frontal": "Frontal",
-    "oblique": "Oblique",
-    "lateral": "Lateral",
-    "lat": "Lateral",
-    "l": "Lateral",
-    "ll": "Lateral",
-    "rl": "Lateral",
-    "pa": "PA",
-    "posteroanterior": "PA",
-    "ap": "AP",
-    "anteroposterior": "AP",
-    "multiple or montage": "Montage",
-    "3d reconstruction": "3D",
+    **dict.fromkeys(("axial", "transverse", "transversal"), "Axial"),
+    **dict.fromkeys(("lateral", "lat", "l", "ll", "rl"), "Lateral"),
+    **dict.fromkeys(("pa", "posteroanterior"), "PA"),
+    **dict.fromkeys(("ap", "anteroposterior"), "AP"),
+    **{"sagittal": "Sagittal", "coronal": "Coronal", "frontal": "Frontal", "oblique": "Oblique"},
+    **{"multiple or montage": "Montage", "3d reconstruction": "3D"},
 }
 _NOT_A_VIEW = frozenset({"other view (see caption)", "photograph", "gross pathology", "drawing"})
 
@@ -178,13 +153,8 @@ _CONCEPT_MODALITIES = {
 }
 _CONCEPT_VIEWS = {"C1999039": "AP", "C1996865": "PA", "C0205129": "Sagittal"}
 _CONCEPT_REGIONS = {
-    "C0817096": "Chest",
-    "C0037303": "Skull",
-    "C0023216": "Lower extremity",
-    "C1140618": "Upper extremity",
-    "C0030797": "Pelvis",
-    "C0037949": "Spine",
-    "C0000726": "Abdomen",
+    **{"C0817096": "Chest", "C0037303": "Skull", "C0030797": "Pelvis", "C0037949": "Spine"},
+    **{"C0000726": "Abdomen", "C0023216": "Lower extremity", "C1140618": "Upper extremity"},
 }
 
 

@@ -1,6 +1,6 @@
 """WebDataset shards: tar files with an image and its description under one name, whoever made them.
 
-Their convention is that of github.com/webdataset/webdataset. Images in a tar file cannot be asked for one by
+Their convention is that of github.com/webdataset/webdataset. Images in a tar file cannot be read one by
 one, so the shards are unpacked first, into the corpus to be; then they are a folder like any other. Shards
 unpacked by an interrupted run are not unpacked again.
 """
@@ -12,11 +12,12 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora import folder as plain_folder
-from medclip_cli.corpora.layout import IMAGE_SUFFIXES, DatasetLayout
+from medclip_cli.corpora.layout import IMAGE_SUFFIXES
 from medclip_cli.corpora.vocabulary import split_of
 from medclip_cli.errors import CorpusError
 
@@ -65,8 +66,8 @@ def _unpack_once(shard: Path, into: Path) -> Path:
 def _rows(shard: Path, into: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of one shard, whose image and description may come in either order."""
     rows: dict[str, dict[str, Any]] = {}
-    place = _safe(shard.stem)
-    (into / place).mkdir(exist_ok=True)
+    folder = _safe(shard.stem)
+    (into / folder).mkdir(exist_ok=True)
     split = split_of(re.split(r"[-_.]", shard.stem)[0])
     with tarfile.open(shard, "r|*") as tar:
         for member in tar:
@@ -80,7 +81,7 @@ def _rows(shard: Path, into: Path) -> Iterator[dict[str, Any]]:
             elif suffix in ("txt", "caption"):
                 row.setdefault("caption", file.read().decode("utf-8", "replace"))
             elif f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                row["image"] = f"{place}/{len(rows):08d}-{_safe(key)}.{suffix.lower()}"
+                row["image"] = f"{folder}/{len(rows):08d}-{_safe(key)}.{suffix.lower()}"
                 (into / row["image"]).write_bytes(file.read())
     yield from (row for row in rows.values() if "image" in row)
 
@@ -119,18 +120,11 @@ def _safe(name: str) -> str:
     return _UNSAFE.sub("_", os.fsencode(name).decode("ascii", "replace"))[:100]
 
 
-LAYOUT = DatasetLayout(
+LAYOUT = replace(
+    plain_folder.LAYOUT,
     name="webdataset",
     title="WebDataset shards",
-    licence=plain_folder.LAYOUT.licence,
     download="*.tar shards of images with .json or .txt beside each; medclip corpus export writes such",
     reads="all shards, or one; the images are unpacked into the corpus",
-    read=plain_folder.read,
-    texts=plain_folder.LAYOUT.texts,
-    sentence=plain_folder.LAYOUT.sentence,
-    fields=plain_folder.LAYOUT.fields,
-    default_caption=plain_folder.LAYOUT.default_caption,
-    has_labels=True,
-    is_own=True,
     unpack=unpack,
 )
