@@ -27,12 +27,12 @@ from encoders.dual import build_dual_encoder, build_tokenizer
 from encoders.presets import preset_named
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.records import CaptionedImage
-from trainers.batches import PairSplits, TrainingPair
 from trainers.contrastive_task import ContrastiveTask
+from trainers.data import PairSplits, TrainingPair
 from trainers.device import Placement, choose_placement, tuned_convolutions
 from trainers.listeners import EpochReport, SilentListener, StepReport
+from trainers.options import options_for
 from trainers.processes import Processes
-from trainers.recipes import options_for
 from trainers.training_run import TrainingRun
 
 MEDCLIP = str(Path(sys.executable).with_name("medclip"))

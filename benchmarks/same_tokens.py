@@ -27,8 +27,8 @@ from encoders.generation import GenerationOptions
 from encoders.preprocessing import load_pixels
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.records import CaptionedImage
-from trainers.caption_examples import nearest_rows
-from trainers.torch_captions import generate_with_torch
+from trainers.caption_data import nearest_rows
+from trainers.caption_evaluation import generate_with_torch
 
 AT_ONCE = 25
 SEARCHES = {"greedy": GenerationOptions(beam=1), "3 beams": GenerationOptions(beam=3)}

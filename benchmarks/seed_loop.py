@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from encoders.dual import build_dual_encoder, build_tokenizer
 from encoders.presets import preset_named
-from trainers.batches import TrainingPair
+from trainers.data import TrainingPair
 from trainers.losses import soft
 
 BATCH_SIZE, WORKERS = 12, 2

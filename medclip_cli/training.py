@@ -12,9 +12,8 @@ from medclip_cli.extras import require
 from medclip_cli.records import CaptionedImage
 
 if TYPE_CHECKING:
-    from trainers.batches import TrainingPair
-    from trainers.caption_listeners import CaptionListener
-    from trainers.listeners import TrainingListener
+    from trainers.data import TrainingPair
+    from trainers.listeners import CaptionListener, TrainingListener
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def train_encoders(
     from encoders.presets import preset_named
     from trainers.augmentation import Augmentation
     from trainers.contrastive import train_encoders as fit
-    from trainers.recipes import options_for
+    from trainers.options import options_for
 
     if request.tensorboard is not None:
         require("tensorboard", "writing curves for TensorBoard")
@@ -106,7 +105,7 @@ def train_encoders(
         [training_pair(record, image_path(record)) for record in part] for part in (train, validation)
     )
     if request.tensorboard is not None and is_first_process():
-        from trainers.tensorboard import TensorBoardListener
+        from trainers.listeners import TensorBoardListener
 
         listener = TensorBoardListener(request.tensorboard, listener)
     result = fit(train_pairs, judged_pairs, out, options, listener, provenance=provenance)
@@ -188,7 +187,7 @@ def train_decoder(
     from encoders.bundle_update import add_files
     from trainers.captioning import forget_run
     from trainers.captioning import train_decoder as fit
-    from trainers.captioning_options import CaptioningOptions
+    from trainers.options import CaptioningOptions
 
     given = {name: value for name, value in request.recipe.items() if value is not None}
     options, bundle = CaptioningOptions(**given), ModelBundle.open(model)
@@ -217,7 +216,7 @@ def is_first_process() -> bool:
 
 def training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
     """Return a record as the trainers know it."""
-    from trainers.batches import TrainingPair
+    from trainers.data import TrainingPair
 
     fields = {name: getattr(record, name) for name in ("modality", "view", "region", "category")}
     labels = [f"{name}={value}" for name, value in fields.items() if value]

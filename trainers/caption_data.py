@@ -11,15 +11,21 @@ from torch import Tensor
 
 from encoders.caption_codec import PAD_ID, CaptionCodec
 from encoders.caption_runtime import retrieved_ids
-from trainers.batches import TrainingPair
-from trainers.caption_examples import GridCache, Rows, batches_by_length, nearest_rows
-from trainers.captioning_options import CaptioningOptions
+from trainers.caption_features import GridCache
+from trainers.data import TrainingPair
+from trainers.options import CaptioningOptions
 from trainers.processes import Processes
 from trainers.randomness import derived_seed
 
 # Training draws the captions it reads from this many times more neighbours: those of a training image are
 # nearer than those of a new one will be, and a decoder that trusts the first blindly learns to copy.
 POOL_FACTOR = 3
+
+# Captions of so many batches are sorted together: enough to save most padding, few enough to stay shuffled.
+SORTED_BATCHES = 8
+# Neighbours among which those with different captions are looked for, as when a question is asked.
+LOOKED_AT = 100
+Rows = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +141,72 @@ class CaptionFeed:
 def texts_of(pair: TrainingPair) -> tuple[str, ...]:
     """All captions of a pair, its own first."""
     return (pair.text, *pair.other_texts)
+
+
+def batches_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[Rows]:
+    """Shuffle an epoch into batches of captions of like length: padding costs as much as words.
+
+    Args:
+        lengths: of each caption, in letters.
+        batch_size: at most.
+        seed: of the run.
+        epoch: from 0.
+
+    Returns:
+        Places in ``lengths``, each once.
+    """
+    dice = np.random.default_rng(derived_seed(seed, "order", epoch))
+    order = dice.permutation(len(lengths))
+    batches = []
+    for first in range(0, len(order), SORTED_BATCHES * batch_size):
+        part = order[first : first + SORTED_BATCHES * batch_size]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += np.split(part, range(batch_size, len(part), batch_size))
+    return [batches[place] for place in dice.permutation(len(batches))]
+
+
+def nearest_rows(
+    vectors: np.ndarray,
+    groups: Sequence[str],
+    known: np.ndarray,
+    known_groups: Sequence[str],
+    count: int,
+    *,
+    known_texts: Sequence[str],
+) -> np.ndarray:
+    """Which known images are nearest to each image, its own patient, case or article left out.
+
+    Of the images with one caption only the nearest is taken: the slices of a case would say the same again.
+
+    Args:
+        vectors: of the images, unit length ``[n, d]``.
+        groups: of the images; an empty name belongs to nobody.
+        known: vectors of the images that may answer ``[m, d]``.
+        known_groups: of those.
+        count: how many.
+        known_texts: their captions.
+
+    Returns:
+        int64 ``[n, count]``, nearest first; -1 where there are no more.
+    """
+    numbers = {name: place for place, name in enumerate(dict.fromkeys([*groups, *known_groups]))}
+    own = np.array([numbers[name] if name else -1 for name in groups])
+    theirs = np.array([numbers[name] if name else -2 for name in known_groups])
+    wordings = np.unique(np.asarray(known_texts, dtype=object).astype(str), return_inverse=True)[1]
+    found = np.full((len(vectors), count), -1, dtype=np.int64)
+    for row, similarity in enumerate(_similarities(vectors, known) if count else ()):
+        allowed = np.flatnonzero(theirs != own[row])
+        distance = -similarity[allowed]
+        if len(allowed) > LOOKED_AT:  # sorting all of a large corpus for each of its images would take hours
+            near = np.sort(np.argpartition(distance, LOOKED_AT)[:LOOKED_AT])
+            allowed, distance = allowed[near], distance[near]
+        order = allowed[np.argsort(distance, kind="stable")]
+        firsts = np.sort(np.unique(wordings[order], return_index=True)[1])[:count]
+        found[row, : len(firsts)] = order[firsts]
+    return found
+
+
+def _similarities(vectors: np.ndarray, known: np.ndarray) -> Iterator[np.ndarray]:
+    """The similarities ``[m]`` of each vector to all known ones, multiplied some at a time."""
+    for first in range(0, len(vectors), 256):
+        yield from vectors[first : first + 256] @ known.T

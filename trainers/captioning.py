@@ -11,19 +11,16 @@ from typing import Any
 from encoders.bundle import ModelBundle
 from encoders.decoder_export import decoder_files, describe_decoder
 from encoders.errors import OptionsError
-from trainers.batches import PairSplits, TrainingPair
 from trainers.caption_evaluation import ScoreCaptions
-from trainers.caption_examples import grid_sides
-from trainers.caption_listeners import CaptionListener
-from trainers.caption_preparing import Prepared, prepare
-from trainers.captioning_options import CaptioningOptions
-from trainers.captioning_task import CaptioningTask
+from trainers.caption_features import grid_sides
+from trainers.caption_task import CaptioningTask, Prepared, prepare
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
-from trainers.checkpoints import data_fingerprint, read_checkpoint
+from trainers.checkpoints import data_fingerprint, plain_options, read_checkpoint
 from trainers.curves import draw_caption_curves
+from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors
-from trainers.journal import plain_options
-from trainers.listeners import SilentListener
+from trainers.listeners import CaptionListener, SilentListener
+from trainers.options import CaptioningOptions
 from trainers.processes import joined_processes
 from trainers.training_run import TrainingRun
 

@@ -15,15 +15,14 @@ from encoders.errors import DataError, DivergedError, OptionsError
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
-from trainers.batches import PairSplits, TrainingPair
 from trainers.checkpoints import FILE_NAME as CHECKPOINT
-from trainers.checkpoints import data_fingerprint
+from trainers.checkpoints import FILE_NAME as JOURNAL
+from trainers.checkpoints import data_fingerprint, plain_options
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
 from trainers.curves import FILE_NAME as CURVES
 from trainers.curves import draw_curves
+from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors, tuned_convolutions
-from trainers.journal import FILE_NAME as JOURNAL
-from trainers.journal import plain_options
 from trainers.listeners import SilentListener, TrainingListener
 from trainers.model_card import FILE_NAME as CARD
 from trainers.model_card import write_card

@@ -12,22 +12,85 @@ from encoders.dual import DualEncoder
 from encoders.errors import DivergedError
 from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
-from trainers.averaging import AveragedEncoder
-from trainers.batches import Batch, PairSplits, TrainingPair
 from trainers.criterion import criterion_for
-from trainers.data import feed
+from trainers.data import Batch, PairSplits, TrainingPair
 from trainers.device import Placement
 from trainers.evaluation import Judge, Judgement
 from trainers.listeners import EpochReport, TrainingListener
-from trainers.objective import PairEncoder
+from trainers.optimisation import Plateau, warmup_cosine
 from trainers.options import ContrastiveOptions
+from trainers.pair_encoder import AveragedEncoder, PairEncoder, feed
 from trainers.processes import Processes
-from trainers.reporting import notes_on, where_it_diverged
 from trainers.run_state import BestEpoch
-from trainers.schedules import Plateau, warmup_cosine
-from trainers.skips import Skips
-from trainers.stepping import Stepper
-from trainers.tasks import EpochFacts
+from trainers.stepping import Stepper, mixes_images
+from trainers.training_run import EpochFacts
+
+SHOWN_IDS = 4
+
+
+def notes_on(options: ContrastiveOptions, encoder: PairEncoder, *, world: int) -> Iterator[str]:
+    """Yield what someone should know of a run before it starts.
+
+    Args:
+        options: of the run.
+        encoder: in training mode.
+        world: processes of the run.
+    """
+    at_once = min(options.cache_chunk or options.batch_size, options.batch_size // world)
+    if at_once < options.batch_size and mixes_images(encoder):
+        yield (
+            "the image tower's batch norms see one chunk, or one process's share, at a time: "
+            "gradients are close to the whole batch's, not equal"
+        )
+    if options.label_weight and encoder.label_head is None:
+        yield "the training pairs have no labels to predict: --label-weight does nothing"
+
+
+def where_it_diverged(
+    step: int, learning_rate: float, batches: Sequence[Batch], pairs: Sequence[TrainingPair]
+) -> str:
+    """The step (from 1), its rate and the ids of its pairs, and what to do."""
+    rows = [row for batch in batches for row in batch.rows]
+    ids = ", ".join(pairs[row].id for row in rows[:SHOWN_IDS])
+    more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
+    return (
+        f"at step {step}, learning rate {learning_rate:.2e}, batch of {ids}{more}: "
+        "try a lower --learning-rate"
+    )
+
+
+class Skips:
+    """The rows that are left out, by any process up to the last time they compared notes."""
+
+    def __init__(
+        self, pairs: Sequence[TrainingPair], listener: TrainingListener, processes: Processes
+    ) -> None:
+        """Know of none yet.
+
+        Args:
+            pairs: to train on.
+            listener: hears of each skipped one.
+            processes: each reads other images.
+        """
+        self._pairs, self._listener, self._processes = pairs, listener, processes
+        self._reasons: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._reasons)
+
+    def add(self, row: int, reason: str) -> None:
+        """Leave a row out."""
+        if row not in self._reasons:
+            self._reasons[row] = reason
+            self._listener.on_skip(self._pairs[row].id, self._pairs[row].image, reason)
+
+    def share(self) -> None:
+        """Tell the other processes, and hear what they left out."""
+        for found in self._processes.collect(dict(self._reasons)):
+            for row, reason in found.items():
+                self.add(row, reason)
+
 
 MIN_PAIRS = 2
 

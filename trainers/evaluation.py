@@ -14,12 +14,11 @@ from encoders.dual import DualEncoder
 from encoders.errors import DataError
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
 from encoders.retrieval import RetrievalRecall, retrieval_recall
-from trainers.augmentation import NO_AUGMENTATION
-from trainers.batches import TokenCache, TrainingPair
+from trainers.augmentation import NO_AUGMENTATION, to_pixels
 from trainers.criterion import Criterion, Vectors
+from trainers.data import SquareCache, TokenCache, TrainingPair
 from trainers.device import Placement
-from trainers.image_cache import SquareCache
-from trainers.objective import PairEncoder, to_pixels
+from trainers.pair_encoder import PairEncoder
 
 BATCH_SIZE = 64
 MIN_POOL = 2

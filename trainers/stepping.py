@@ -20,12 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from encoders.errors import DeviceMemoryError, DivergedError
 from encoders.preprocessing import ImagePreprocessing
-from trainers.augmentation import NO_AUGMENTATION
-from trainers.batches import Batch, Rows
+from trainers.augmentation import NO_AUGMENTATION, to_pixels
 from trainers.criterion import Criterion, Vectors
-from trainers.objective import PairEncoder, to_pixels
-from trainers.optimisers import build_adamw, parameter_groups, set_rates
+from trainers.data import Batch, Rows
+from trainers.optimisation import build_adamw, parameter_groups, set_rates
 from trainers.options import ContrastiveOptions
+from trainers.pair_encoder import PairEncoder
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
 

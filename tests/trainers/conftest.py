@@ -4,8 +4,8 @@ import pytest
 
 from tests.trainers.drawn import draw_pairs
 from tests.trainers.drawn_captions import drawn_bundle
-from trainers.batches import PairSplits
 from trainers.captioning import forget_run
+from trainers.data import PairSplits
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from encoders.text import SmallTransformer
 from encoders.vision import SmallResNet
 from encoders.wordpiece import train_wordpiece
 from trainers.augmentation import NO_AUGMENTATION
-from trainers.batches import TrainingPair
+from trainers.data import TrainingPair
 from trainers.options import ContrastiveOptions
 
 SIDE = 32

@@ -7,7 +7,7 @@ import torch
 from encoders.export import describe_model, save_bundle
 from tests.trainers.drawn import TINY, Recorder, small_model, small_tokenizer
 from trainers.augmentation import NO_AUGMENTATION
-from trainers.captioning_options import CaptioningOptions
+from trainers.options import CaptioningOptions
 
 
 class Watcher(Recorder):

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from encoders.preprocessing import ImagePreprocessing, normalize_image
-from trainers.augmentation import NO_AUGMENTATION, Augmentation, augment, draw
-from trainers.objective import to_pixels
+from trainers.augmentation import NO_AUGMENTATION, Augmentation, augment, draw, to_pixels
 from trainers.randomness import generator
 
 SPEC = ImagePreprocessing(size=33, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))

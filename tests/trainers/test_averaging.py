@@ -5,9 +5,8 @@ import torch
 
 from tests.trainers.drawn import Recorder, draw_pairs, small_model
 from tests.trainers.test_contrastive_run import make_run
-from trainers.averaging import AveragedEncoder
 from trainers.device import Placement
-from trainers.objective import PairEncoder
+from trainers.pair_encoder import AveragedEncoder, PairEncoder
 
 CPU = Placement(torch.device("cpu"), bf16=False)
 

@@ -9,10 +9,9 @@ import torch
 
 from encoders.wordpiece import train_wordpiece
 from tests.trainers.drawn import TINY, draw_pairs
-from trainers.batches import BatchSource, TokenCache, TrainingPair, epoch_order, steps_per_epoch
-from trainers.image_cache import SquareCache
+from trainers.criterion import Agreement
+from trainers.data import BatchSource, SquareCache, TokenCache, TrainingPair, epoch_order, steps_per_epoch
 from trainers.processes import Processes
-from trainers.soft_targets import Agreement
 
 SPEC = TINY.image_preprocessing
 

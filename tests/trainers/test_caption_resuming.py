@@ -13,11 +13,10 @@ import torch
 from encoders.errors import CheckpointError
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.augmentation import Augmentation
-from trainers.batches import PairSplits
-from trainers.caption_preparing import prepare
+from trainers.caption_task import CaptioningTask, prepare
 from trainers.captioning import train_decoder, work_folder
-from trainers.captioning_task import CaptioningTask
 from trainers.checkpoints import FILE_NAME, data_fingerprint
+from trainers.data import PairSplits
 from trainers.device import choose_placement
 from trainers.processes import Processes
 from trainers.training_run import TrainingRun

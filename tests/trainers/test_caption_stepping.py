@@ -11,15 +11,13 @@ from encoders.bundle import ModelBundle
 from encoders.caption_codec import PAD_ID
 from encoders.errors import DeviceMemoryError
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
-from trainers.batches import PairSplits
 from trainers.caption_data import CaptionBatch
-from trainers.caption_preparing import prepare
-from trainers.caption_stepping import CaptionStepper
-from trainers.captioning_task import CaptioningTask
+from trainers.caption_evaluation import build_for
+from trainers.caption_task import CaptioningTask, CaptionStepper, prepare
+from trainers.data import PairSplits
 from trainers.device import choose_placement
 from trainers.listeners import SilentListener
 from trainers.processes import Processes, joined_processes
-from trainers.torch_captions import build_for
 from trainers.training_run import TrainingRun
 
 # 25 captions in batches of 8: the last batch is one caption, and one of two processes has no share of it.
@@ -110,7 +108,7 @@ def test_out_of_memory_names_the_flag(monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("trainers.caption_stepping.F.cross_entropy", full)
+    monkeypatch.setattr("trainers.caption_task.F.cross_entropy", full)
     batch = CaptionBatch(torch.tensor([[1, 5, 2]]), torch.zeros(1, 4, 6), None)
     with pytest.raises(DeviceMemoryError, match="for 1 captions at once: use a smaller --batch"):
         stepper.take(batch, 0, 1.0)

@@ -15,11 +15,12 @@ from encoders.decoder_files import DECODER_WEIGHTS_FILE
 from encoders.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from encoders.generation import GenerationOptions
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
-from trainers.caption_examples import GridCache, Views, batches_by_length, nearest_rows
+from trainers.caption_data import batches_by_length, nearest_rows
+from trainers.caption_evaluation import generate_with_torch
+from trainers.caption_features import GridCache, Views
 from trainers.captioning import CURVES, JOURNAL, forget_run, train_decoder
-from trainers.captioning_options import CaptioningOptions
 from trainers.device import choose_placement
-from trainers.torch_captions import generate_with_torch
+from trainers.options import CaptioningOptions
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_a_plateau_halves_the_rate(no_export, drawn, bundle):
 
 def test_a_loss_that_is_no_number_is_told(no_export, drawn, bundle, monkeypatch):
     monkeypatch.setattr(
-        "trainers.caption_stepping.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
+        "trainers.caption_task.F.cross_entropy", lambda *a, **k: torch.tensor(np.nan, requires_grad=True)
     )
     with pytest.raises(DivergedError, match="no longer a number at step 1"):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
@@ -205,7 +206,7 @@ def test_memory_that_is_short_before_the_first_step_is_told(drawn, bundle, monke
     def look(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("trainers.caption_examples.look", look)
+    monkeypatch.setattr("trainers.caption_features.look", look)
     with pytest.raises(
         DeviceMemoryError, match="too small for the model: use a smaller --width or --batch-size"
     ):

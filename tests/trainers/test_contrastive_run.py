@@ -11,13 +11,13 @@ import torch
 from encoders.errors import DataError, DivergedError
 from tests.trainers.drawn import Recorder, draw_pairs, small_model, small_options, small_tokenizer
 from trainers.augmentation import Augmentation
-from trainers.batches import PairSplits
 from trainers.checkpoints import data_fingerprint
 from trainers.contrastive_task import ContrastiveTask
+from trainers.data import PairSplits
 from trainers.device import Placement
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
-from trainers.throughput import Pace
+from trainers.run_state import Pace
 from trainers.training_run import TrainingRun
 
 CPU = Placement(torch.device("cpu"), bf16=False)

@@ -8,8 +8,8 @@ import torch
 
 from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
-from trainers.batches import TrainingPair
-from trainers.labels import MISSING, LabelFields
+from trainers.criterion import MISSING, LabelFields
+from trainers.data import TrainingPair
 
 
 def pair(number, *labels):

@@ -5,8 +5,7 @@ import pytest
 from encoders.errors import OptionsError
 from encoders.presets import PRESETS, preset_named
 from trainers.augmentation import NO_AUGMENTATION, Augmentation
-from trainers.options import ContrastiveOptions
-from trainers.recipes import options_for
+from trainers.options import ContrastiveOptions, options_for
 
 TINY = preset_named("tiny")
 

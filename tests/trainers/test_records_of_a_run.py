@@ -13,7 +13,7 @@ from encoders.errors import OptionsError
 from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
 from trainers.curves import COLOURS, HEIGHT, WIDTH, draw_curves
-from trainers.tensorboard import TensorBoardListener
+from trainers.listeners import TensorBoardListener
 
 
 def journal(losses):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainers.schedules import Plateau, run_progress, warmup_cosine
+from trainers.optimisation import Plateau, run_progress, warmup_cosine
 
 
 def test_rises_linearly_then_falls_as_half_a_cosine():

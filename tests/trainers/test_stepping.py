@@ -21,13 +21,12 @@ from tests.trainers.drawn import (
     unmixed_model,
 )
 from trainers.augmentation import Augmentation
-from trainers.batches import Batch, BatchSource, PairSplits, TokenCache
 from trainers.contrastive_task import ContrastiveTask
 from trainers.criterion import Criterion, criterion_for
+from trainers.data import Batch, BatchSource, PairSplits, SquareCache, TokenCache
 from trainers.device import Placement
-from trainers.image_cache import SquareCache
 from trainers.listeners import SilentListener
-from trainers.objective import PairEncoder
+from trainers.pair_encoder import PairEncoder
 from trainers.processes import Processes, joined_processes
 from trainers.stepping import Stepper, mixes_images
 from trainers.training_run import TrainingRun
