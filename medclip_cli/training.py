@@ -101,14 +101,14 @@ def train_encoders(
     moves = None if strength is None else Augmentation().times(strength)
     preset = preset_named(request.preset, **request.shape)
     options = options_for(preset, **request.recipe, augmentation=moves)
-    train_pairs, judged_pairs = (
+    train_pairs, validation_pairs = (
         [training_pair(record, image_path(record)) for record in part] for part in (train, validation)
     )
     if request.tensorboard is not None and is_first_process():
         from trainers.listeners import TensorBoardListener
 
         listener = TensorBoardListener(request.tensorboard, listener)
-    result = fit(train_pairs, judged_pairs, out, options, listener, provenance=provenance)
+    result = fit(train_pairs, validation_pairs, out, options, listener, provenance=provenance)
     return TrainedModel(
         path=out,
         fingerprint=result.fingerprint,

@@ -98,11 +98,11 @@ def _move(images: Tensor, draws: Tensor, amounts: Augmentation) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def to_pixels(squares: Tensor, spec: ImagePreprocessing, draws: Tensor, amounts: Augmentation) -> Tensor:
+def to_pixels(images: Tensor, spec: ImagePreprocessing, draws: Tensor, amounts: Augmentation) -> Tensor:
     """Augment and normalise a batch on the device it lies on.
 
     Args:
-        squares: uint8 [b, h, w, 3].
+        images: uint8 [b, h, w, 3].
         spec: the model's preprocessing.
         draws: of ``draw``, on any device [b, 6].
         amounts: of the augmentation.
@@ -110,16 +110,16 @@ def to_pixels(squares: Tensor, spec: ImagePreprocessing, draws: Tensor, amounts:
     Returns:
         float32 [b, 3, h, w] in channels_last order, which convolutions like best.
     """
-    draws = draws.to(squares.device, non_blocking=True)
+    draws = draws.to(images.device, non_blocking=True)
     pixels = torch.empty(
-        (len(squares), 3, *squares.shape[1:3]), device=squares.device, memory_format=torch.channels_last
+        (len(images), 3, *images.shape[1:3]), device=images.device, memory_format=torch.channels_last
     )
     # Nearly all scans are grey: moving one channel instead of three equal ones saves most of the work.
-    grey = (squares == squares[..., :1]).flatten(1).all(dim=1)
+    grey = (images == images[..., :1]).flatten(1).all(dim=1)
     for chosen, channels in ((grey, 1), (~grey, 3)):
         if chosen.any():
-            values = squares[chosen][..., :channels].permute(0, 3, 1, 2).float() / 255
+            values = images[chosen][..., :channels].permute(0, 3, 1, 2).float() / 255
             pixels[chosen] = augment(values, draws[chosen], amounts).expand(-1, 3, -1, -1)
-    mean = torch.tensor(spec.mean, device=squares.device).view(3, 1, 1)
-    std = torch.tensor(spec.std, device=squares.device).view(3, 1, 1)
+    mean = torch.tensor(spec.mean, device=images.device).view(3, 1, 1)
+    std = torch.tensor(spec.std, device=images.device).view(3, 1, 1)
     return (pixels - mean) / std

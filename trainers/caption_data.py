@@ -1,4 +1,4 @@
-"""Joins grids, captions and the captions of neighbours to the batches a decoder learns from."""
+"""What a decoder learns from: batches of grids, captions, and the captions of neighbouring images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from encoders.caption_codec import PAD_ID, CaptionCodec
 from encoders.caption_runtime import retrieved_ids
 from trainers.caption_features import GridCache
-from trainers.data import TrainingPair
+from trainers.data import Rows, TrainingPair
 from trainers.options import CaptioningOptions
 from trainers.processes import Processes
 from trainers.randomness import derived_seed
@@ -20,21 +20,19 @@ from trainers.randomness import derived_seed
 # Training draws the captions it reads from this many times more neighbours: those of a training image are
 # nearer than those of a new one will be, and a decoder that trusts the first blindly learns to copy.
 POOL_FACTOR = 3
-
 # Captions of so many batches are sorted together: enough to save most padding, few enough to stay shuffled.
 SORTED_BATCHES = 8
-# Neighbours among which those with different captions are looked for, as when a question is asked.
-LOOKED_AT = 100
-Rows = np.ndarray
+# Neighbours among which those with different captions are searched, as when a model is asked.
+CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionBatch:
-    """Captions that are learned in one forward pass: this process's share of them.
+    """This process's share of the captions of a step.
 
     Attributes:
         ids: their tokens, int64 ``[b, s]``.
-        grids: what the image tower saw, float32 ``[b, g, c]``.
+        grids: of their images, float32 ``[b, g, c]``.
         retrieved: captions of neighbours, int64 ``[b, k, r]``; None for a decoder that reads none.
     """
 
@@ -43,61 +41,67 @@ class CaptionBatch:
     retrieved: Tensor | None
 
     def __len__(self) -> int:
-        """Captions in the share."""
         return len(self.ids)
 
 
 class RetrievalBank:
-    """The captions of the training images, found by how near their images are."""
+    """The captions of the training images, found by the similarity of their images."""
 
     def __init__(
-        self, pairs: Sequence[TrainingPair], seen: GridCache, codec: CaptionCodec, options: CaptioningOptions
+        self,
+        pairs: Sequence[TrainingPair],
+        features: GridCache,
+        codec: CaptionCodec,
+        options: CaptioningOptions,
     ) -> None:
         """Keep the captions and vectors of the images that can be read."""
-        self._vectors = seen.vectors[seen.rows]
-        self._groups = [pairs[row].group for row in seen.rows]
-        self._texts = [pairs[row].text for row in seen.rows]
+        self._vectors = features.vectors[features.rows]
+        self._groups = [pairs[row].group for row in features.rows]
+        self._texts = [pairs[row].text for row in features.rows]
         self._codec, self._options = codec, options
 
-    def nearest(self, pairs: Sequence[TrainingPair], seen: GridCache, factor: int = 1) -> Rows:
-        """Places of the nearest known images of each readable image, ``factor`` times as many as are read.
+    def nearest(self, pairs: Sequence[TrainingPair], features: GridCache, factor: int = 1) -> Rows:
+        """The nearest known images of each readable image, ``factor`` times as many as are read.
 
         No two of them have the same caption, and images of the own patient, case or article are left out; see
         `nearest_rows`.
         """
-        groups = [pairs[row].group for row in seen.rows]
-        count = factor * self._options.retrieve
         return nearest_rows(
-            seen.vectors[seen.rows], groups, self._vectors, self._groups, count, known_texts=self._texts
+            features.vectors[features.rows],
+            [pairs[row].group for row in features.rows],
+            self._vectors,
+            self._groups,
+            factor * self._options.retrieve,
+            known_texts=self._texts,
         )
 
-    def read(self, near: Rows) -> Tensor | None:
-        """Tokens ``[b, k, r]`` of the captions at these places; None where no captions are read."""
+    def captions(self, neighbours: Rows) -> Tensor | None:
+        """Tokens ``[b, k, r]`` of the captions of these known images; None where no captions are read."""
         if not self._options.retrieve:
             return None
-        texts = [[self._texts[place] for place in row if place >= 0] for row in near]
+        texts = [[self._texts[index] for index in row if index >= 0] for row in neighbours]
         ids = retrieved_ids(self._codec, texts, self._options.retrieve, self._options.retrieved_tokens)
         return torch.from_numpy(ids)
 
 
-class CaptionFeed:
+class CaptionBatches:
     """The batches of each epoch, each a function of the seed and its number alone."""
 
     def __init__(
         self,
         pairs: Sequence[TrainingPair],
-        seen: GridCache,
+        features: GridCache,
         codec: CaptionCodec,
-        library: RetrievalBank,
+        bank: RetrievalBank,
         options: CaptioningOptions,
         processes: Processes,
     ) -> None:
-        """Feed the captions of the images that were seen; each process gets its share of every batch."""
-        self._seen, self._codec, self._library = seen, codec, library
+        """Prepare the captions of the readable images; each process gets its share of every batch."""
+        self._features, self._codec, self._bank = features, codec, bank
         self._options, self._processes = options, processes
-        self._texts = [texts_of(pairs[row]) for row in seen.rows]
+        self._texts = [captions_of(pairs[row]) for row in features.rows]
         self._lengths = np.array([len(texts[0]) for texts in self._texts])
-        self._near = library.nearest(pairs, seen, POOL_FACTOR)
+        self._neighbours = bank.nearest(pairs, features, POOL_FACTOR)
 
     @property
     def steps(self) -> int:
@@ -111,40 +115,38 @@ class CaptionFeed:
             yield self._batch(planned, epoch, step)
 
     def _batch(self, planned: Rows, epoch: int, step: int) -> CaptionBatch:
-        # Drawn for the whole batch, whoever takes which share of it.
-        dice = np.random.default_rng(derived_seed(self._options.seed, "captions", epoch, step))
-        lots, order = dice.random(len(planned)), dice.random((len(planned), self._near.shape[1]))
-        share = np.array_split(np.arange(len(planned)), self._processes.world)[self._processes.rank]
+        options, processes = self._options, self._processes
+        # Drawn for the whole batch, whichever process takes which share of it.
+        rng = np.random.default_rng(derived_seed(options.seed, "captions", epoch, step))
+        picks, order = rng.random(len(planned)), rng.random((len(planned), self._neighbours.shape[1]))
+        share = np.array_split(np.arange(len(planned)), processes.world)[processes.rank]
         is_idle = not len(share)
         if is_idle:  # the others wait for this process's gradients: those of no words at all
             share = np.arange(1)
-        places = planned[share]
+        images = planned[share]
         texts = [
-            self._texts[place][int(lot * len(self._texts[place]))]
-            for place, lot in zip(places, lots[share], strict=True)
+            self._texts[image][int(pick * len(self._texts[image]))]
+            for image, pick in zip(images, picks[share], strict=True)
         ]
-        ids = self._codec.encode(texts, self._options.max_tokens)
+        ids = self._codec.encode(texts, options.max_tokens)
         if is_idle:
             ids[:, 1:] = PAD_ID
+        # Some of the neighbours at random, nearest first.
+        chosen = np.sort(np.argsort(order[share], axis=1)[:, : options.retrieve], axis=1)
         return CaptionBatch(
             torch.from_numpy(ids),
-            self._seen.grids(self._seen.rows[places], epoch % self._options.views),
-            self._library.read(self._drawn(self._near[places], order[share])),
+            self._features.grids(self._features.rows[images], epoch % options.views),
+            self._bank.captions(np.take_along_axis(self._neighbours[images], chosen, axis=1)),
         )
 
-    def _drawn(self, near: Rows, order: np.ndarray) -> Rows:
-        """Some of the neighbours of each image, nearest first."""
-        places = np.argsort(order, axis=1)[:, : self._options.retrieve]
-        return np.take_along_axis(near, np.sort(places, axis=1), axis=1)
 
-
-def texts_of(pair: TrainingPair) -> tuple[str, ...]:
+def captions_of(pair: TrainingPair) -> tuple[str, ...]:
     """All captions of a pair, its own first."""
     return (pair.text, *pair.other_texts)
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """Shuffle an epoch into batches of captions of like length: padding costs as much as words.
+    """Shuffle an epoch into batches of captions of similar length: padding costs as much as words.
 
     Args:
         lengths: of each caption, in letters.
@@ -153,16 +155,16 @@ def batches_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: in
         epoch: from 0.
 
     Returns:
-        Places in ``lengths``, each once.
+        Indices into ``lengths``, each once.
     """
-    dice = np.random.default_rng(derived_seed(seed, "order", epoch))
-    order = dice.permutation(len(lengths))
+    rng = np.random.default_rng(derived_seed(seed, "order", epoch))
+    order = rng.permutation(len(lengths))
     batches = []
     for first in range(0, len(order), SORTED_BATCHES * batch_size):
         part = order[first : first + SORTED_BATCHES * batch_size]
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += np.split(part, range(batch_size, len(part), batch_size))
-    return [batches[place] for place in dice.permutation(len(batches))]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def nearest_rows(
@@ -176,7 +178,7 @@ def nearest_rows(
 ) -> np.ndarray:
     """Which known images are nearest to each image, its own patient, case or article left out.
 
-    Of the images with one caption only the nearest is taken: the slices of a case would say the same again.
+    Of the images with one caption only the nearest is taken: the slices of a case would repeat it.
 
     Args:
         vectors: of the images, unit length ``[n, d]``.
@@ -189,7 +191,7 @@ def nearest_rows(
     Returns:
         int64 ``[n, count]``, nearest first; -1 where there are no more.
     """
-    numbers = {name: place for place, name in enumerate(dict.fromkeys([*groups, *known_groups]))}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*groups, *known_groups]))}
     own = np.array([numbers[name] if name else -1 for name in groups])
     theirs = np.array([numbers[name] if name else -2 for name in known_groups])
     wordings = np.unique(np.asarray(known_texts, dtype=object).astype(str), return_inverse=True)[1]
@@ -197,8 +199,8 @@ def nearest_rows(
     for row, similarity in enumerate(_similarities(vectors, known) if count else ()):
         allowed = np.flatnonzero(theirs != own[row])
         distance = -similarity[allowed]
-        if len(allowed) > LOOKED_AT:  # sorting all of a large corpus for each of its images would take hours
-            near = np.sort(np.argpartition(distance, LOOKED_AT)[:LOOKED_AT])
+        if len(allowed) > CANDIDATES:  # sorting a large corpus for each of its images would take hours
+            near = np.sort(np.argpartition(distance, CANDIDATES)[:CANDIDATES])
             allowed, distance = allowed[near], distance[near]
         order = allowed[np.argsort(distance, kind="stable")]
         firsts = np.sort(np.unique(wordings[order], return_index=True)[1])[:count]

@@ -13,13 +13,17 @@ from encoders.decoder import Decoder
 from encoders.decoder_lstm import LstmDecoder
 from encoders.decoder_transformer import TransformerDecoder
 from encoders.generation import GenerationOptions, Hypothesis, Step, Tensors, generate
-from trainers.caption_data import RetrievalBank, texts_of
+from trainers.caption_data import RetrievalBank, captions_of
 from trainers.caption_features import GridCache
 from trainers.data import TrainingPair
 from trainers.options import CaptioningOptions
 
+DECIDING_SCORE = "cider"
+# Captions and their references to scores by name, `DECIDING_SCORE` among them.
+ScoreCaptions = Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, float]]
 
-def build_for(options: CaptioningOptions, vocab_size: int, grid: tuple[int, int]) -> Decoder:
+
+def build_decoder(options: CaptioningOptions, vocab_size: int, grid: tuple[int, int]) -> Decoder:
     """The decoder that the options describe, with random weights, for a grid of (cells, channels)."""
     cells, channels = grid
     if options.decoder == "lstm":
@@ -60,12 +64,12 @@ def generate_with_torch(
     device = next(decoder.parameters()).device
 
     def step(tokens: np.ndarray, memory: Tensors, state: Tensors) -> Step:
-        told = decoder.step(_tensor(tokens, device), _tensors(memory, device), _tensors(state, device))
-        return _as_step(told.logits, told.attention, told.state)
+        output = decoder.step(_tensor(tokens, device), _tensors(memory, device), _tensors(state, device))
+        return _as_step(output.logits, output.attention, output.state)
 
     read = None if retrieved is None else retrieved.to(device)
-    told, memory = decoder.begin(grids.to(device), read)
-    first = _as_step(told.logits, told.attention, told.state)
+    output, memory = decoder.begin(grids.to(device), read)
+    first = _as_step(output.logits, output.attention, output.state)
     return generate(first, tuple(part.cpu().numpy() for part in memory), step, options)
 
 
@@ -83,28 +87,23 @@ def _as_step(logits: Tensor, attention: Tensor, state: tuple[Tensor, ...]) -> St
     )
 
 
-DECIDING_SCORE = "cider"
-# Captions and their references to scores by name, `DECIDING_SCORE` among them.
-ScoreCaptions = Callable[[Sequence[str], Sequence[Sequence[str]]], Mapping[str, float]]
-
-
-class CaptionJudge:
-    """Writes a caption of each validation image and has them scored."""
+class CaptionEvaluator:
+    """Writes a greedy caption of each validation image and has them scored."""
 
     def __init__(
         self,
         pairs: Sequence[TrainingPair],
-        seen: GridCache,
+        features: GridCache,
         codec: CaptionCodec,
-        library: RetrievalBank,
+        bank: RetrievalBank,
         options: CaptioningOptions,
         score: ScoreCaptions,
     ) -> None:
-        """Judge by the images that were seen, each told from the training images nearest to it."""
-        self._seen, self._codec, self._library = seen, codec, library
+        """Evaluate on the readable images, each beside the training images nearest to it."""
+        self._features, self._codec, self._bank = features, codec, bank
         self._options, self._score = options, score
-        self._near = library.nearest(pairs, seen)
-        self._references = [texts_of(pairs[row]) for row in seen.rows]
+        self._neighbours = bank.nearest(pairs, features)
+        self._references = [captions_of(pairs[row]) for row in features.rows]
 
     @property
     def pool(self) -> int:
@@ -112,16 +111,12 @@ class CaptionJudge:
         return len(self._references)
 
     def scores(self, decoder: Decoder) -> dict[str, float]:
-        """Scores of a decoder, which is left in evaluation mode."""
-        return dict(self._score(self.captions(decoder), self._references))
-
-    def captions(self, decoder: Decoder) -> list[str]:
-        """What a decoder writes of each image."""
+        """Scores of a decoder's greedy captions; it is left in evaluation mode."""
         options = GenerationOptions(beam=1, max_tokens=self._options.max_tokens - 1)
-        captions, rows = [], self._seen.rows
+        captions, rows = [], self._features.rows
         for first in range(0, len(rows), self._options.batch_size):
             part = slice(first, first + self._options.batch_size)
-            retrieved = self._library.read(self._near[part])
-            found = generate_with_torch(decoder, self._seen.grids(rows[part]), retrieved, options)
-            captions += [self._codec.decode(one[0].tokens) for one in found]
-        return captions
+            retrieved = self._bank.captions(self._neighbours[part])
+            found = generate_with_torch(decoder, self._features.grids(rows[part]), retrieved, options)
+            captions += [self._codec.decode(best[0].tokens) for best in found]
+        return dict(self._score(captions, self._references))

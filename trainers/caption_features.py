@@ -1,8 +1,7 @@
-"""What a decoder learns from: the grids a frozen image tower sees, and the captions of neighbours."""
+"""What a frozen image tower makes of the images a decoder learns from: a grid of features for each view."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,22 +16,21 @@ from encoders.dual import DualEncoder
 from encoders.errors import ScanError
 from encoders.preprocessing import ImagePreprocessing, load_image
 from trainers.augmentation import NO_AUGMENTATION, Augmentation, draw, to_pixels
-from trainers.data import TrainingPair
+from trainers.data import Rows, TrainingPair, empty_array
 from trainers.device import Placement
 from trainers.randomness import generator
 
 BATCH_SIZE = 32
 IN_MEMORY_BYTES = 2 * 2**30
-Rows = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Pictures a decoder sees of each image.
+    """Versions of each image that a decoder sees.
 
     Attributes:
         count: how many, the image as it is among them.
-        augmentation: how far the others are moved.
+        augmentation: strength of the others' augmentation.
         seed: of their draws.
     """
 
@@ -42,9 +40,13 @@ class Views:
 
 
 class GridCache:
-    """Each image looked at once for each view, its grid kept in half precision.
+    """The grid of each image and view, computed once and kept in half precision.
 
     View 0 is the image as it is; its vector is kept too.
+
+    Attributes:
+        rows: of the images that can be read.
+        vectors: of view 0, unit length [n, d].
     """
 
     def __init__(
@@ -55,10 +57,10 @@ class GridCache:
         placement: Placement,
         *,
         on_skip: Callable[[str, Path, str], None],
-        on_seen: Callable[[int], None] = lambda count: None,
+        on_features: Callable[[int], None] = lambda count: None,
         views: Views | None = None,
     ) -> None:
-        """Look at all images; those that cannot be read are reported and left out.
+        """Run the image tower over all images; those that cannot be read are reported and left out.
 
         Args:
             pairs: the images, by row.
@@ -66,19 +68,19 @@ class GridCache:
             spec: its preprocessing.
             placement: where it computes.
             on_skip: called with id, path and reason for each image that cannot be read.
-            on_seen: called with the number of images of each batch.
-            views: further pictures of each image; None for the image alone.
+            on_features: called with the number of images of each batch.
+            views: further versions of each image; None for the image alone.
         """
         self._encoder, self._spec, self._placement = encoder, spec, placement
         self._views = views or Views()
         self._grids: np.ndarray | None = None
         self.vectors = np.zeros((len(pairs), encoder.embedding_dim), dtype=np.float32)
         readable = np.zeros(len(pairs), dtype=bool)
-        for asked, rows, squares in _decoded(pairs, spec, on_skip):
+        for count, rows, images in _decoded(pairs, spec, on_skip):
             if len(rows):
-                self._look_at(rows, squares, len(pairs))
+                self._extract(rows, images, len(pairs))
                 readable[rows] = True
-            on_seen(asked)
+            on_features(count)
         self.rows: Rows = np.flatnonzero(readable)
 
     @property
@@ -94,23 +96,24 @@ class GridCache:
         return torch.from_numpy(self._grids[view][rows].astype(np.float32))
 
     @torch.inference_mode()
-    def _look_at(self, rows: Rows, squares: Tensor, count: int) -> None:
-        squares = squares.to(self._placement.device)
+    def _extract(self, rows: Rows, images: Tensor, count: int) -> None:
+        images = images.to(self._placement.device)
         views = self._views
         for view in range(views.count):
             draws = draw(len(rows), generator(views.seed, "augmentation", view, int(rows[0])))
-            amounts = views.augmentation if view else NO_AUGMENTATION
+            augmentation = views.augmentation if view else NO_AUGMENTATION
             with self._placement.autocast():
-                vectors, grid = look(self._encoder, to_pixels(squares, self._spec, draws, amounts))
+                vectors, grid = look(self._encoder, to_pixels(images, self._spec, draws, augmentation))
             if self._grids is None:
-                self._grids = _space((views.count, count, *grid.shape[1:]))
+                shape = (views.count, count, *grid.shape[1:])
+                self._grids = empty_array(shape, np.float16, IN_MEMORY_BYTES)
             self._grids[view, rows] = grid.float().cpu().numpy()
             if view == 0:
                 self.vectors[rows] = vectors.float().cpu().numpy()
 
 
 def grid_sides(encoder: DualEncoder, image_size: int) -> tuple[int, int]:
-    """Rows and columns of the grid that an encoder sees."""
+    """Rows and columns of an encoder's grid."""
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         pixels = torch.zeros(1, 3, image_size, image_size, device=device)
@@ -121,7 +124,7 @@ def grid_sides(encoder: DualEncoder, image_size: int) -> tuple[int, int]:
 def _decoded(
     pairs: Sequence[TrainingPair], spec: ImagePreprocessing, on_skip: Callable[[str, Path, str], None]
 ) -> Iterator[tuple[int, Rows, Tensor]]:
-    """Batches: how many were asked for, the readable rows among them, their squares; decoded in threads."""
+    """Batches: how many images it has, the readable rows among them, those images; decoded in threads."""
 
     def decode(pair: TrainingPair) -> np.ndarray | str:
         try:
@@ -132,19 +135,12 @@ def _decoded(
     with ThreadPoolExecutor(4, thread_name_prefix="decode") as pool:
         for first in range(0, len(pairs), BATCH_SIZE):
             batch = pairs[first : first + BATCH_SIZE]
-            rows, squares = [], []
+            rows, images = [], []
             for row, result in enumerate(pool.map(decode, batch), start=first):
                 if isinstance(result, str):
                     on_skip(pairs[row].id, pairs[row].image, result)
                 else:
                     rows.append(row)
-                    squares.append(result)
-            stacked = torch.from_numpy(np.stack(squares)) if rows else torch.empty(0)
+                    images.append(result)
+            stacked = torch.from_numpy(np.stack(images)) if rows else torch.empty(0)
             yield len(batch), np.array(rows, dtype=np.int64), stacked
-
-
-def _space(shape: tuple[int, ...]) -> np.ndarray:
-    if 2 * int(np.prod(shape)) <= IN_MEMORY_BYTES:
-        return np.zeros(shape, dtype=np.float16)
-    with tempfile.TemporaryFile(prefix="medclip-grids-") as file:  # the map keeps it alive, nameless
-        return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)

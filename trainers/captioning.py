@@ -13,9 +13,8 @@ from encoders.decoder_export import decoder_files, describe_decoder
 from encoders.errors import OptionsError
 from trainers.caption_evaluation import ScoreCaptions
 from trainers.caption_features import grid_sides
-from trainers.caption_task import CaptioningTask, Prepared, prepare
-from trainers.checkpoints import FILE_NAME as CHECKPOINT
-from trainers.checkpoints import data_fingerprint, plain_options, read_checkpoint
+from trainers.caption_task import CaptioningTask, PreparedData, prepare
+from trainers.checkpoints import CHECKPOINT_FILE, data_fingerprint, plain_options, read_checkpoint
 from trainers.curves import draw_caption_curves
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors
@@ -89,14 +88,14 @@ def train_decoder(
     _check_work_folder(work, data, options)
     placement = choose_placement(options.device, options.precision)
     with (
-        memory_errors("use a smaller --width or --batch-size"),
+        memory_errors("use a smaller width or batch size"),
         joined_processes(placement.device) as processes,
     ):
-        heard = listener if listener and processes.is_first else SilentListener()
+        listener_here = listener if listener and processes.is_first else SilentListener()
         splits = PairSplits(train, validation)
-        prepared = prepare(splits, bundle, options, score, placement, heard, processes)
+        prepared = prepare(splits, bundle, options, score, placement, listener_here, processes)
         task = CaptioningTask(prepared, options, placement, processes)
-        run = TrainingRun(task, placement, work, data, listener=heard, processes=processes)
+        run = TrainingRun(task, placement, work, data, listener=listener_here, processes=processes)
         interrupted = run.fit()
         known = {
             **(provenance or {}),
@@ -111,7 +110,7 @@ def train_decoder(
             interrupted=interrupted,
             epochs=run.progress.epochs,
             skipped=prepared.skipped,
-            seconds=run.pace.elapsed,
+            seconds=run.throughput.elapsed,
         )
 
 
@@ -129,14 +128,12 @@ def _check_work_folder(work: Path, data: str, options: CaptioningOptions) -> Non
     """Refuse before the images are looked at, which takes long."""
     if options.resume:
         read_checkpoint(work, plain_options(options), data)
-    elif (work / CHECKPOINT).exists() and not options.force:
-        raise OptionsError(
-            f"{work} holds an interrupted run: go on with --resume, or start anew with --force"
-        )
+    elif (work / CHECKPOINT_FILE).exists() and not options.force:
+        raise OptionsError(f"{work} holds an interrupted run: resume it, or force a new one")
 
 
 def _files(
-    run: TrainingRun[CaptioningTask], prepared: Prepared, bundle: ModelBundle, known: Mapping[str, Any]
+    run: TrainingRun[CaptioningTask], prepared: PreparedData, bundle: ModelBundle, known: Mapping[str, Any]
 ) -> dict[str, bytes]:
     if not run.task.best.epoch or not run.processes.is_first:
         return {}
@@ -149,10 +146,10 @@ def _files(
         "processes": run.processes.world,
         "device": str(run.placement.device),
         "precision": run.placement.precision,
-        "seconds": round(run.pace.elapsed, 1),
+        "seconds": round(run.throughput.elapsed, 1),
         "options": plain_options(run.task.options),
     }
-    scores = {"pool": run.task.pool, **(run.task.best.scores or {})}
+    scores = {"pool": run.task.validation_pairs, **(run.task.best.scores or {})}
     run.journal.write("end", {**known, "best_epoch": run.task.best.epoch, "validation": scores})
     config = describe_decoder(
         decoder,

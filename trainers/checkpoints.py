@@ -1,4 +1,4 @@
-"""``training.jsonl``: a line at the start, one for each epoch, one at the end."""
+"""The work folder of a run: a checkpoint to resume it from, and ``training.jsonl``, a line for each epoch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from encoders.errors import CheckpointError
 from trainers.data import TrainingPair
 from trainers.options import CaptioningOptions, ContrastiveOptions
 
-FILE_NAME = "checkpoint.pt"
+CHECKPOINT_FILE = "checkpoint.pt"
 # What may differ between a run and its resumption without changing a weight on the same machine.
-_FREE_OPTIONS = frozenset({"force", "resume", "offline", "device", "checkpoint_steps", "time_limit_minutes"})
+_CHANGEABLE_OPTIONS = frozenset(
+    {"force", "resume", "offline", "device", "checkpoint_steps", "time_limit_minutes"}
+)
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
@@ -29,12 +31,12 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
         state: plain values and tensors only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{FILE_NAME}.new"
+    fresh = folder / f".{CHECKPOINT_FILE}.new"
     with fresh.open("wb") as file:
         torch.save(dict(state), file)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(folder / FILE_NAME)
+    fresh.replace(folder / CHECKPOINT_FILE)
 
 
 def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict[str, Any]:
@@ -48,19 +50,22 @@ def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict
     Raises:
         CheckpointError: there is none, it cannot be read, or it belongs to another run.
     """
-    path = folder / FILE_NAME
+    path = folder / CHECKPOINT_FILE
     if not path.is_file():
-        raise CheckpointError(f"there is no run to resume in {folder}: start one without --resume")
+        raise CheckpointError(f"there is no run to resume in {folder}: start one without resuming")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged file makes it raise
-        raise CheckpointError(f"{path} cannot be read: start anew with --force") from error
-    differing = _first_difference(state["options"], options)
-    if differing:
-        name, before, now = differing
-        raise CheckpointError(f"the run in {folder} had {name} = {before}, not {now}: give the same options")
+        raise CheckpointError(f"{path} cannot be read: force a new run") from error
+    before = state["options"]
+    for name in sorted((before.keys() | options.keys()) - _CHANGEABLE_OPTIONS):
+        if before.get(name) != options.get(name):
+            raise CheckpointError(
+                f"the run in {folder} had {name} = {before.get(name)}, not {options.get(name)}: "
+                "give the same options"
+            )
     if state["data"] != data:
-        raise CheckpointError(f"the pairs changed since the run in {folder} began: start anew with --force")
+        raise CheckpointError(f"the pairs changed since the run in {folder} began: force a new run")
     return state
 
 
@@ -75,14 +80,7 @@ def data_fingerprint(*parts: Sequence[TrainingPair]) -> str:
     return digest.hexdigest()
 
 
-def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, object, object] | None:
-    for name in sorted((before.keys() | now.keys()) - _FREE_OPTIONS):
-        if before.get(name) != now.get(name):
-            return name, before.get(name), now.get(name)
-    return None
-
-
-FILE_NAME = "training.jsonl"
+JOURNAL_FILE = "training.jsonl"
 
 
 class Journal:

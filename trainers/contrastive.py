@@ -15,23 +15,19 @@ from encoders.errors import DataError, DivergedError, OptionsError
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
-from trainers.checkpoints import FILE_NAME as CHECKPOINT
-from trainers.checkpoints import FILE_NAME as JOURNAL
-from trainers.checkpoints import data_fingerprint, plain_options
+from trainers.checkpoints import CHECKPOINT_FILE, JOURNAL_FILE, data_fingerprint, plain_options
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
-from trainers.curves import FILE_NAME as CURVES
-from trainers.curves import draw_curves
+from trainers.curves import CURVES_FILE, draw_curves
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors, tuned_convolutions
 from trainers.listeners import SilentListener, TrainingListener
-from trainers.model_card import FILE_NAME as CARD
-from trainers.model_card import write_card
+from trainers.model_card import CARD_FILE, write_card
 from trainers.options import ContrastiveOptions
 from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
 
-_LESS_MEMORY = "use a smaller --image-size or --batch-size"
+_LESS_MEMORY = "use a smaller image size or batch size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +96,14 @@ def train_encoders(
     ):
         _check_shares(options, processes)
         tokenizer, model = _build_model(train, options)
-        heard = listener if listener and processes.is_first else SilentListener()
+        listener_here = listener if listener and processes.is_first else SilentListener()
         splits = PairSplits(train, validation)
-        task = ContrastiveTask(model, tokenizer, splits, options, placement, heard, processes)
+        task = ContrastiveTask(model, tokenizer, splits, options, placement, listener_here, processes)
         with closing(task):
             data = data_fingerprint(train, validation)
-            run = TrainingRun(task, placement, work_folder(out), data, listener=heard, processes=processes)
+            run = TrainingRun(
+                task, placement, work_folder(out), data, listener=listener_here, processes=processes
+            )
             return _run_and_write(run, tokenizer, out, dict(provenance or {}))
 
 
@@ -150,7 +148,7 @@ def _run_and_write(
         interrupted=interrupted,
         epochs=run.progress.epochs,
         skipped=run.task.skipped,
-        seconds=run.pace.elapsed,
+        seconds=run.throughput.elapsed,
     )
 
 
@@ -169,7 +167,7 @@ def _summary(run: TrainingRun[ContrastiveTask]) -> dict[str, Any]:
         "processes": run.processes.world,
         "device": str(run.placement.device),
         "precision": run.placement.precision,
-        "seconds": round(run.pace.elapsed, 1),
+        "seconds": round(run.throughput.elapsed, 1),
     }
 
 
@@ -180,16 +178,14 @@ def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPai
 
 
 def _check_work_folder(out: Path, options: ContrastiveOptions) -> None:
-    if (work_folder(out) / CHECKPOINT).exists() and not (options.resume or options.force):
-        raise OptionsError(
-            f"{work_folder(out)} holds an interrupted run: go on with --resume, or start anew with --force"
-        )
+    if (work_folder(out) / CHECKPOINT_FILE).exists() and not (options.resume or options.force):
+        raise OptionsError(f"{work_folder(out)} holds an interrupted run: resume it, or force a new one")
 
 
 def _check_shares(options: ContrastiveOptions, processes: Processes) -> None:
     if options.batch_size < 2 * processes.world:
         raise OptionsError(
-            f"--batch-size is {options.batch_size}: {processes.world} processes need at least two pairs each"
+            f"batch_size is {options.batch_size}: {processes.world} processes need at least two pairs each"
         )
 
 
@@ -209,6 +205,6 @@ def _write_model(
     config = describe_model(model, tokenizer, preset, trained_on=trained_on, validation=scores)
     journal = run.journal.content()
     card = write_card(config, plain_options(run.task.options))
-    extra = {JOURNAL: journal, CURVES: draw_curves(journal), CARD: card.encode()}
+    extra = {JOURNAL_FILE: journal, CURVES_FILE: draw_curves(journal), CARD_FILE: card.encode()}
     force = run.task.options.force or run.task.options.resume
     return save_bundle(out, model, tokenizer, config, extra=extra, force=force).fingerprint

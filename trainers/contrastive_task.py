@@ -15,68 +15,30 @@ from encoders.retrieval import RetrievalRecall
 from trainers.criterion import criterion_for
 from trainers.data import Batch, PairSplits, TrainingPair
 from trainers.device import Placement
-from trainers.evaluation import Judge, Judgement
+from trainers.evaluation import Evaluation, RetrievalEvaluator
 from trainers.listeners import EpochReport, TrainingListener
-from trainers.optimisation import Plateau, warmup_cosine
+from trainers.optimisation import LossPlateau, warmup_cosine
 from trainers.options import ContrastiveOptions
-from trainers.pair_encoder import AveragedEncoder, PairEncoder, feed
+from trainers.pair_encoder import AveragedEncoder, PairEncoder, build_batch_source
 from trainers.processes import Processes
 from trainers.run_state import BestEpoch
 from trainers.stepping import Stepper, mixes_images
 from trainers.training_run import EpochFacts
 
+MIN_PAIRS = 2
 SHOWN_IDS = 4
 
 
-def notes_on(options: ContrastiveOptions, encoder: PairEncoder, *, world: int) -> Iterator[str]:
-    """Yield what someone should know of a run before it starts.
-
-    Args:
-        options: of the run.
-        encoder: in training mode.
-        world: processes of the run.
-    """
-    at_once = min(options.cache_chunk or options.batch_size, options.batch_size // world)
-    if at_once < options.batch_size and mixes_images(encoder):
-        yield (
-            "the image tower's batch norms see one chunk, or one process's share, at a time: "
-            "gradients are close to the whole batch's, not equal"
-        )
-    if options.label_weight and encoder.label_head is None:
-        yield "the training pairs have no labels to predict: --label-weight does nothing"
-
-
-def where_it_diverged(
-    step: int, learning_rate: float, batches: Sequence[Batch], pairs: Sequence[TrainingPair]
-) -> str:
-    """The step (from 1), its rate and the ids of its pairs, and what to do."""
-    rows = [row for batch in batches for row in batch.rows]
-    ids = ", ".join(pairs[row].id for row in rows[:SHOWN_IDS])
-    more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
-    return (
-        f"at step {step}, learning rate {learning_rate:.2e}, batch of {ids}{more}: "
-        "try a lower --learning-rate"
-    )
-
-
-class Skips:
-    """The rows that are left out, by any process up to the last time they compared notes."""
+class SkippedImages:
+    """Training images that cannot be read: each is reported once, and counted over all processes."""
 
     def __init__(
         self, pairs: Sequence[TrainingPair], listener: TrainingListener, processes: Processes
     ) -> None:
-        """Know of none yet.
-
-        Args:
-            pairs: to train on.
-            listener: hears of each skipped one.
-            processes: each reads other images.
-        """
         self._pairs, self._listener, self._processes = pairs, listener, processes
         self._reasons: dict[int, str] = {}
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self._reasons)
 
     def add(self, row: int, reason: str) -> None:
@@ -86,17 +48,14 @@ class Skips:
             self._listener.on_skip(self._pairs[row].id, self._pairs[row].image, reason)
 
     def share(self) -> None:
-        """Tell the other processes, and hear what they left out."""
+        """Exchange the skipped rows with the other processes."""
         for found in self._processes.collect(dict(self._reasons)):
             for row, reason in found.items():
                 self.add(row, reason)
 
 
-MIN_PAIRS = 2
-
-
 class ContrastiveTask:
-    """The encoder, its batches, its judge and its schedule."""
+    """The encoder, its batches, its evaluator and its schedule."""
 
     deciding_score: ClassVar[str] = "recall"
     needs_an_epoch: ClassVar[bool] = False
@@ -117,7 +76,7 @@ class ContrastiveTask:
             DataError: too few validation images can be read.
         """
         self.pairs, self.options, self._processes = splits.train, options, processes
-        self._skips = Skips(splits.train, listener, processes)
+        self._skips = SkippedImages(splits.train, listener, processes)
         model = model.to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._criterion = criterion_for(splits.train, options)
         classes = sum(self._criterion.label_sizes)
@@ -125,12 +84,24 @@ class ContrastiveTask:
         self._average = AveragedEncoder(self.module, options.ema) if options.ema else None
         spec = options.preset.image_preprocessing
         self._stepper = Stepper(self.module, spec, self._criterion, options, processes)
-        self._judge = None
+        self._evaluator = None
         if processes.is_first:
-            self._judge = _judge_of(splits.validation, tokenizer, options, placement, listener)
-        self._batches = feed(splits.train, tokenizer, self.module, options, processes, self._skips.add)
+            self._evaluator = RetrievalEvaluator(
+                splits.validation,
+                spec,
+                tokenizer,
+                placement,
+                criterion=criterion_for(
+                    splits.validation, replace(options, label_weight=0.0, view_weight=0.0)
+                ),
+                batch_size=options.batch_size,
+                on_skip=listener.on_skip,
+            )
+        self._batches = build_batch_source(
+            splits.train, tokenizer, self.module, options, processes, self._skips.add
+        )
         self.best: BestEpoch[RetrievalRecall] = BestEpoch(lambda recall: recall.mean_recall)
-        self.plateau = Plateau()
+        self.plateau = LossPlateau()
 
     def close(self) -> None:
         """Stop the threads."""
@@ -138,7 +109,6 @@ class ContrastiveTask:
 
     @property
     def optimiser(self) -> torch.optim.Optimizer:
-        """What moves the weights."""
         return self._stepper.optimiser
 
     @property
@@ -147,13 +117,11 @@ class ContrastiveTask:
         return len(self.pairs)
 
     @property
-    def pool(self) -> int:
-        """Validation pairs that can be read; 0 in processes that do not judge."""
-        return self._judge.pool if self._judge else 0
+    def validation_pairs(self) -> int:
+        return self._evaluator.pool if self._evaluator else 0
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
         return self._batches.steps
 
     @property
@@ -164,29 +132,34 @@ class ContrastiveTask:
     def notes(self) -> Iterator[str]:
         """What someone should know before the run starts."""
         self.module.train()
-        return notes_on(self.options, self.module, world=self._processes.world)
+        options = self.options
+        at_once = min(options.cache_chunk or options.batch_size, options.batch_size // self._processes.world)
+        if at_once < options.batch_size and mixes_images(self.module):
+            yield (
+                "the image tower's batch norms see one chunk, or one process's share, at a time: "
+                "gradients are close to the whole batch's, not equal"
+            )
+        if options.label_weight and self.module.label_head is None:
+            yield "the training pairs have no labels to predict: label_weight has no effect"
 
     def batches(self, epoch: int, *, first_step: int) -> Iterator[Sequence[Batch]]:
-        """The batches of each step of an epoch."""
         on_images = epoch < self.options.image_epochs
         self._stepper.criterion = self._criterion.on_images_alone() if on_images else self._criterion
         return self._batches.epoch(epoch, first_step=first_step)
 
     def size(self, batch: Sequence[Batch]) -> int:
-        """Pairs in this process's share of a step."""
         return sum(len(part) for part in batch)
 
     def is_usable(self, batch: Sequence[Batch]) -> bool:
-        """Whether each batch has pairs to tell apart, were every process's share like this one's."""
+        """Whether each batch has pairs to contrast, were every process's share like this one's."""
         return min(len(part) for part in batch) * self._processes.world >= MIN_PAIRS
 
-    def rate_factor(self, behind: float) -> float:
-        """What the peak rates are multiplied with when this share of the run is behind."""
+    def rate_factor(self, progress: float) -> float:
         if self.options.schedule == "plateau":
             return self.plateau.rate
-        return warmup_cosine(behind, self.options.warmup_fraction)
+        return warmup_cosine(progress, self.options.warmup_fraction)
 
-    def take(self, batch: Sequence[Batch], step: int, rate_factor: float) -> float:
+    def step(self, batch: Sequence[Batch], step: int, rate_factor: float) -> float:
         """Take a step.
 
         Raises:
@@ -194,63 +167,66 @@ class ContrastiveTask:
             DeviceMemoryError: the GPU's memory is too small for a batch.
         """
         try:
-            loss = self._stepper.take(batch, step, rate_factor)
+            loss = self._stepper.step(batch, step, rate_factor)
         except DivergedError as error:
-            rate = self.options.learning_rate * rate_factor
-            where = where_it_diverged(step + 1, rate, batch, self.pairs)
-            raise DivergedError(f"{error} {where}") from error
+            rows = [row for part in batch for row in part.rows]
+            ids = ", ".join(self.pairs[row].id for row in rows[:SHOWN_IDS])
+            more = f" and {len(rows) - SHOWN_IDS} more" if len(rows) > SHOWN_IDS else ""
+            raise DivergedError(
+                f"{error} at step {step + 1}, learning rate {self.options.learning_rate * rate_factor:.2e}, "
+                f"batch of {ids}{more}: try a lower learning rate"
+            ) from error
         if self._average:
             self._average.update(step)
         return loss
 
-    def judge(self) -> Judgement:
-        """What the first process finds, everywhere."""
-        found = self._processes.from_first(self._judge.judge(self._judged) if self._judge else None)
-        assert found is not None  # noqa: S101 - the first process has a judge
+    def evaluate(self) -> Evaluation:
+        """Evaluate in the first process; all get the result."""
+        own = self._evaluator.evaluate(self._kept_encoder) if self._evaluator else None
+        found = self._processes.from_first(own)
+        assert found is not None  # the first process has an evaluator
         self._skips.share()
         return found
 
-    def conclude(self, found: Judgement, facts: EpochFacts) -> EpochReport:
-        """Offer the epoch as the best, and show the plateau its loss."""
-        is_best = self.best.offer(facts.epoch, found.recall, self._judged.model)
-        self.plateau.see(found.loss)
+    def finish_epoch(self, found: Evaluation, facts: EpochFacts) -> EpochReport:
+        model = self._kept_encoder.model
+        is_best = self.best.offer(facts.epoch, found.recall, model)
+        self.plateau.update(found.loss)
         return EpochReport(
             **asdict(facts),
             validation_loss=found.loss,
-            logit_scale=float(self._judged.model.logit_scale.detach().exp()),
+            logit_scale=float(model.logit_scale.detach().exp()),
             validation=found.recall,
             is_best=is_best,
             skipped=self.skipped,
         )
 
-    def stale_epochs(self, epochs: int) -> int:
+    def epochs_without_progress(self, epochs: int) -> int:
         """Epochs since the best; those without captions cannot get better at finding them."""
         return epochs - max(self.best.epoch, self.options.image_epochs)
 
     @property
-    def _judged(self) -> PairEncoder:
-        """What is judged and kept: the averaged weights, if they are averaged."""
+    def _kept_encoder(self) -> PairEncoder:
+        """What is evaluated and kept: the averaged weights, if they are averaged."""
         return self._average.encoder if self._average else self.module
 
     def best_model(self) -> DualEncoder:
         """The model with the weights of the best epoch; as it is now when no epoch was finished."""
         if self.best.epoch:
-            self._judged.model.load_state_dict(self.best.weights)
-        return self._judged.model
+            self._kept_encoder.model.load_state_dict(self.best.weights)
+        return self._kept_encoder.model
 
     def best_recall(self) -> RetrievalRecall:
         """What the best model scores."""
         if self.best.scores is None:
-            self.best.scores = self.judge().recall
+            self.best.scores = self.evaluate().recall
         return self.best.scores
 
     def weights(self) -> dict[str, Any]:
-        """State dicts for the checkpoint."""
         average = self._average.encoder.state_dict() if self._average else None
         return {"encoder": self.module.state_dict(), "average": average}
 
-    def memory(self) -> dict[str, Any]:
-        """The best epoch and the schedule, for the checkpoint."""
+    def checkpoint_state(self) -> dict[str, Any]:
         return {
             "best_epoch": self.best.epoch,
             "best_recall": self.best.scores.to_dict() if self.best.scores else None,
@@ -258,30 +234,11 @@ class ContrastiveTask:
             "plateau": asdict(self.plateau),
         }
 
-    def restore(self, weights: Mapping[str, Any], memory: Mapping[str, Any]) -> None:
-        """Go back to what a checkpoint kept."""
+    def restore(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(weights["encoder"])
         if self._average:
             self._average.encoder.load_state_dict(weights["average"])
-        recall = memory["best_recall"]
-        self.best.epoch, self.best.weights = memory["best_epoch"], memory["best_weights"]
+        recall = state["best_recall"]
+        self.best.epoch, self.best.weights = state["best_epoch"], state["best_weights"]
         self.best.scores = RetrievalRecall.from_dict(recall) if recall else None
-        self.plateau = Plateau(**memory["plateau"])
-
-
-def _judge_of(
-    pairs: Sequence[TrainingPair],
-    tokenizer: CaptionTokenizer,
-    options: ContrastiveOptions,
-    placement: Placement,
-    listener: TrainingListener,
-) -> Judge:
-    return Judge(
-        pairs,
-        options.preset.image_preprocessing,
-        tokenizer,
-        placement,
-        criterion=criterion_for(pairs, replace(options, label_weight=0.0, view_weight=0.0)),
-        batch_size=options.batch_size,
-        on_skip=listener.on_skip,
-    )
+        self.plateau = LossPlateau(**state["plateau"])

@@ -57,7 +57,7 @@ def _values(pair: TrainingPair) -> dict[str, list[str]]:
     return found
 
 
-class Agreement:
+class SoftTargets:
     """Compares captions, groups and labels of the training pairs, a batch at a time."""
 
     def __init__(self, pairs: Sequence[TrainingPair], label_weight: float = 0.0) -> None:
@@ -78,7 +78,7 @@ class Agreement:
             self._specificity = _specificity(self._labels, distinct=len(set(self._texts.tolist())))
 
     def matrix(self, rows: Rows) -> Tensor:
-        """Agreement of each pair of a batch with each other.
+        """SoftTargets of each pair of a batch with each other.
 
         Args:
             rows: of the pairs [b].
@@ -135,7 +135,7 @@ def _numbers(names: Sequence[str]) -> np.ndarray:
 VIEW_SCALE = 10.0  # 1 / temperature; SimCLR, table 5
 
 
-class Vectors(NamedTuple):
+class EmbeddingPair(NamedTuple):
     """What an encoder makes of a batch; all but the last have a row for each pair.
 
     Attributes:
@@ -144,14 +144,14 @@ class Vectors(NamedTuple):
         views: of a second view of each image, unit vectors [b, d]; without such views [0, d].
         labels: logits of all classes of all fields, one field after the other [b, c]; without label heads
             [b, 0].
-        calibration: the logit scale and bias [2].
+        scale_and_bias: the logit scale and bias [2].
     """
 
     images: Tensor
     texts: Tensor
     views: Tensor
     labels: Tensor
-    calibration: Tensor
+    scale_and_bias: Tensor
 
 
 class Targets(NamedTuple):
@@ -183,7 +183,7 @@ class Criterion:
     pair_weight: float = 1.0
     label_weight: float = 0.0
     view_weight: float = 0.0
-    agreement: Agreement | None = None
+    agreement: SoftTargets | None = None
     fields: LabelFields | None = None
 
     @property
@@ -202,7 +202,7 @@ class Criterion:
         """Nothing but the loss of the views, for a start without captions."""
         return Criterion(self.loss, pair_weight=0.0, view_weight=1.0)
 
-    def __call__(self, vectors: Vectors, targets: Targets) -> Tensor:
+    def __call__(self, vectors: EmbeddingPair, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
         parts = []
         if self.pair_weight:
@@ -214,8 +214,8 @@ class Criterion:
             parts.append(self.view_weight * losses.nt_xent(vectors.images, vectors.views, VIEW_SCALE))
         return torch.stack(parts).sum()
 
-    def _pair_loss(self, vectors: Vectors, agreement: Tensor | None) -> Tensor:
-        images, texts, (scale, bias) = vectors.images, vectors.texts, vectors.calibration
+    def _pair_loss(self, vectors: EmbeddingPair, agreement: Tensor | None) -> Tensor:
+        images, texts, (scale, bias) = vectors.images, vectors.texts, vectors.scale_and_bias
         if self.loss == "soft":
             return losses.soft(images, texts, scale)
         if self.loss == "sigmoid":
@@ -232,6 +232,6 @@ def criterion_for(pairs: Sequence[TrainingPair], options: ContrastiveOptions) ->
         options.loss,
         label_weight=options.label_weight,
         view_weight=options.view_weight,
-        agreement=Agreement(pairs, options.label_agreement) if options.loss == "matched" else None,
+        agreement=SoftTargets(pairs, options.label_agreement) if options.loss == "matched" else None,
         fields=fields if fields and fields.sizes else None,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-FILE_NAME = "curves.png"
+CURVES_FILE = "curves.png"
 WIDTH, PANEL, MARGIN = 900, 320, 60
 HEIGHT = 2 * PANEL
 INK, GRID = (40, 40, 40), (225, 225, 225)

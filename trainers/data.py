@@ -24,8 +24,8 @@ IN_MEMORY_BYTES = 4 * 2**30
 Skipped = Callable[[int, str], None]
 
 
-class SquareCache:
-    """The training images as the model's squares, each decoded when it is first asked for.
+class ImageCache:
+    """The training images at the model's size, each decoded when it is first needed.
 
     From the second epoch on an image costs one copy of its bytes. An image that cannot be read is reported
     once and left out from then on; no other image takes its place.
@@ -52,7 +52,7 @@ class SquareCache:
         self._files = list(files)
         self._spec = spec
         self._on_skip = on_skip
-        self._squares = _space((len(self._files), spec.size, spec.size, 3), in_memory_bytes)
+        self._pixels = empty_array((len(self._files), spec.size, spec.size, 3), np.uint8, in_memory_bytes)
         self._known = np.zeros(len(self._files), dtype=bool)
         self._readable = np.ones(len(self._files), dtype=bool)
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
@@ -74,8 +74,8 @@ class SquareCache:
         return kept
 
     def images(self, rows: np.ndarray) -> Tensor:
-        """The squares of rows that ``readable`` returned: a copy, uint8 ``[b, size, size, 3]``."""
-        return torch.from_numpy(self._squares[rows])
+        """The images of rows that ``readable`` returned: a copy, uint8 ``[b, size, size, 3]``."""
+        return torch.from_numpy(self._pixels[rows])
 
     def close(self) -> None:
         """Stop the threads."""
@@ -83,17 +83,18 @@ class SquareCache:
 
     def _decode(self, row: int) -> str | None:
         try:
-            self._squares[row] = load_image(self._files[row], self._spec)
+            self._pixels[row] = load_image(self._files[row], self._spec)
         except ScanError as error:
             return str(error)
         return None
 
 
-def _space(shape: tuple[int, ...], in_memory_bytes: int) -> np.ndarray:
-    if int(np.prod(shape)) <= in_memory_bytes:
-        return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile(prefix="medclip-squares-") as file:  # the map keeps it alive, nameless
-        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+def empty_array(shape: tuple[int, ...], dtype: type[np.generic], in_memory_bytes: int) -> np.ndarray:
+    """An empty array in memory, or in a nameless temporary file when it is larger than this."""
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize <= in_memory_bytes:
+        return np.zeros(shape, dtype=dtype)
+    with tempfile.TemporaryFile(prefix="medclip-cache-") as file:  # the map keeps it alive
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
 Rows = np.ndarray
@@ -135,11 +136,11 @@ class PairSplits:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs that are told from each other in one forward pass.
+    """Pairs that are contrasted with each other in one forward pass.
 
     Attributes:
         rows: of the pairs, int64 [b].
-        images: uint8 squares [b, h, w, 3], or float32 features of a frozen tower [b, f].
+        images: uint8 images [b, h, w, 3], or float32 features of a frozen tower [b, f].
         draws: how far each image is moved, for each view of it [b, 6].
         texts: token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
     """
@@ -185,8 +186,8 @@ class ImageSource(Protocol):
 class TextSource(Protocol):
     """Where the captions of a batch come from."""
 
-    def texts(self, rows: Rows, lots: np.ndarray | None = None) -> tuple[Tensor, ...]:
-        """Tokens or features; a lot for each pair picks one of its captions, None takes the first."""
+    def texts(self, rows: Rows, picks: np.ndarray | None = None) -> tuple[Tensor, ...]:
+        """Tokens or features of the caption that each pair's pick (0 to below 1) chooses; None: the first."""
 
 
 class TokenCache:
@@ -203,13 +204,13 @@ class TokenCache:
         """How many captions there are."""
         return len(self._ids)
 
-    def places(self, rows: Rows, lots: np.ndarray | None = None) -> np.ndarray:
-        """Which caption of all stands for each pair; see ``texts``."""
+    def caption_rows(self, rows: Rows, picks: np.ndarray | None = None) -> np.ndarray:
+        """The row of each pair's chosen caption among all captions; see ``texts``."""
         first: np.ndarray = self._first[rows]
-        if lots is None:
+        if picks is None:
             return first
         counts = self._first[rows + 1] - first
-        chosen: np.ndarray = first + np.minimum((lots * counts).astype(np.int64), counts - 1)
+        chosen: np.ndarray = first + np.minimum((picks * counts).astype(np.int64), counts - 1)
         return chosen
 
     def tokens(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -218,14 +219,14 @@ class TokenCache:
         longest = int(mask.sum(dim=1).max()) if len(places) else 1
         return self._ids[places, :longest], mask[:, :longest]
 
-    def texts(self, rows: Rows, lots: np.ndarray | None = None) -> tuple[Tensor, ...]:
+    def texts(self, rows: Rows, picks: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """Token ids and mask [b, s].
 
         Args:
             rows: of the pairs.
-            lots: from 0 to below 1, one for each pair, picks one of its captions; None takes the first.
+            picks: from 0 to below 1, one for each pair, chooses one of its captions; None takes the first.
         """
-        return self.tokens(self.places(rows, lots))
+        return self.tokens(self.caption_rows(rows, picks))
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
@@ -309,17 +310,17 @@ class BatchSource:
             draw(len(planned), generator(self._seed, "augmentation", epoch, step, *view))
             for view in ((), *((view,) for view in range(1, self._views)))
         ]
-        lots = np.random.default_rng(derived_seed(self._seed, "captions", epoch, step)).random(len(planned))
+        picks = np.random.default_rng(derived_seed(self._seed, "captions", epoch, step)).random(len(planned))
         parts = np.array_split(np.arange(len(planned)), self._accumulate)
         own = [np.array_split(part, self._processes.world)[self._processes.rank] for part in parts]
-        return [self._batch(planned[share], [part[share] for part in draws], lots[share]) for share in own]
+        return [self._batch(planned[share], [part[share] for part in draws], picks[share]) for share in own]
 
-    def _batch(self, rows: Rows, draws: Sequence[Tensor], lots: np.ndarray) -> Batch:
+    def _batch(self, rows: Rows, draws: Sequence[Tensor], picks: np.ndarray) -> Batch:
         kept = self._images.readable(rows)
         stays = np.isin(rows, kept)
         return Batch(
             rows=kept,
             images=self._images.images(kept),
             draws=tuple(part[stays] for part in draws),
-            texts=self._texts.texts(kept, lots[stays]),
+            texts=self._texts.texts(kept, picks[stays]),
         )

@@ -46,13 +46,11 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise OptionsError(
-            "--device is 'cuda' and torch sees no GPU: use --device cpu, or install a CUDA build"
-        )
+        raise OptionsError("device is 'cuda' and torch sees no GPU: use 'cpu', or install a CUDA build")
     chosen = _own_gpu() if has_gpu and device != "cpu" else torch.device("cpu")
     has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else _cpu_has_bf16()
     if precision == "bf16" and chosen.type == "cuda" and not has_bf16:
-        raise OptionsError("--precision is 'bf16' and this GPU has none: use --precision fp32")
+        raise OptionsError("precision is 'bf16' and this GPU has none: use 'fp32'")
     return Placement(chosen, bf16=precision == "bf16" or (precision == "auto" and has_bf16))
 
 
@@ -71,7 +69,7 @@ def memory_errors(advice: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(
             f"the GPU's memory is too small for the model: {advice}, free the memory that other programs "
-            "hold, or use --device cpu"
+            "hold, or train on the CPU"
         ) from error
 
 

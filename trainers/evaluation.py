@@ -15,8 +15,8 @@ from encoders.errors import DataError
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
 from encoders.retrieval import RetrievalRecall, retrieval_recall
 from trainers.augmentation import NO_AUGMENTATION, to_pixels
-from trainers.criterion import Criterion, Vectors
-from trainers.data import SquareCache, TokenCache, TrainingPair
+from trainers.criterion import Criterion, EmbeddingPair
+from trainers.data import ImageCache, TokenCache, TrainingPair
 from trainers.device import Placement
 from trainers.pair_encoder import PairEncoder
 
@@ -24,7 +24,7 @@ BATCH_SIZE = 64
 MIN_POOL = 2
 
 
-class Judgement(NamedTuple):
+class Evaluation(NamedTuple):
     """What an epoch was worth.
 
     Attributes:
@@ -36,7 +36,7 @@ class Judgement(NamedTuple):
     loss: float
 
 
-class Judge:
+class RetrievalEvaluator:
     """Embeds the validation pairs and measures how well they find each other."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Judge:
             on_skip(pairs[row].id, pairs[row].image, reason)
 
         self._spec, self._placement = spec, placement
-        self._images = SquareCache([pair.image for pair in pairs], spec, on_skip=skipped)
+        self._images = ImageCache([pair.image for pair in pairs], spec, on_skip=skipped)
         rows = self._images.readable(np.arange(len(pairs)))
         self._images.close()
         if len(rows) < MIN_POOL:
@@ -77,7 +77,7 @@ class Judge:
         self._rows, self._criterion, self._loss_size = rows, criterion, batch_size
         self._captions = [pairs[row].text for row in rows]
         tokens = TokenCache([pairs[row] for row in rows], tokenizer)
-        self._ids, self._mask = tokens.tokens(tokens.places(np.arange(len(rows))))
+        self._ids, self._mask = tokens.tokens(tokens.caption_rows(np.arange(len(rows))))
 
     @property
     def pool(self) -> int:
@@ -85,14 +85,14 @@ class Judge:
         return len(self._rows)
 
     @torch.inference_mode()
-    def judge(self, encoder: PairEncoder) -> Judgement:
+    def evaluate(self, encoder: PairEncoder) -> Evaluation:
         """Recall and loss of an encoder, which is left in evaluation mode."""
         images, texts = self._embed(encoder.model)
-        calibration = encoder.calibration().cpu()
+        scale_and_bias = encoder.scale_and_bias().cpu()
         places = torch.split(torch.arange(self.pool), self._loss_size)
-        losses = [self._loss(images[place], texts[place], calibration, place) for place in places]
+        losses = [self._loss(images[place], texts[place], scale_and_bias, place) for place in places]
         loss = sum(loss * len(place) for loss, place in zip(losses, places, strict=True)) / self.pool
-        return Judgement(retrieval_recall(images.numpy(), texts.numpy(), self._captions), loss)
+        return Evaluation(retrieval_recall(images.numpy(), texts.numpy(), self._captions), loss)
 
     @torch.inference_mode()
     def recall(self, model: DualEncoder) -> RetrievalRecall:
@@ -106,14 +106,14 @@ class Judge:
         images = torch.cat([self._embed_images(model, place) for place in places])
         return images, torch.cat([self._embed_texts(model, place) for place in places])
 
-    def _loss(self, images: Tensor, texts: Tensor, calibration: Tensor, place: Tensor) -> float:
+    def _loss(self, images: Tensor, texts: Tensor, scale_and_bias: Tensor, place: Tensor) -> float:
         targets = self._criterion.targets(self._rows[place.numpy()], images.device)
         none = images.new_empty((0, 0))
-        return float(self._criterion(Vectors(images, texts, none, none, calibration), targets))
+        return float(self._criterion(EmbeddingPair(images, texts, none, none, scale_and_bias), targets))
 
     def _embed_images(self, model: DualEncoder, place: Tensor) -> Tensor:
-        squares = self._images.images(self._rows[place.numpy()]).to(self._placement.device)
-        pixels = to_pixels(squares, self._spec, torch.zeros(len(squares), 6), NO_AUGMENTATION)
+        images = self._images.images(self._rows[place.numpy()]).to(self._placement.device)
+        pixels = to_pixels(images, self._spec, torch.zeros(len(images), 6), NO_AUGMENTATION)
         with self._placement.autocast():
             features = model.image_tower(pixels)
         return model.project_images(features.float()).cpu()

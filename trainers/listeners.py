@@ -1,4 +1,4 @@
-"""The curves of a run for TensorBoard, beside whoever else listens."""
+"""What a run reports to its listener, and TensorBoard as one; a trainer itself never prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RunStart:
 
     Attributes:
         train_pairs: pairs to train on.
-        validation_pairs: pairs each epoch is judged on.
+        validation_pairs: pairs each epoch is evaluated on.
         epochs: passes over the training pairs.
         total_steps: steps of the whole run.
         first_step: 0, or where a resumed run goes on.
@@ -101,60 +101,6 @@ class EpochReport:
         return {**asdict(self), "validation": self.validation.to_dict()}
 
 
-class EpochRecord(Protocol):
-    """The report of an epoch, of any kind of run."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the journal."""
-
-
-Report_contra = TypeVar("Report_contra", bound=EpochRecord, contravariant=True)
-
-
-class RunListener(Protocol[Report_contra]):
-    """Watches a run. Raising KeyboardInterrupt from any method ends it gracefully."""
-
-    def on_start(self, start: RunStart) -> None:
-        """The run begins."""
-
-    def on_step(self, report: StepReport) -> None:
-        """A step was taken."""
-
-    def on_epoch(self, report: Report_contra) -> None:
-        """An epoch was finished and judged."""
-
-    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
-        """An image cannot be read; its pair is left out, and no other takes its place."""
-
-    def on_note(self, message: str) -> None:
-        """Something worth knowing happened: the time is over, a model was kept ..."""
-
-
-TrainingListener = RunListener[EpochReport]
-
-
-class SilentListener:
-    """Watches nothing, of any kind of run: what processes get whose first one reports."""
-
-    def on_seen(self, pictures: int, total: int) -> None:
-        """Ignore it."""
-
-    def on_start(self, start: RunStart) -> None:
-        """Ignore it."""
-
-    def on_step(self, report: StepReport) -> None:
-        """Ignore it."""
-
-    def on_epoch(self, report: object) -> None:
-        """Ignore it."""
-
-    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
-        """Ignore it."""
-
-    def on_note(self, message: str) -> None:
-        """Ignore it."""
-
-
 @dataclass(frozen=True, slots=True)
 class CaptionEpoch:
     """One epoch and what it was worth.
@@ -186,22 +132,61 @@ class CaptionEpoch:
         return asdict(self)
 
 
+class EpochRecord(Protocol):
+    """The report of an epoch, of any kind of run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the journal."""
+
+
+Report_contra = TypeVar("Report_contra", bound=EpochRecord, contravariant=True)
+
+
+class RunListener(Protocol[Report_contra]):
+    """Watches a run. Raising KeyboardInterrupt from any method ends it gracefully."""
+
+    def on_start(self, start: RunStart) -> None:
+        """The run begins."""
+
+    def on_step(self, report: StepReport) -> None:
+        """A step was taken."""
+
+    def on_epoch(self, report: Report_contra) -> None:
+        """An epoch was finished and evaluated."""
+
+    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
+        """An image cannot be read; its pair is left out, and no other takes its place."""
+
+    def on_note(self, message: str) -> None:
+        """Something worth knowing happened: the time is over, a model was kept ..."""
+
+
+TrainingListener = RunListener[EpochReport]
+
+
 class CaptionListener(RunListener[CaptionEpoch], Protocol):
     """Watches a decoder run."""
 
-    def on_seen(self, pictures: int, total: int) -> None:
-        """The frozen image tower looked at so many more pictures of all there are; before the run begins."""
+    def on_features(self, images: int, total: int) -> None:
+        """The frozen image tower embedded so many more images, views counted, of all; before the run."""
+
+
+class SilentListener:
+    """Ignores everything, of any kind of run."""
+
+    def on_features(self, images: int, total: int) -> None: ...
+    def on_start(self, start: RunStart) -> None: ...
+    def on_step(self, report: StepReport) -> None: ...
+    def on_epoch(self, report: Any) -> None: ...  # noqa: ANN401 - of any kind of run
+    def on_skip(self, pair_id: str, image: Path, reason: str) -> None: ...
+    def on_note(self, message: str) -> None: ...
 
 
 class TensorBoardListener:
-    """Writes event files, and passes everything on."""
+    """Writes TensorBoard's event files, and passes everything on to another listener."""
 
     def __init__(self, folder: Path, listener: TrainingListener) -> None:
         """Open the event file.
-
-        Args:
-            folder: for the event files.
-            listener: hears everything too.
 
         Raises:
             OptionsError: TensorBoard is not installed.
@@ -210,40 +195,25 @@ class TensorBoardListener:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise OptionsError(
-                "--tensorboard needs a package that is not installed: pip install 'medclip-cli[tensorboard]'"
+                "tensorboard is not installed: pip install 'medclip-cli[tensorboard]'"
             ) from error
         self._writer: SummaryWriter = SummaryWriter(str(folder))
+        self.on_start, self.on_skip, self.on_note = listener.on_start, listener.on_skip, listener.on_note
         self._listener = listener
-
-    def on_start(self, start: RunStart) -> None:
-        """Pass it on."""
-        self._listener.on_start(start)
 
     def on_step(self, report: StepReport) -> None:
         """Write loss, rate and speed."""
-        self._write("train/loss", report.loss, report.step)
-        self._write("train/learning_rate", report.learning_rate, report.step)
-        self._write("train/images_per_second", report.images_per_second, report.step)
+        for name in ("loss", "learning_rate", "images_per_second"):
+            self._writer.add_scalar(f"train/{name}", getattr(report, name), report.step)
         self._listener.on_step(report)
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Write the validation loss, and recall and median rank both ways."""
-        self._write("validation/loss", report.validation_loss, report.steps)
-        for name in ("image_to_text", "text_to_image"):
-            way = getattr(report.validation, name)
+        """Write the validation loss, and recall and median rank in both directions."""
+        self._writer.add_scalar("validation/loss", report.validation_loss, report.steps)
+        for direction in ("image_to_text", "text_to_image"):
             for score in ("r1", "r5", "r10", "median_rank"):
-                self._write(f"{name}/{score}", getattr(way, score), report.steps)
-        self._write("train/logit_scale", report.logit_scale, report.steps)
+                value = getattr(getattr(report.validation, direction), score)
+                self._writer.add_scalar(f"{direction}/{score}", value, report.steps)
+        self._writer.add_scalar("train/logit_scale", report.logit_scale, report.steps)
         self._writer.flush()
         self._listener.on_epoch(report)
-
-    def on_skip(self, pair_id: str, image: Path, reason: str) -> None:
-        """Pass it on."""
-        self._listener.on_skip(pair_id, image, reason)
-
-    def on_note(self, message: str) -> None:
-        """Pass it on."""
-        self._listener.on_note(message)
-
-    def _write(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)

@@ -7,7 +7,7 @@ from typing import Any
 
 from encoders.bundle import ModelConfig
 
-FILE_NAME = "MODEL_CARD.md"
+CARD_FILE = "MODEL_CARD.md"
 _NO_RECIPE = frozenset({"preset", "force", "resume", "offline", "checkpoint_steps", "cache_frozen"})
 _LIMITS = """## Limits
 

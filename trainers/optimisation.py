@@ -95,7 +95,7 @@ def run_progress(
 
 
 @dataclass(slots=True)
-class Plateau:
+class LossPlateau:
     """A rate that is lowered when the validation loss stops falling, as torch's ReduceLROnPlateau does.
 
     Attributes:
@@ -114,7 +114,7 @@ class Plateau:
     patience: int = 1
     threshold: float = 1e-4
 
-    def see(self, loss: float) -> None:
+    def update(self, loss: float) -> None:
         """Take in the validation loss of an epoch."""
         if loss < self.best * (1 - self.threshold):
             self.best, self.bad_epochs = loss, 0
@@ -143,7 +143,7 @@ class PlateauSchedule:
         """The factor the peak learning rate is multiplied with."""
         return 0.5**self.cuts
 
-    def see(self, epoch: int, best_epoch: int) -> None:
+    def update(self, epoch: int, best_epoch: int) -> None:
         """Take in an epoch, and which one is the best so far; both from 1."""
         if epoch - max(best_epoch, self.cut_epoch) >= self.patience:
             self.cuts, self.cut_epoch = self.cuts + 1, epoch

@@ -1,4 +1,4 @@
-"""The options a preset trains best with: what a run does unless it is told otherwise."""
+"""What a training run is asked to do: plain data, checked when it is made, and the recipes of the presets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["cosine", "plateau"]
 FrozenTowers = Literal["none", "image", "text", "both"]
+DecoderName = Literal["lstm", "transformer"]
+HEAD_WIDTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,17 @@ class ContrastiveOptions:
         text_weights: a folder of a pretrained text tower.
         offline: never ask the network for weights.
         loss: one of ``LossName``.
-        freeze: towers that learn nothing; their features are computed once, without augmentation of the
-            image, so that only the heads and the other tower cost time.
+        freeze: towers to freeze; their features are computed once, without augmentation of the image, so that
+            only the heads and the other tower cost time.
         cache_frozen: keep those features; False computes them again in every step.
         label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
-        label_weight: of predicting modality, view, region ... from the image vector, by linear heads that are
-            thrown away at the end; 0 for none.
-        view_weight: of telling two views of each image from those of others, beside the loss; 0 for none.
-        image_epochs: so many epochs come first in which nothing but those views counts.
+        label_weight: of the loss of linear heads that predict modality, view, region ... from the image
+            vector and are dropped at the end; 0 for none.
+        view_weight: of a further loss that contrasts two views of each image (SimCLR); 0 for none.
+        image_epochs: so many epochs come first with the loss of those views alone.
         epochs: passes over the training pairs, ``image_epochs`` included.
-        batch_size: pairs that are compared with each other, over all processes.
-        accumulate: batches whose gradients make one step; pairs of different batches are not compared.
+        batch_size: image-caption pairs contrasted with each other, over all processes.
+        accumulate: batches whose gradients make one step; pairs of different batches are not contrasted.
         cache_chunk: pairs that go through the towers at once; None takes the whole batch. The gradients stay
             those of the whole batch (gradient caching), for one more forward pass.
         learning_rate: peak, of every parameter that has no rate of its own.
@@ -50,9 +52,9 @@ class ContrastiveOptions:
         warmup_fraction: share of the run in which the cosine's rate rises.
         clip_norm: gradients longer than this are shortened to it.
         max_logit_scale: the learnable scale stays below this.
-        ema: share that the moving average of the weights keeps in a step; it is the average then that is
-            judged and becomes the model. None for no average.
-        augmentation: how far training images are moved.
+        ema: share that the moving average of the weights keeps in a step; the average is then what is
+            evaluated and becomes the model. None for no average.
+        augmentation: strength of the augmentation of training images.
         seed: of weights, order, augmentation and dropout.
         device: ``auto`` takes a GPU when there is one.
         precision: ``auto`` takes bf16 where the hardware has it.
@@ -104,81 +106,34 @@ class ContrastiveOptions:
         return 2 if self.view_weight or self.image_epochs else 1
 
     def __post_init__(self) -> None:
-        """Refuse values no run can have, naming the flag to change."""
-        check_choice("--loss", self.loss, get_args(LossName))
-        check_choice("--device", self.device, get_args(DeviceName))
-        check_choice("--precision", self.precision, get_args(Precision))
-        check_choice("--freeze", self.freeze, get_args(FrozenTowers))
-        check(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
-        check(self.batch_size >= 2, "--batch-size", self.batch_size, "at least 2, each pair needs a negative")
-        check_choice("--schedule", self.schedule, get_args(ScheduleName))
-        self._check_counts()
-        self._check_views()
-        self._check_amounts()
+        """Refuse values that no run can have.
 
-    def _check_counts(self) -> None:
-        check(self.accumulate >= 1, "--accumulate", self.accumulate, "at least 1")
-        chunk, patience = self.cache_chunk, self.patience
-        check(chunk is None or chunk >= 1, "--cache-chunk", chunk, "at least 1")
-        check(patience is None or patience >= 1, "--patience", patience, "at least 1 epoch")
-        check(self.checkpoint_steps >= 1, "--checkpoint-steps", self.checkpoint_steps, "at least 1")
-        check(self.seed >= 0, "--seed", self.seed, "0 or more")
-
-    def _check_views(self) -> None:
-        epochs = self.image_epochs
-        check(0 <= epochs < self.epochs, "--image-epochs", epochs, "0 or more, and fewer than --epochs")
-        check(self.view_weight >= 0, "--view-weight", self.view_weight, "0 or more")
+        Raises:
+            OptionsError: a value is out of range; the message names its field.
+        """
+        _check_choices(self, loss=LossName, freeze=FrozenTowers)
+        _check_common(self)
+        _check(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, each pair needs a negative")
+        _check(self.accumulate >= 1, "accumulate", self.accumulate, "at least 1")
+        _check(
+            self.cache_chunk is None or self.cache_chunk >= 1, "cache_chunk", self.cache_chunk, "at least 1"
+        )
+        _check(0 <= self.label_agreement <= 1, "label_agreement", self.label_agreement, "a share from 0 to 1")
+        _check(self.label_weight >= 0, "label_weight", self.label_weight, "0 or more")
+        _check(self.max_logit_scale > 0, "max_logit_scale", self.max_logit_scale, "more than 0")
+        for name in ("image_learning_rate", "text_learning_rate"):
+            rate = getattr(self, name)
+            _check(rate is None or 0 < rate <= 1, name, rate, "more than 0 and at most 1")
+        _check(self.ema is None or 0 < self.ema < 1, "ema", self.ema, "a share between 0 and 1")
+        _check(self.view_weight >= 0, "view_weight", self.view_weight, "0 or more")
+        image_epochs = self.image_epochs
+        _check(0 <= image_epochs < self.epochs, "image_epochs", image_epochs, "0 or more, fewer than epochs")
         if self.views == 1:
             return
         if self.freeze in ("image", "both"):
-            raise OptionsError(
-                "a frozen image tower sees one view: leave --view-weight and --image-epochs out"
-            )
+            raise OptionsError("a frozen image tower sees one view: leave view_weight and image_epochs out")
         if self.augmentation == NO_AUGMENTATION:
-            raise OptionsError("--view-weight and --image-epochs need two views: leave --no-augmentation out")
-
-    def _check_amounts(self) -> None:
-        check(0 <= self.warmup_fraction < 1, "warm-up", self.warmup_fraction, "a share from 0 to below 1")
-        check(0 <= self.label_agreement <= 1, "label agreement", self.label_agreement, "a share from 0 to 1")
-        check(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
-        check(self.weight_decay >= 0, "--weight-decay", self.weight_decay, "0 or more")
-        check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
-        check(self.max_logit_scale > 0, "max logit scale", self.max_logit_scale, "more than 0")
-        for rate in (self.learning_rate, self.image_learning_rate, self.text_learning_rate):
-            check(rate is None or 0 < rate <= 1, "learning rate", rate, "more than 0 and at most 1")
-        check(self.ema is None or 0 < self.ema < 1, "--ema", self.ema, "a share between 0 and 1")
-        limit = self.time_limit_minutes
-        check(limit is None or limit > 0, "--minutes", limit, "more than 0")
-
-
-def check(holds: bool, name: str, value: object, wanted: str) -> None:
-    """Refuse a value that no run can have.
-
-    Args:
-        holds: whether a run can have it.
-        name: the flag to change, or what it is about.
-        value: what was given.
-        wanted: what to give instead.
-
-    Raises:
-        OptionsError: it does not hold.
-    """
-    if not holds:
-        raise OptionsError(f"{name} is {value}: give {wanted}")
-
-
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a name that is not known.
-
-    Raises:
-        OptionsError: it is not; the message lists those that are.
-    """
-    if value not in known:
-        raise OptionsError(f"{name} is '{value}': give one of {', '.join(known)}")
-
-
-DecoderName = Literal["lstm", "transformer"]
-HEAD_WIDTH = 32
+            raise OptionsError("view_weight and image_epochs need two views: switch augmentation on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +156,9 @@ class CaptioningOptions:
         warmup_fraction: share of the run in which the rate rises.
         label_smoothing: share of each target spread over the vocabulary (arXiv 1512.00567, section 7).
         clip_norm: gradients longer than this are shortened to it.
-        views: how many augmented pictures of each image the decoder sees, one an epoch in turn. The image
-            tower is frozen, so each is looked at once and kept.
-        augmentation: how far the views are moved.
+        views: versions of each image, one an epoch in turn, the first without augmentation. The image tower
+            is frozen, so each is embedded once and kept.
+        augmentation: of the views.
         seed: of weights, order, augmentation and dropout.
         device: ``auto`` takes a GPU when there is one.
         precision: ``auto`` takes bf16 where the hardware has it.
@@ -244,56 +199,61 @@ class CaptioningOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values no run can have, naming the flag to change.
+        """Refuse values that no run can have.
 
         Raises:
-            OptionsError: a value is out of range.
+            OptionsError: a value is out of range; the message names its field.
         """
-        self._check_choices()
-        self._check_counts()
-        self._check_amounts()
-
-    def _check_choices(self) -> None:
-        check_choice("--decoder", self.decoder, get_args(DecoderName))
-        check_choice("--schedule", self.schedule, get_args(ScheduleName))
-        check_choice("--device", self.device, get_args(DeviceName))
-        check_choice("--precision", self.precision, get_args(Precision))
+        _check_choices(self, decoder=DecoderName)
+        _check_common(self)
         if self.decoder == "lstm" and self.retrieve:
-            raise OptionsError("--retrieve needs --decoder transformer: an LSTM reads no captions")
-
-    def _check_counts(self) -> None:
-        for flag, value, least in (
-            ("--retrieve", self.retrieve, 0),
-            ("--epochs", self.epochs, 1),
-            ("--batch-size", self.batch_size, 1),
-            ("--seed", self.seed, 0),
-            ("--layers", self.layers, 1),
-            ("--max-tokens", self.max_tokens, 4),
-            ("views", self.views, 1),
-            ("--patience", self.patience, 1),
-            ("--checkpoint-steps", self.checkpoint_steps, 1),
+            raise OptionsError("retrieve needs the transformer: an LSTM reads no captions")
+        for name, least in (
+            ("retrieve", 0),
+            ("batch_size", 1),
+            ("layers", 1),
+            ("max_tokens", 4),
+            ("views", 1),
         ):
-            check(value is None or value >= least, flag, value, f"at least {least}")
-
-    def _check_amounts(self) -> None:
+            value = getattr(self, name)
+            _check(value >= least, name, value, f"at least {least}")
         fits = self.width >= HEAD_WIDTH and self.width % HEAD_WIDTH == 0
-        check(fits, "--width", self.width, f"a multiple of {HEAD_WIDTH}")
-        rate, limit = self.learning_rate, self.time_limit_minutes
-        check(0 < rate <= 1, "--learning-rate", rate, "more than 0 and at most 1")
-        check(limit is None or limit > 0, "--minutes", limit, "more than 0")
-        for name, share in (
-            ("--dropout", self.dropout),
-            ("warm-up", self.warmup_fraction),
-            ("label smoothing", self.label_smoothing),
-        ):
-            check(0 <= share < 1, name, share, "a share from 0 to below 1")
-        check(self.weight_decay >= 0, "weight decay", self.weight_decay, "0 or more")
-        check(self.clip_norm > 0, "clip norm", self.clip_norm, "more than 0")
+        _check(fits, "width", self.width, f"a multiple of {HEAD_WIDTH}")
+        for name in ("dropout", "label_smoothing"):
+            share = getattr(self, name)
+            _check(0 <= share < 1, name, share, "a share from 0 to below 1")
 
     @property
     def heads(self) -> int:
         """Attention heads of a transformer."""
         return max(1, self.width // HEAD_WIDTH)
+
+
+def _check_common(options: ContrastiveOptions | CaptioningOptions) -> None:
+    """Check what both kinds of run have."""
+    _check_choices(options, device=DeviceName, precision=Precision, schedule=ScheduleName)
+    limit, patience, warmup = options.time_limit_minutes, options.patience, options.warmup_fraction
+    _check(options.epochs >= 1, "epochs", options.epochs, "at least 1")
+    _check(patience is None or patience >= 1, "patience", patience, "at least 1 epoch")
+    _check(options.checkpoint_steps >= 1, "checkpoint_steps", options.checkpoint_steps, "at least 1")
+    _check(options.seed >= 0, "seed", options.seed, "0 or more")
+    _check(0 < options.learning_rate <= 1, "learning_rate", options.learning_rate, "more than 0, at most 1")
+    _check(0 <= warmup < 1, "warmup_fraction", warmup, "a share from 0 to below 1")
+    _check(options.weight_decay >= 0, "weight_decay", options.weight_decay, "0 or more")
+    _check(options.clip_norm > 0, "clip_norm", options.clip_norm, "more than 0")
+    _check(limit is None or limit > 0, "time_limit_minutes", limit, "more than 0")
+
+
+def _check(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise OptionsError(f"{name} is {value}: give {wanted}")
+
+
+def _check_choices(options: object, **choices: Any) -> None:  # noqa: ANN401 - Literal types, by field
+    for name, kind in choices.items():
+        if getattr(options, name) not in get_args(kind):
+            known = ", ".join(get_args(kind))
+            raise OptionsError(f"{name} is '{getattr(options, name)}': give one of {known}")
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -315,7 +275,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "image_learning_rate": 1e-4,
         "text_learning_rate": 2e-5,
     },
-    "seed": {
+    "original": {
         "epochs": 20,
         "batch_size": 12,
         "loss": "soft",
@@ -338,8 +298,8 @@ def options_for(preset: EncoderPreset, **given: Any) -> ContrastiveOptions:  # n
     Raises:
         OptionsError: an option is out of range.
     """
-    recipe = dict(RECIPES.get(preset.name, {}))
-    if given.get("from_scratch") and preset.name != "seed":
+    recipe = dict(RECIPES.get("original" if preset.name == "seed" else preset.name, {}))
+    if given.get("from_scratch") and preset.name not in ("original", "seed"):
         recipe |= SCRATCH
     recipe |= {name: value for name, value in given.items() if value is not None}
     return ContrastiveOptions(preset=preset, **recipe)

@@ -1,4 +1,4 @@
-"""Joins the pairs of a run to batches, whichever towers are frozen."""
+"""The dual encoder as a run trains it: precision, frozen towers, label heads, averaged weights, batches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from encoders.dual import DualEncoder
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
 from trainers.augmentation import NO_AUGMENTATION, to_pixels
-from trainers.criterion import Vectors
+from trainers.criterion import EmbeddingPair
 from trainers.data import (
     BatchSource,
+    ImageCache,
     ImageSource,
     Rows,
     Skipped,
-    SquareCache,
     TextSource,
     TokenCache,
     TrainingPair,
@@ -30,6 +30,7 @@ from trainers.processes import Processes
 
 SIGLIP_BIAS = -10.0
 _IS_FEATURES = 2  # dimensions of [b, f]
+BATCH_SIZE = 64  # of what a frozen tower embeds
 
 
 class PairEncoder(nn.Module):
@@ -50,7 +51,7 @@ class PairEncoder(nn.Module):
             model: the towers, heads and scale.
             loss: its name.
             placement: the precision of the towers.
-            freeze: towers that learn nothing; their heads do.
+            freeze: towers whose weights stay; their heads learn.
             classes: of all fields that a linear head is to predict from the image vector; 0 for no head.
         """
         super().__init__()
@@ -61,7 +62,11 @@ class PairEncoder(nn.Module):
             torch.tensor(SIGLIP_BIAS if loss == "sigmoid" else 0.0, device=placement.device),
             requires_grad=loss == "sigmoid",
         )
-        self.label_head = _label_head(model.embedding_dim, classes, placement.device) if classes else None
+        self.label_head = None
+        if classes:
+            self.label_head = nn.Linear(model.embedding_dim, classes, device=placement.device)
+            nn.init.zeros_(self.label_head.weight)  # every class equally likely
+            nn.init.zeros_(self.label_head.bias)
         for frozen, tower in self._towers():
             if frozen:
                 tower.requires_grad_(False)
@@ -74,7 +79,7 @@ class PairEncoder(nn.Module):
                 tower.eval()
         return self
 
-    def forward(self, images: Tensor, *texts: Tensor) -> Vectors:
+    def forward(self, images: Tensor, *texts: Tensor) -> EmbeddingPair:
         """Embed a batch, in float32.
 
         Args:
@@ -82,20 +87,24 @@ class PairEncoder(nn.Module):
                 of each image may follow [2 b, 3, h, w].
             texts: token ids and mask [b, s] each, or features of the frozen text tower [b, f].
         """
-        seen = images if images.ndim == _IS_FEATURES else self.image_features(images)
-        read = texts[0] if len(texts) == 1 else self.text_features(*texts)
+        image_features = images if images.ndim == _IS_FEATURES else self.image_features(images)
+        text_features = texts[0] if len(texts) == 1 else self.text_features(*texts)
         # Unit length to three digits would blur the ranking: the heads stay in float32.
-        vectors = self.model.project_images(seen.float())
-        images, views = vectors[: len(read)], vectors[len(read) :]
-        return Vectors(
-            images=images,
-            texts=self.model.project_texts(read.float()),
+        vectors = self.model.project_images(image_features.float())
+        first, views = vectors[: len(text_features)], vectors[len(text_features) :]
+        if self.label_head is None:
+            labels = first.new_empty((len(first), 0))
+        else:  # numbers about 1, not about 1 / sqrt(d), so that the head learns at the rate of the others
+            labels = self.label_head(first * math.sqrt(first.shape[1]))
+        return EmbeddingPair(
+            images=first,
+            texts=self.model.project_texts(text_features.float()),
             views=views,
-            labels=self._labels(images),
-            calibration=self.calibration(),
+            labels=labels,
+            scale_and_bias=self.scale_and_bias(),
         )
 
-    def calibration(self) -> Tensor:
+    def scale_and_bias(self) -> Tensor:
         """The logit scale and bias [2]."""
         return torch.stack((self.model.logit_scale.exp(), self.bias))
 
@@ -117,25 +126,11 @@ class PairEncoder(nn.Module):
             with torch.no_grad():
                 self.model.logit_scale.clamp_(max=math.log(largest))
 
-    def _labels(self, images: Tensor) -> Tensor:
-        if self.label_head is None:
-            return images.new_empty((len(images), 0))
-        # Numbers about 1 instead of about 1 / sqrt(d), so that the head learns at the rate of the others.
-        logits: Tensor = self.label_head(images * math.sqrt(images.shape[1]))
-        return logits
-
     def _towers(self) -> tuple[tuple[bool, nn.Module], ...]:
         return (
             (self.image_is_frozen, self.model.image_tower),
             (self.text_is_frozen, self.model.text_tower),
         )
-
-
-def _label_head(dim: int, classes: int, device: torch.device) -> nn.Linear:
-    head = nn.Linear(dim, classes, device=device)
-    nn.init.zeros_(head.weight)  # every class equally likely; and no random number is drawn for it
-    nn.init.zeros_(head.bias)
-    return head
 
 
 # An average that starts with the first step must forget the random start first.
@@ -156,39 +151,42 @@ class AveragedEncoder:
         self._decay = decay
         frozen = {name for name, weight in encoder.named_parameters() if not weight.requires_grad}
         mine, theirs = self.encoder.state_dict(), encoder.state_dict()
-        self._tied = [(mine[name], theirs[name]) for name in mine if name not in frozen]
+        self._averaged = [(mine[name], theirs[name]) for name in mine if name not in frozen]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights as the given step, from 0, left them."""
         decay = min(self._decay, (1 + step) / (_WARM_UP_STEPS + step))
-        for average, value in self._tied:
+        for average, value in self._averaged:
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay)
             else:
                 average.copy_(value)
 
 
-BATCH_SIZE = 64
-
-
 class FrozenImages:
-    """Features of all readable images."""
+    """Features of all readable images, computed once by a frozen image tower."""
 
+    @torch.no_grad()
     def __init__(
         self, encoder: PairEncoder, source: ImageSource, count: int, spec: ImagePreprocessing
     ) -> None:
         """Run the image tower over ``count`` images; the source is read and closed."""
         encoder.eval()
-        self._features: Tensor | None = None
-        readable = np.zeros(count, dtype=bool)
+        self._features = torch.empty(0, 0)
+        self._readable = np.zeros(count, dtype=bool)
         for first in range(0, count, BATCH_SIZE):
             rows = source.readable(np.arange(first, min(first + BATCH_SIZE, count)))
-            if len(rows):
-                self._keep(rows, _image_features(encoder, source.images(rows), spec), count)
-                readable[rows] = True
+            if not len(rows):
+                continue
+            images = source.images(rows).to(encoder.placement.device)
+            pixels = to_pixels(images, spec, torch.zeros(len(images), 6), NO_AUGMENTATION)
+            features = encoder.image_features(pixels).float().cpu()
+            if not self._features.numel():
+                self._features = torch.zeros(count, features.shape[1])
+            self._features[torch.from_numpy(rows)] = features
+            self._readable[rows] = True
         source.close()
-        self._readable = readable
 
     def readable(self, rows: Rows) -> Rows:
         """Those of ``rows`` whose images can be read, in their order."""
@@ -197,50 +195,33 @@ class FrozenImages:
 
     def images(self, rows: Rows) -> Tensor:
         """Features of readable rows, float32 [b, f]."""
-        if self._features is None:
-            return torch.empty(0, 0)
-        return self._features[torch.from_numpy(rows)]
+        return self._features[torch.from_numpy(rows)] if len(rows) else self._features[:0]
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _keep(self, rows: Rows, features: Tensor, count: int) -> None:
-        if self._features is None:
-            self._features = torch.zeros(count, features.shape[1])
-        self._features[torch.from_numpy(rows)] = features
-
 
 class FrozenTexts:
-    """Features of all captions."""
+    """Features of all captions, computed once by a frozen text tower."""
 
+    @torch.no_grad()
     def __init__(self, encoder: PairEncoder, tokens: TokenCache) -> None:
         """Run the text tower over all captions."""
         encoder.eval()
         self._tokens = tokens
-        places = range(0, len(tokens), BATCH_SIZE)
-        self._features = torch.cat(
-            [_text_features(encoder, tokens, np.arange(p, min(p + BATCH_SIZE, len(tokens)))) for p in places]
-        )
+        parts = []
+        for first in range(0, len(tokens), BATCH_SIZE):
+            batch = tokens.tokens(np.arange(first, min(first + BATCH_SIZE, len(tokens))))
+            ids, mask = (part.to(encoder.placement.device) for part in batch)
+            parts.append(encoder.text_features(ids, mask).float().cpu())
+        self._features = torch.cat(parts)
 
-    def texts(self, rows: Rows, lots: np.ndarray | None = None) -> tuple[Tensor, ...]:
+    def texts(self, rows: Rows, picks: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """Features of one caption of each row, float32 [b, f]."""
-        return (self._features[torch.from_numpy(self._tokens.places(rows, lots))],)
+        return (self._features[torch.from_numpy(self._tokens.caption_rows(rows, picks))],)
 
 
-@torch.no_grad()
-def _image_features(encoder: PairEncoder, squares: Tensor, spec: ImagePreprocessing) -> Tensor:
-    squares = squares.to(encoder.placement.device)
-    pixels = to_pixels(squares, spec, torch.zeros(len(squares), 6), NO_AUGMENTATION)
-    return encoder.image_features(pixels).float().cpu()
-
-
-@torch.no_grad()
-def _text_features(encoder: PairEncoder, tokens: TokenCache, places: np.ndarray) -> Tensor:
-    ids, mask = (part.to(encoder.placement.device) for part in tokens.tokens(places))
-    return encoder.text_features(ids, mask).float().cpu()
-
-
-def feed(
+def build_batch_source(
     pairs: Sequence[TrainingPair],
     tokenizer: CaptionTokenizer,
     encoder: PairEncoder,
@@ -259,7 +240,7 @@ def feed(
         on_skip: called once for each image that cannot be read, with its row and the reason.
     """
     spec = options.preset.image_preprocessing
-    images: ImageSource = SquareCache([pair.image for pair in pairs], spec, on_skip=on_skip)
+    images: ImageSource = ImageCache([pair.image for pair in pairs], spec, on_skip=on_skip)
     tokens = TokenCache(pairs, tokenizer)
     texts: TextSource = tokens
     if options.cache_frozen and encoder.image_is_frozen:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 # Rank 0 judges and writes alone while the others wait.
 WAIT = timedelta(hours=2)
 
@@ -70,21 +70,21 @@ class Processes:
         dist.all_reduce(box, op=dist.ReduceOp.MAX)
         return [float(value) for value in box]
 
-    def collect(self, thing: Thing) -> list[Thing]:
-        """The same thing of every process, by rank."""
+    def collect(self, value: T) -> list[T]:
+        """The same value of every process, by rank."""
         if self.world == 1:
-            return [thing]
+            return [value]
         everyone: list[Any] = [None] * self.world
-        dist.all_gather_object(everyone, thing)
+        dist.all_gather_object(everyone, value)
         return everyone
 
-    def from_first(self, thing: Thing) -> Thing:
+    def from_first(self, value: T) -> T:
         """What the first process passed, everywhere."""
         if self.world == 1:
-            return thing
-        box: list[Any] = [thing]
+            return value
+        box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0)
-        first: Thing = box[0]
+        first: T = box[0]
         return first
 
 
@@ -119,13 +119,13 @@ class StopSignals:
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._asked = False
+        self._requested = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignals:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -136,9 +136,9 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
     @property
-    def asked(self) -> bool:
-        """Whether someone asked to stop."""
-        return self._asked
+    def requested(self) -> bool:
+        """Whether a signal asked the run to stop."""
+        return self._requested
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
@@ -146,9 +146,9 @@ class StopSignals:
         try:
             yield
         except KeyboardInterrupt:
-            self._asked = True
+            self._requested = True
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self._requested:
             raise KeyboardInterrupt
-        self._asked = True
+        self._requested = True

@@ -49,7 +49,7 @@ class BestEpoch(Generic[Scores]):
 
     Attributes:
         rank: what scores are compared by; the higher the better.
-        epoch: from 1; 0 before any was judged.
+        epoch: from 1; 0 before any was evaluated.
         scores: of that epoch.
         weights: its state dict, on the CPU.
     """
@@ -87,7 +87,7 @@ def _copied(state: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[s
 Item = TypeVar("Item")
 
 
-class Pace:
+class Throughput:
     """Measures a run by the clock."""
 
     def __init__(
@@ -101,8 +101,8 @@ class Pace:
             now: the clock.
         """
         self._now, self._start, self._limit = now, now() - before, limit_seconds
-        self._images = self._steps = self._judged = 0
-        self._waiting = self._stepping = self._judging = 0.0
+        self._images = self._steps = self._evaluations = 0
+        self._waiting = self._stepping = self._evaluating = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -116,22 +116,22 @@ class Pace:
 
     def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
         """Pass batches on, counting the wait for each, and what is done with it, as training time."""
-        asked = self._now()
+        began = self._now()
         for batch in batches:
-            self._waiting += self._now() - asked
+            self._waiting += self._now() - began
             yield batch
-            self._stepping += self._now() - asked
-            asked = self._now()
+            self._stepping += self._now() - began
+            began = self._now()
 
     def count_step(self, images: int) -> None:
         """A step over this many images was taken."""
         self._steps += 1
         self._images += images
 
-    def count_judging(self, seconds: float) -> None:
-        """An epoch was judged in this time."""
-        self._judged += 1
-        self._judging += seconds
+    def count_evaluation(self, seconds: float) -> None:
+        """An epoch was evaluated in this time."""
+        self._evaluations += 1
+        self._evaluating += seconds
 
     @property
     def images_per_second(self) -> float:
@@ -144,8 +144,8 @@ class Pace:
         return self._waiting / self._stepping if self._stepping else 0.0
 
     def seconds_left(self, steps: int, epochs: int) -> float:
-        """Estimate of the time that steps and judged epochs still to come will take."""
+        """Estimate of the time that the steps and evaluations still to come will take."""
         per_step = self._stepping / self._steps if self._steps else 0.0
-        per_epoch = self._judging / self._judged if self._judged else 0.0
+        per_epoch = self._evaluating / self._evaluations if self._evaluations else 0.0
         estimate = steps * per_step + epochs * per_epoch
         return estimate if self._limit is None else max(0.0, min(estimate, self._limit - self.elapsed))

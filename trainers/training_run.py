@@ -1,4 +1,4 @@
-"""The loop of every run: steps, epochs, checkpoints, and how it ends. What is learned is its task's."""
+"""The loop of every training run: steps, epochs, checkpoints, how it ends. A task says what is learned."""
 
 from __future__ import annotations
 
@@ -12,32 +12,24 @@ import torch
 from torch import nn
 
 from encoders.errors import DataError
-from trainers.checkpoints import FILE_NAME, Journal, plain_options, read_checkpoint, write_checkpoint
+from trainers.checkpoints import JOURNAL_FILE, Journal, plain_options, read_checkpoint, write_checkpoint
 from trainers.device import Placement
 from trainers.listeners import EpochRecord, RunListener, RunStart, StepReport
 from trainers.optimisation import run_progress
 from trainers.options import CaptioningOptions, ContrastiveOptions
 from trainers.processes import Processes, StopSignals
-from trainers.run_state import BestEpoch, Pace, Progress
+from trainers.run_state import BestEpoch, Progress, Throughput
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 BatchT = TypeVar("BatchT")
-FoundT = TypeVar("FoundT")
+ScoresT = TypeVar("ScoresT")
 ReportT_co = TypeVar("ReportT_co", bound=EpochRecord, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class EpochFacts:
-    """What the loop knows of an epoch that was judged.
-
-    Attributes:
-        epoch: from 1.
-        steps: steps taken so far.
-        loss: mean over the epoch.
-        learning_rate: of the last step.
-        seconds: the epoch took, validation included.
-        images_per_second: of the training part of the run.
-        waiting_share: share of the training time spent waiting for data.
-    """
+    """What the loop knows of an epoch that was evaluated; see `EpochReport` for the fields."""
 
     epoch: int
     steps: int
@@ -48,40 +40,37 @@ class EpochFacts:
     waiting_share: float
 
 
-class Task(Protocol[BatchT, FoundT, ReportT_co]):
-    """What a run teaches a module, and how it judges what was learned.
+class Task(Protocol[BatchT, ScoresT, ReportT_co]):
+    """What a run teaches a module, and how it evaluates what was learned.
 
     Attributes:
-        deciding_score: what the best epoch has most of, for people.
-        needs_an_epoch: whether nothing is worth keeping before an epoch was judged.
+        deciding_score: the best epoch has the highest; for people.
+        needs_an_epoch: whether nothing is worth keeping before an epoch was evaluated.
     """
 
     deciding_score: ClassVar[str]
     needs_an_epoch: ClassVar[bool]
 
     @property
-    def options(self) -> ContrastiveOptions | CaptioningOptions:
-        """Of the run."""
+    def options(self) -> ContrastiveOptions | CaptioningOptions: ...
 
     @property
     def module(self) -> nn.Module:
-        """What learns."""
+        """What is trained."""
 
     @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """What moves its weights."""
+    def optimiser(self) -> torch.optim.Optimizer: ...
 
     @property
-    def best(self) -> BestEpoch[Any]:
-        """The best epoch so far."""
+    def best(self) -> BestEpoch[Any]: ...
 
     @property
     def train_pairs(self) -> int:
         """Pairs to train on."""
 
     @property
-    def pool(self) -> int:
-        """Pairs each epoch is judged on; 0 in processes that do not judge."""
+    def validation_pairs(self) -> int:
+        """Pairs each epoch is evaluated on; 0 in processes that do not evaluate."""
 
     @property
     def steps(self) -> int:
@@ -99,32 +88,30 @@ class Task(Protocol[BatchT, FoundT, ReportT_co]):
     def is_usable(self, batch: BatchT) -> bool:
         """Whether there is something to learn from it."""
 
-    def rate_factor(self, behind: float) -> float:
-        """What the peak rates are multiplied with when this share of the run is behind."""
+    def rate_factor(self, progress: float) -> float:
+        """Factor of the peak learning rates at this share of the run."""
 
-    def take(self, batch: BatchT, step: int, rate_factor: float) -> float:
-        """Take the step with this number (from 0): its loss."""
+    def step(self, batch: BatchT, step: int, rate_factor: float) -> float:
+        """Take the step with this number (from 0) and return its loss."""
 
-    def judge(self) -> FoundT:
-        """What the module is worth now, the same in every process."""
+    def evaluate(self) -> ScoresT:
+        """Score the module as it is now; the same in every process."""
 
-    def conclude(self, found: FoundT, facts: EpochFacts) -> ReportT_co:
+    def finish_epoch(self, found: ScoresT, facts: EpochFacts) -> ReportT_co:
         """Offer the epoch as the best, adapt the schedule to it, and report it."""
 
-    def stale_epochs(self, epochs: int) -> int:
-        """Of so many epochs, those since the last one that patience must not count."""
+    def epochs_without_progress(self, epochs: int) -> int:
+        """How many of so many epochs count against the run's patience."""
 
     def weights(self) -> dict[str, Any]:
         """State dicts for the checkpoint, by name."""
 
-    def memory(self) -> dict[str, Any]:
+    def checkpoint_state(self) -> dict[str, Any]:
         """Plain values and tensors for the checkpoint: the best epoch, the schedule."""
 
-    def restore(self, weights: Mapping[str, Any], memory: Mapping[str, Any]) -> None:
+    def restore(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Go back to what a checkpoint kept."""
 
-
-SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
 
@@ -159,14 +146,20 @@ class TrainingRun(Generic[TaskT]):
         self.placement, self.processes = placement, processes
         self._listener, self._work_folder, self._data = listener, work_folder, data
         self.progress = Progress()
-        elapsed, journal_bytes = self._restore() if task.options.resume else (0.0, 0)
-        limit = task.options.time_limit_minutes
+        elapsed, journal_bytes = 0.0, 0
+        if self.options.resume:
+            kept = read_checkpoint(work_folder, plain_options(self.options), data)
+            task.restore(kept, kept["state"])
+            task.optimiser.load_state_dict(kept["optimiser"])
+            self.progress = Progress.from_dict(kept["state"])
+            elapsed, journal_bytes = kept["elapsed"], kept["journal_bytes"]
+        limit = self.options.time_limit_minutes
         self._limit_seconds = 60 * limit if limit else None
-        self.pace = Pace(self._limit_seconds, before=elapsed)
+        self.throughput = Throughput(self._limit_seconds, before=elapsed)
         self._checkpoint_time = time.monotonic()
-        self._is_over = self._in_step = False
+        self._time_is_over = self._in_step = False
         if processes.is_first:
-            self.journal = Journal(work_folder / FILE_NAME, keep_bytes=journal_bytes)
+            self.journal = Journal(work_folder / JOURNAL_FILE, keep_bytes=journal_bytes)
 
     @property
     def total_steps(self) -> int:
@@ -188,7 +181,11 @@ class TrainingRun(Generic[TaskT]):
             try:
                 with stop.deferring():
                     self._announce()
-                while not self._is_done():
+                while self.progress.epochs < self.options.epochs:
+                    why = self._why_over()
+                    if why:
+                        self._listener.on_note(why)
+                        break
                     self._train_epoch(stop)
             except KeyboardInterrupt:
                 if not self._in_step:  # else the weights are no longer those of the step before
@@ -204,7 +201,7 @@ class TrainingRun(Generic[TaskT]):
             self._listener.on_note(note)
         start = RunStart(
             train_pairs=self.task.train_pairs,
-            validation_pairs=self.task.pool,
+            validation_pairs=self.task.validation_pairs,
             epochs=self.options.epochs,
             total_steps=self.total_steps,
             first_step=self.progress.step,
@@ -216,18 +213,12 @@ class TrainingRun(Generic[TaskT]):
         self.journal.write(event, {**asdict(start), "options": plain_options(self.options)})
         self._listener.on_start(start)
 
-    def _is_done(self) -> bool:
-        why = self._why_over()
-        if why:
-            self._listener.on_note(why)
-        return why is not None or self.progress.epochs >= self.options.epochs
-
     def _why_over(self) -> str | None:
-        """Why the run ends before its last epoch, or None when it need not."""
+        """Why the run ends before its last epoch; None when it need not."""
         epochs, patience = self.progress.epochs, self.options.patience
-        if self._is_over:
+        if self._time_is_over:
             return f"the time is over after {epochs} of {self.options.epochs} epochs"
-        if patience and self.task.stale_epochs(epochs) >= patience:
+        if patience and self.task.epochs_without_progress(epochs) >= patience:
             return f"no better {self.task.deciding_score} in {patience} epochs: stopped after epoch {epochs}"
         return None
 
@@ -244,68 +235,72 @@ class TrainingRun(Generic[TaskT]):
         began, progress = time.monotonic(), self.progress
         self.task.module.train()
         batches = self.task.batches(progress.epochs, first_step=progress.steps_in_epoch)
-        for batch in self.pace.timed(batches):
-            usable, elapsed = self._agree(batch, stop)
-            if self._is_over and (self.task.best.epoch or not self.task.needs_an_epoch):
+        for batch in self.throughput.timed(batches):
+            usable, elapsed = self._agree_on_step(batch, stop)
+            if self._time_is_over and (self.task.best.epoch or not self.task.needs_an_epoch):
                 break
             if usable:
-                self._step(batch, elapsed, stop)
+                self._take_step(batch, elapsed, stop)
             else:
                 progress.count_step()
             if progress.step % self.options.checkpoint_steps == 0:
                 self._write_checkpoint()
         if progress.losses:
-            self._judge_epoch(began, stop)
-        elif not self._is_over:
+            self._finish_epoch(began, stop)
+        elif not self._time_is_over:
             raise DataError(f"none of the {self.task.train_pairs} training images can be read")
 
-    def _agree(self, batch: object, stop: StopSignals) -> tuple[bool, float]:
+    def _agree_on_step(self, batch: object, stop: StopSignals) -> tuple[bool, float]:
         """Whether all processes can use their share of a step, and the time: all must do the same."""
-        unusable = not self.task.is_usable(batch)
-        wishes = (float(stop.asked), float(self.pace.is_over), float(unusable), self.pace.elapsed)
-        stopping, over, unused, elapsed = self.processes.largest(wishes, self.placement.device)
-        if stopping:
+        own = (stop.requested, self.throughput.is_over, not self.task.is_usable(batch))
+        everywhere = self.processes.largest(
+            [*map(float, own), self.throughput.elapsed], self.placement.device
+        )
+        stop_requested, time_is_over, unusable, elapsed = everywhere
+        if stop_requested:
             raise KeyboardInterrupt
-        self._is_over = bool(over)
-        return not unused, elapsed
+        self._time_is_over = bool(time_is_over)
+        return not unusable, elapsed
 
-    def _step(self, batch: object, elapsed: float, stop: StopSignals) -> None:
+    def _take_step(self, batch: object, elapsed: float, stop: StopSignals) -> None:
         progress = self.progress
-        behind = run_progress(progress.step, self.total_steps, elapsed, self._limit_seconds)
-        factor = self.task.rate_factor(behind)
+        factor = self.task.rate_factor(
+            run_progress(progress.step, self.total_steps, elapsed, self._limit_seconds)
+        )
         self._in_step = True
-        progress.losses.append(self.task.take(batch, progress.step, factor))
+        progress.losses.append(self.task.step(batch, progress.step, factor))
         progress.count_step()
         self._in_step = False
-        self.pace.count_step(self.task.size(batch) * self.processes.world)
-        left = self.total_steps - progress.step, self.options.epochs - progress.epochs
+        self.throughput.count_step(self.task.size(batch) * self.processes.world)
         report = StepReport(
             step=progress.step,
             total_steps=self.total_steps,
             epoch=progress.epochs + 1,
             loss=progress.losses[-1],
             learning_rate=self.options.learning_rate * factor,
-            images_per_second=self.pace.images_per_second,
-            waiting_share=self.pace.waiting_share,
-            seconds_left=self.pace.seconds_left(*left),
+            images_per_second=self.throughput.images_per_second,
+            waiting_share=self.throughput.waiting_share,
+            seconds_left=self.throughput.seconds_left(
+                self.total_steps - progress.step, self.options.epochs - progress.epochs
+            ),
         )
         with stop.deferring():
             self._listener.on_step(report)
 
-    def _judge_epoch(self, began: float, stop: StopSignals) -> None:
-        progress, judging = self.progress, time.monotonic()
-        found = self.task.judge()
-        self.pace.count_judging(time.monotonic() - judging)
+    def _finish_epoch(self, began: float, stop: StopSignals) -> None:
+        progress, evaluation_began = self.progress, time.monotonic()
+        scores = self.task.evaluate()
+        self.throughput.count_evaluation(time.monotonic() - evaluation_began)
         facts = EpochFacts(
             epoch=progress.epochs + 1,
             steps=progress.step,
             loss=sum(progress.losses) / len(progress.losses),
             learning_rate=self.task.optimiser.param_groups[0]["lr"],
             seconds=time.monotonic() - began,
-            images_per_second=self.pace.images_per_second,
-            waiting_share=self.pace.waiting_share,
+            images_per_second=self.throughput.images_per_second,
+            waiting_share=self.throughput.waiting_share,
         )
-        report = self.task.conclude(found, facts)
+        report = self.task.finish_epoch(scores, facts)
         progress.count_epoch()
         if self.processes.is_first:
             self.journal.write("epoch", report.to_dict())
@@ -323,16 +318,8 @@ class TrainingRun(Generic[TaskT]):
             "options": plain_options(self.options),
             "data": self._data,
             "optimiser": self.task.optimiser.state_dict(),
-            "state": {**asdict(self.progress), **self.task.memory()},
-            "elapsed": self.pace.elapsed,
+            "state": {**asdict(self.progress), **self.task.checkpoint_state()},
+            "elapsed": self.throughput.elapsed,
             "journal_bytes": len(self.journal.content()),
         }
         write_checkpoint(self._work_folder, content)
-
-    def _restore(self) -> tuple[float, int]:
-        """Go back to the checkpoint: the seconds behind it, and the bytes of the journal it had."""
-        kept = read_checkpoint(self._work_folder, plain_options(self.options), self._data)
-        self.task.restore(kept, kept["state"])
-        self.task.optimiser.load_state_dict(kept["optimiser"])
-        self.progress = Progress.from_dict(kept["state"])
-        return kept["elapsed"], kept["journal_bytes"]

@@ -124,7 +124,7 @@ class TrainingProgress(Generic[AnyEpoch]):
         self._task: TaskID | None = None
         self._epochs = self._skipped = self._seen = 0
 
-    def on_seen(self, pictures: int, total: int) -> None:
+    def on_features(self, pictures: int, total: int) -> None:
         """Move the bar of what a frozen tower looks at before the run begins."""
         self._seen += pictures
         if self._progress is None:

@@ -17,7 +17,7 @@ class Watcher(Recorder):
         super().__init__()
         self.seen = []
 
-    def on_seen(self, pictures, total):
+    def on_features(self, pictures, total):
         self.seen.append((pictures, total))
 
     def on_skip(self, pair_id, image, reason):

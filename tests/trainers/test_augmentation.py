@@ -80,10 +80,10 @@ def test_grey_and_coloured_images_of_one_batch(amounts):
     random = np.random.default_rng(0)
     grey = random.integers(0, 256, (33, 33, 1), dtype=np.uint8).repeat(3, axis=2)
     colour = random.integers(0, 256, (33, 33, 3), dtype=np.uint8)
-    squares, moves = torch.from_numpy(np.stack([colour, grey])), draw(2, torch.Generator().manual_seed(1))
-    together = to_pixels(squares, SPEC, moves, amounts)
+    images, moves = torch.from_numpy(np.stack([colour, grey])), draw(2, torch.Generator().manual_seed(1))
+    together = to_pixels(images, SPEC, moves, amounts)
     for row in range(2):
-        alone = to_pixels(squares[row : row + 1], SPEC, moves[row : row + 1], amounts)
+        alone = to_pixels(images[row : row + 1], SPEC, moves[row : row + 1], amounts)
         torch.testing.assert_close(together[row : row + 1], alone)
     assert together.is_contiguous(memory_format=torch.channels_last)
 

@@ -9,15 +9,15 @@ import torch
 
 from encoders.wordpiece import train_wordpiece
 from tests.trainers.drawn import TINY, draw_pairs
-from trainers.criterion import Agreement
-from trainers.data import BatchSource, SquareCache, TokenCache, TrainingPair, epoch_order, steps_per_epoch
+from trainers.criterion import SoftTargets
+from trainers.data import BatchSource, ImageCache, TokenCache, TrainingPair, epoch_order, steps_per_epoch
 from trainers.processes import Processes
 
 SPEC = TINY.image_preprocessing
 
 
 def cache_of(pairs, skips, **options):
-    return SquareCache(
+    return ImageCache(
         [pair.image for pair in pairs], SPEC, on_skip=lambda *what: skips.append(what), **options
     )
 
@@ -53,7 +53,7 @@ def test_a_large_cache_lies_in_a_file(tmp_path):
     pairs = draw_pairs(tmp_path, 3)
     small, large = cache_of(pairs, []), cache_of(pairs, [], in_memory_bytes=10)
     rows = np.array([2, 0])
-    assert isinstance(large._squares, np.memmap)
+    assert isinstance(large._pixels, np.memmap)
     assert torch.equal(small.images(small.readable(rows)), large.images(large.readable(rows)))
     small.close()
     large.close()
@@ -125,8 +125,8 @@ def test_one_of_several_captions_is_drawn():
     pairs = [TrainingPair("a", Path("a"), "axial view", other_texts=("coronal view", "sagittal view"))]
     tokenizer = train_wordpiece(["axial coronal sagittal view"], 100, 8)
     tokens = TokenCache(pairs, tokenizer)
-    lots = (0.0, 0.3, 0.4, 0.7, 0.999)
-    drawn = [tokens.texts(np.array([0]), np.array([lot]))[0][0].tolist() for lot in lots]
+    picks = (0.0, 0.3, 0.4, 0.7, 0.999)
+    drawn = [tokens.texts(np.array([0]), np.array([pick]))[0][0].tolist() for pick in picks]
     assert drawn[0] == drawn[1] == tokens.texts(np.array([0]))[0][0].tolist()
     assert drawn[3] == drawn[4]
     assert len({tuple(ids) for ids in drawn}) == 3
@@ -150,10 +150,10 @@ def test_agreement_of_captions_groups_and_labels():
         TrainingPair("e", Path("e"), "w", "", ()),
     ]
     rows = np.arange(5)
-    alone = Agreement(pairs).matrix(rows)
+    alone = SoftTargets(pairs).matrix(rows)
     same = {(0, 1), (1, 0), (0, 2), (2, 0)} | {(i, i) for i in range(5)}
     assert {(int(i), int(j)) for i, j in alone.nonzero()} == same
-    shared = Agreement(pairs, label_weight=0.5).matrix(rows)
+    shared = SoftTargets(pairs, label_weight=0.5).matrix(rows)
     # CT and MR are had by 2 of 5 pairs, Axial by 3, Coronal by 1; there are 4 captions to tell apart.
     known = {"CT": log(5 / 2), "MR": log(5 / 2), "Axial": log(5 / 3), "Coronal": log(5)}
     says = {row: min(1.0, sum(known[name] for name in pairs[row].labels) / log(4)) for row in (0, 1, 2, 3)}
@@ -162,13 +162,13 @@ def test_agreement_of_captions_groups_and_labels():
     assert says[1] == 1.0
     assert shared[3, 4] == 0.0
     assert torch.equal(shared, shared.T)
-    assert torch.equal(Agreement(pairs, 0.5).matrix(np.array([3, 0])), shared[[3, 0]][:, [3, 0]])
+    assert torch.equal(SoftTargets(pairs, 0.5).matrix(np.array([3, 0])), shared[[3, 0]][:, [3, 0]])
 
 
 def test_labels_that_say_little_are_hardly_a_match():
     modality_alone = [TrainingPair(str(row), Path("a"), f"finding {row}", "", ("CT",)) for row in range(50)]
-    assert Agreement(modality_alone, 1.0).matrix(np.arange(50)).fill_diagonal_(0).max() == 0.0
+    assert SoftTargets(modality_alone, 1.0).matrix(np.arange(50)).fill_diagonal_(0).max() == 0.0
     telling = [
         TrainingPair(str(row), Path("a"), f"finding {row}", "", (f"disease {row // 2}",)) for row in range(50)
     ]
-    assert Agreement(telling, 1.0).matrix(np.arange(50))[0, 1] > 0.6
+    assert SoftTargets(telling, 1.0).matrix(np.arange(50))[0, 1] > 0.6

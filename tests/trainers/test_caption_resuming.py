@@ -15,7 +15,7 @@ from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.augmentation import Augmentation
 from trainers.caption_task import CaptioningTask, prepare
 from trainers.captioning import train_decoder, work_folder
-from trainers.checkpoints import FILE_NAME, data_fingerprint
+from trainers.checkpoints import CHECKPOINT_FILE, data_fingerprint
 from trainers.data import PairSplits
 from trainers.device import choose_placement
 from trainers.processes import Processes
@@ -130,7 +130,7 @@ def test_another_run_is_not_gone_on_with(splits, bundle):
         return train_decoder(train, splits.validation, bundle, options, share_right, StopAt(2, "interrupt"))
 
     assert train(splits.train).interrupted
-    assert (work_folder(bundle) / FILE_NAME).exists()
+    assert (work_folder(bundle) / CHECKPOINT_FILE).exists()
     with pytest.raises(CheckpointError, match="had dropout = 0.0, not 0.1: give the same options"):
         train(splits.train, dropout=0.1, resume=True)
     with pytest.raises(CheckpointError, match="the pairs changed since the run"):

@@ -12,7 +12,7 @@ from encoders.caption_codec import PAD_ID
 from encoders.errors import DeviceMemoryError
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.caption_data import CaptionBatch
-from trainers.caption_evaluation import build_for
+from trainers.caption_evaluation import build_decoder
 from trainers.caption_task import CaptioningTask, CaptionStepper, prepare
 from trainers.data import PairSplits
 from trainers.device import choose_placement
@@ -33,16 +33,16 @@ def _some_steps(rank, world, port, splits, model, folder):
             options = small_options(**kind)
             prepared = prepare(splits, bundle, options, share_right, placement, Watcher(), processes)
             torch.manual_seed(0)
-            decoder = build_for(options, prepared.codec.vocab_size, prepared.grid)
+            decoder = build_decoder(options, prepared.codec.vocab_size, prepared.grid)
             stepper = CaptionStepper(decoder, options, placement, processes)
             batches = list(prepared.feed.epoch(0))
-            losses = [stepper.take(batch, step, 1.0) for step, batch in enumerate(batches)]
+            losses = [stepper.step(batch, step, 1.0) for step, batch in enumerate(batches)]
             gradients = {name: value.grad.clone() for name, value in decoder.named_parameters()}
             found.append((losses, gradients, decoder.state_dict()))
         watcher = Watcher()
         task = CaptioningTask(prepared, options, placement, processes)
-        heard = watcher if processes.is_first else SilentListener()
-        run = TrainingRun(task, placement, folder / "work", "", listener=heard, processes=processes)
+        listener_here = watcher if processes.is_first else SilentListener()
+        run = TrainingRun(task, placement, folder / "work", "", listener=listener_here, processes=processes)
         assert run.fit() is False
         assert len(watcher.epochs) == (2 if processes.is_first else 0)
         assert run.task.best.scores["cider"] >= 0  # of the first process, known to all
@@ -71,7 +71,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, monkeypatch, d
 def decoder_and_stepper(**given):
     options = small_options(**given)
     torch.manual_seed(0)
-    decoder = build_for(options, 300, (4, 6))
+    decoder = build_decoder(options, 300, (4, 6))
     return decoder, CaptionStepper(decoder, options, choose_placement("cpu", "fp32"), Processes())
 
 
@@ -82,7 +82,7 @@ def test_padding_teaches_nothing():
     found = []
     for tokens in (ids, longer):
         decoder, stepper = decoder_and_stepper()
-        loss = stepper.take(CaptionBatch(tokens, grids, None), 0, 0.0)
+        loss = stepper.step(CaptionBatch(tokens, grids, None), 0, 0.0)
         found.append((loss, decoder.tokens.weight.grad.clone()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
     torch.testing.assert_close(found[0][1], found[1][1])
@@ -98,7 +98,7 @@ def test_the_loss_is_the_mean_over_words_with_smoothed_targets():
         for row in range(2)
         for place in range(2)
     ]
-    loss = stepper.take(CaptionBatch(ids, grids, None), 0, 0.0)
+    loss = stepper.step(CaptionBatch(ids, grids, None), 0, 0.0)
     assert loss == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
 
 
@@ -111,4 +111,4 @@ def test_out_of_memory_names_the_flag(monkeypatch):
     monkeypatch.setattr("trainers.caption_task.F.cross_entropy", full)
     batch = CaptionBatch(torch.tensor([[1, 5, 2]]), torch.zeros(1, 4, 6), None)
     with pytest.raises(DeviceMemoryError, match="for 1 captions at once: use a smaller --batch"):
-        stepper.take(batch, 0, 1.0)
+        stepper.step(batch, 0, 1.0)

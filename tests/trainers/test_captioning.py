@@ -228,7 +228,7 @@ def test_images_that_cannot_be_read_are_left_out(no_export, drawn, bundle, tmp_p
 
 
 def test_neighbours_are_never_of_the_same_group():
-    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    vectors = np.extractor(4, dtype=np.float32)[[0, 0, 1, 2]]
     groups = ["a", "a", "b", ""]
     near = nearest_rows(vectors, groups, vectors, groups, 4, known_texts=["1", "2", "3", "4"])
     assert sorted(near[0].tolist()) == [-1, -1, 2, 3]
@@ -239,10 +239,10 @@ def test_neighbours_are_never_of_the_same_group():
 
 def test_neighbours_come_nearest_first():
     known = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=np.float32)
-    asked = np.array([[0.9, np.sqrt(1 - 0.81)]], dtype=np.float32)
-    assert nearest_rows(asked, ["q"], known, ["x", "y", "z"], 3, known_texts=["1", "2", "3"]).tolist() == [
-        [1, 0, 2]
-    ]
+    requested = np.array([[0.9, np.sqrt(1 - 0.81)]], dtype=np.float32)
+    assert nearest_rows(
+        requested, ["q"], known, ["x", "y", "z"], 3, known_texts=["1", "2", "3"]
+    ).tolist() == [[1, 0, 2]]
 
 
 def test_neighbours_repeat_no_caption():
@@ -271,8 +271,8 @@ def test_views_differ_and_the_first_is_the_image_itself(drawn, bundle):
     encoder, placement = load_dual_encoder(bundle), choose_placement("cpu", "fp32")
     spec = bundle.config.image
 
-    def skip(*told):
-        raise AssertionError(told)
+    def skip(*output):
+        raise AssertionError(output)
 
     plain = GridCache(drawn[1], encoder, spec, placement, on_skip=skip)
     moved = GridCache(

@@ -1,4 +1,4 @@
-"""From pairs to a model folder that can be asked, whatever happens on the way."""
+"""From pairs to a model folder that can be requested, whatever happens on the way."""
 
 import json
 from contextlib import contextmanager

@@ -17,7 +17,7 @@ from trainers.data import PairSplits
 from trainers.device import Placement
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
-from trainers.run_state import Pace
+from trainers.run_state import Throughput
 from trainers.training_run import TrainingRun
 
 CPU = Placement(torch.device("cpu"), bf16=False)
@@ -89,7 +89,7 @@ def test_the_best_epoch_is_kept_not_the_last(pairs, tmp_path):
         assert run.task.best_recall().mean_recall == max(recalls)
         assert run.task.best.epoch == 1 + recalls.index(max(recalls))
         assert [report.is_best for report in listener.epochs][run.task.best.epoch - 1]
-        judged_again = run.task._judge.recall(run.task.best_model())
+        judged_again = run.task._evaluator.recall(run.task.best_model())
     assert judged_again == run.task.best_recall()
 
 
@@ -167,7 +167,7 @@ def test_a_time_limit_ends_the_run_with_its_schedule(pairs, tmp_path):
     clock = iter(range(10_000))
     listener = Recorder()
     with make_run(pairs, tmp_path, listener, epochs=1000, time_limit_minutes=2) as run:
-        run.pace = Pace(120, now=lambda: float(next(clock)))
+        run.throughput = Throughput(120, now=lambda: float(next(clock)))
         assert run.fit() is False
         assert 0 < run.progress.epochs < 20
         assert run.task.best.epoch > 0

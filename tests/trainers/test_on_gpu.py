@@ -53,10 +53,10 @@ def test_what_is_trained_in_bf16_can_be_asked_on_a_cpu(pairs, tmp_path, given):
         result.validation.mean_recall > 0.6
     )
     texts = [pair.text for pair in pairs[1]]
-    squares = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
     on_cpu, on_gpu = OnnxEncoder.open(bundle), TorchEncoder.open(bundle)
     assert ((on_cpu.embed_texts(texts) * on_gpu.embed_texts(texts)).sum(axis=1) > 0.995).all()
-    assert ((on_cpu.embed_images(squares) * on_gpu.embed_images(squares)).sum(axis=1) > 0.995).all()
+    assert ((on_cpu.embed_images(images) * on_gpu.embed_images(images)).sum(axis=1) > 0.995).all()
 
 
 class StopAt(Recorder):
@@ -88,7 +88,7 @@ def test_cached_gradients_equal_the_whole_batch(pairs, objective):
         stepper, encoder = stepper_for(
             pairs[0], fresh_model(tokenizer), placement=GPU, cache_chunk=size, clip_norm=1e9, **objective
         )
-        value = stepper.take(batches_of(pairs[0], tokenizer, views=stepper._options.views), 0, 0.0)
+        value = stepper.step(batches_of(pairs[0], tokenizer, views=stepper._options.views), 0, 0.0)
         found.append((value, gradients(encoder)))
     (whole, expected), (cached, by_chunks) = found
     assert cached == pytest.approx(whole, abs=1e-4)

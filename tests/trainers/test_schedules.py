@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainers.optimisation import Plateau, run_progress, warmup_cosine
+from trainers.optimisation import LossPlateau, run_progress, warmup_cosine
 
 
 def test_rises_linearly_then_falls_as_half_a_cosine():
@@ -43,12 +43,12 @@ def test_the_plateau_falls_when_torchs_does():
     weight = torch.nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.SGD([weight], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=1, factor=0.8)
-    mine = Plateau()
+    mine = LossPlateau()
     losses = [5.0, 4.0, 4.0, 4.0, 3.9999, 3.9, 4.0, 3.8, 3.9, 3.9, 3.9, 3.9, 3.7, *([3.7] * 7), 1.0]
     rates = []
     for loss in losses:
         theirs.step(loss)
-        mine.see(loss)
+        mine.update(loss)
         rates.append(mine.rate)
         assert mine.rate == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
     assert len(set(rates)) > 4

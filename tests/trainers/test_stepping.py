@@ -23,7 +23,7 @@ from tests.trainers.drawn import (
 from trainers.augmentation import Augmentation
 from trainers.contrastive_task import ContrastiveTask
 from trainers.criterion import Criterion, criterion_for
-from trainers.data import Batch, BatchSource, PairSplits, SquareCache, TokenCache
+from trainers.data import Batch, BatchSource, ImageCache, PairSplits, TokenCache
 from trainers.device import Placement
 from trainers.listeners import SilentListener
 from trainers.pair_encoder import PairEncoder
@@ -44,14 +44,14 @@ def stepper_for(pairs, model, processes=None, placement=CPU, **given):
     criterion = criterion_for(pairs, options)
     model = model.to(placement.device)
     encoder = PairEncoder(model, options.loss, placement, classes=sum(criterion.label_sizes)).train()
-    if encoder.label_head is not None:  # it starts at zero, where its slope by the image is zero too
+    if encoder.label_head is not None:  # it starts at zero, where its gradient by the image is zero too
         torch.manual_seed(1)
         nn.init.normal_(encoder.label_head.weight)
     return Stepper(encoder, TINY.image_preprocessing, criterion, options, processes or Processes()), encoder
 
 
 def batches_of(pairs, tokenizer, processes=None, batch_size=12, accumulate=1, views=1):
-    cache = SquareCache([p.image for p in pairs], TINY.image_preprocessing, on_skip=lambda *_: None)
+    cache = ImageCache([p.image for p in pairs], TINY.image_preprocessing, on_skip=lambda *_: None)
     source = BatchSource(
         cache,
         TokenCache(pairs, tokenizer),
@@ -86,7 +86,7 @@ def test_a_plain_step_is_plain_backpropagation(pairs, objective):
     tokenizer = small_tokenizer(pairs)
     stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), clip_norm=1e9, **objective)
     (batch,) = batches_of(pairs, tokenizer, views=stepper._options.views)
-    reported = stepper.take([batch], 0, 0.0)
+    reported = stepper.step([batch], 0, 0.0)
     by_stages = gradients(encoder)
     encoder.zero_grad()
     criterion = criterion_for(pairs, stepper._options)
@@ -108,7 +108,7 @@ def test_cached_gradients_equal_the_whole_batch(pairs, objective, chunk):
         stepper, encoder = stepper_for(
             pairs, fresh_model(tokenizer), cache_chunk=size, clip_norm=1e9, **objective
         )
-        value = stepper.take(batches_of(pairs, tokenizer, views=stepper._options.views), 0, 0.0)
+        value = stepper.step(batches_of(pairs, tokenizer, views=stepper._options.views), 0, 0.0)
         found.append((value, gradients(encoder)))
     (whole, expected), (cached, by_chunks) = found
     assert cached == pytest.approx(whole, abs=1e-5)
@@ -128,7 +128,7 @@ def test_cached_gradients_draw_the_same_dropout_twice(pairs):
     stepper, encoder = stepper_for(pairs, model, cache_chunk=6, clip_norm=1e9)
     seen = []
     encoder.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[1].detach()))
-    stepper.take(batches_of(pairs, tokenizer), 3, 0.0)
+    stepper.step(batches_of(pairs, tokenizer), 3, 0.0)
     first_pass, second_pass = torch.cat(seen[:2]), torch.cat(seen[2:])
     assert torch.equal(first_pass, second_pass)
     assert not torch.equal(first_pass[:6], first_pass[6:])
@@ -139,7 +139,7 @@ def test_caching_leaves_running_statistics_as_one_pass_would(pairs):
     (batch,) = batches_of(pairs, tokenizer)
     stepper, encoder = stepper_for(pairs, fresh_model(tokenizer, small_model), cache_chunk=6)
     assert mixes_images(encoder)
-    stepper.take([batch], 0, 0.0)
+    stepper.step([batch], 0, 0.0)
     twice = {name: value.clone() for name, value in encoder.named_buffers() if "running" in name}
     _, plain = stepper_for(pairs, fresh_model(tokenizer, small_model))
     options = small_options(augmentation=Augmentation())
@@ -157,10 +157,10 @@ def test_accumulated_batches_give_the_mean_of_their_gradients(pairs):
     batches = batches_of(pairs, tokenizer, batch_size=6, accumulate=2)
     assert [len(batch) for batch in batches] == [6, 6]
     stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), clip_norm=1e9)
-    value = stepper.take(batches, 0, 0.0)
+    value = stepper.step(batches, 0, 0.0)
     together, alone, values = gradients(encoder), [], []
     for batch in batches:
-        values.append(stepper.take([batch], 0, 0.0))
+        values.append(stepper.step([batch], 0, 0.0))
         alone.append(gradients(encoder))
     assert value == pytest.approx(sum(values) / 2)
     for name, gradient in together.items():
@@ -172,7 +172,7 @@ def test_gradients_are_clipped_and_the_scale_stays_below_its_limit(pairs):
     stepper, encoder = stepper_for(
         pairs, fresh_model(tokenizer), clip_norm=0.01, max_logit_scale=2.0, learning_rate=1e-3
     )
-    stepper.take(batches_of(pairs, tokenizer), 0, 1.0)
+    stepper.step(batches_of(pairs, tokenizer), 0, 1.0)
     length = torch.stack([gradient.norm() for gradient in gradients(encoder).values()]).norm()
     assert length.item() == pytest.approx(0.01, rel=1e-3)
     assert encoder.model.logit_scale.exp().item() == pytest.approx(2.0)
@@ -185,7 +185,7 @@ def test_a_diverged_step_leaves_the_weights_alone(pairs):
         encoder.model.image_head.weight[0, 0] = float("inf")
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     with pytest.raises(DivergedError, match="the loss is no longer a number"):
-        stepper.take(batches_of(pairs, tokenizer), 0, 1.0)
+        stepper.step(batches_of(pairs, tokenizer), 0, 1.0)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
@@ -202,7 +202,7 @@ def test_out_of_memory_names_the_flags(pairs, chunk, advice):
     model.image_tower = Hungry()
     stepper, _ = stepper_for(pairs, model, cache_chunk=chunk)
     with pytest.raises(DeviceMemoryError, match=f"{advice} to keep the batch, or a smaller --batch-size"):
-        stepper.take(batches_of(pairs, tokenizer), 0, 1.0)
+        stepper.step(batches_of(pairs, tokenizer), 0, 1.0)
 
 
 def test_chunks_cover_the_batch():
@@ -239,16 +239,16 @@ def _whole_run(folder, processes):
         schedule="plateau",
     )
     model = fresh_model(tokenizer)
-    heard = listener if processes.is_first else SilentListener()
-    task = ContrastiveTask(model, tokenizer, pairs, options, CPU, heard, processes)
+    listener_here = listener if processes.is_first else SilentListener()
+    task = ContrastiveTask(model, tokenizer, pairs, options, CPU, listener_here, processes)
     with closing(task):
-        run = TrainingRun(task, CPU, folder / "work", "", listener=heard, processes=processes)
+        run = TrainingRun(task, CPU, folder / "work", "", listener=listener_here, processes=processes)
         assert run.fit() is False
         assert run.task.skipped == 1
         assert (folder / "work" / "training.jsonl").exists() == processes.is_first
         assert len(listener.epochs) == (2 if processes.is_first else 0)
-        slopes = {"recall": torch.tensor(run.task.best_recall().mean_recall)}
-        return [report.loss for report in listener.epochs], slopes, run.task.best_model().state_dict()
+        gradients = {"recall": torch.tensor(run.task.best_recall().mean_recall)}
+        return [report.loss for report in listener.epochs], gradients, run.task.best_model().state_dict()
 
 
 def _two_steps(rank, world, port, folder, results):
@@ -261,7 +261,7 @@ def _two_steps(rank, world, port, folder, results):
             stepper, encoder = stepper_for(pairs, fresh_model(tokenizer), processes, **case)
             parts = case.get("accumulate", 1)
             batches = batches_of(pairs, tokenizer, processes, 12 // parts, parts, stepper._options.views)
-            values = [stepper.take(batches, step, 1.0) for step in range(2)]
+            values = [stepper.step(batches, step, 1.0) for step in range(2)]
             found.append((values, gradients(encoder), encoder.state_dict()))
         found.append(_whole_run(folder / f"rank{rank}", processes))
         assert processes.collect(processes.rank) == list(range(world))
