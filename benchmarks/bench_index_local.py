@@ -67,7 +67,7 @@ def _stored(point: Point) -> models.PointStruct:
     return models.PointStruct(id=point.point_id, vector=vector, payload=payload)
 
 
-def _request(client: QdrantClient, question: np.ndarray) -> None:
+def _ask(client: QdrantClient, question: np.ndarray) -> None:
     client.query_points(COLLECTION, question.tolist(), using="image", limit=5)
 
 
@@ -80,7 +80,7 @@ def _opening(home: Path, local: Path, points: int, runs: int) -> None:
 
     def theirs() -> None:
         client = QdrantClient(path=str(local))
-        _request(client, question)
+        _ask(client, question)
         client.close()
 
     claim = f"opening {points:,} points and one question / qdrant-client's local mode"
@@ -96,7 +96,7 @@ def _asking(home: Path, local: Path, points: int, runs: int) -> None:
     with open_collection(home, COLLECTION) as index:
         for _ in range(runs):
             ours += [_seconds(index.query, [Query(image_vector=question)]) for question in questions]
-            theirs += [_seconds(_request, client, question) for question in questions[:THEIRS_IN_TURN]]
+            theirs += [_seconds(_ask, client, question) for question in questions[:THEIRS_IN_TURN]]
     client.close()
     claim = f"one question among {points:,} points, opened / qdrant-client's local mode"
     record(Comparison(claim, ours, theirs, aim=1 / 500))

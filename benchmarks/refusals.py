@@ -94,7 +94,7 @@ def count_refused_by_halves(examples: Examples) -> int:
         limits = examples.limits([place for place, part in enumerate(half) if part != side])
         refused += sum(
             examples.neighbours[place][:NEIGHBOURS][-1].score < limits.domain_floor
-            or limits.appearance.is_foreign(examples.looks[place])
+            or limits.appearance.is_foreign(examples.appearances[place])
             for place, part in enumerate(half)
             if part == side
         )

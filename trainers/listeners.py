@@ -100,6 +100,15 @@ class EpochReport:
         """As plain values, for the journal."""
         return {**asdict(self), "validation": self.validation.to_dict()}
 
+    def summary(self) -> str:
+        """What it was worth, in words."""
+        found = self.validation
+        images, texts = (
+            f"{way.r1:.3f}/{way.r5:.3f}/{way.r10:.3f} (median rank {way.median_rank:g})"
+            for way in (found.image_to_text, found.text_to_image)
+        )
+        return f"R@1/5/10 of {found.pool} image to text {images}, text to image {texts}"
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionEpoch:
@@ -130,6 +139,11 @@ class CaptionEpoch:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the journal."""
         return asdict(self)
+
+    def summary(self) -> str:
+        """What it was worth, in words."""
+        shown = ", ".join(f"{name} {self.scores[name]:.3f}" for name in ("bleu4", "rouge_l", "cider"))
+        return f"val {shown}"
 
 
 class EpochRecord(Protocol):

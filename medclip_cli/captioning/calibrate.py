@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medclip_cli.errors import CorpusError
+from medclip_cli.progress import OnProgress, Progress, no_progress
 from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model, Vectors
 
+CARD_FILE = "MODEL_CARD.md"
+_CARD_HEADING = "## Captions"
+_CARD_SCORES = ("bleu1", "bleu4", "rouge_l", "cider")
 METHODS = ("nearest", "consensus")  # what needs no decoder
 WRITTEN_AT_ONCE = 32
-Advance = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,14 @@ class Examples:
     Attributes:
         rows: the images.
         neighbours: of each, nearest first, none of its own patient, case or article.
-        looks: how each looks.
-        known_looks: how the training images look.
+        appearances: a description of each.
+        known_appearances: of the training images.
     """
 
     rows: list[CaptionedImage]
     neighbours: list[list[Neighbour]]
-    looks: list[Floats]
-    known_looks: list[Floats]
+    appearances: list[Floats]
+    known_appearances: list[Floats]
 
     def limits(self, places: Sequence[int] | None = None) -> Limits:
         """Beyond what an image is no scan, by some of the validation images; None for all of them."""
@@ -50,7 +53,9 @@ class Examples:
         chosen = range(len(self.rows)) if places is None else places
         return Limits(
             domain_floor([self.neighbours[place][:NEIGHBOURS][-1].score for place in chosen]),
-            learn_appearance(self.known_looks, [self.looks[place] for place in chosen], FOREIGN_SHARE),
+            learn_appearance(
+                self.known_appearances, [self.appearances[place] for place in chosen], FOREIGN_SHARE
+            ),
         )
 
 
@@ -67,13 +72,13 @@ class Limits:
     appearance: KnownAppearance
 
 
-def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) -> Calibration:
+def calibrate(corpus: Corpus, model: Model, on_progress: OnProgress = no_progress) -> Calibration:
     """Answer the validation images from the training images, and measure how that went.
 
     Args:
         corpus: that the model was trained on.
         model: its encoders.
-        on_image: called for each image read.
+        on_progress: hears of each image that was embedded.
 
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
@@ -82,10 +87,10 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
     from medclip_cli.captioning.consensus import NEIGHBOURS, POOL
     from medclip_cli.models import has_decoder
 
-    examples = find_neighbours(corpus, model, POOL, on_image)
-    methods = {method: judge(method, examples) for method in METHODS}
+    examples = find_neighbours(corpus, model, POOL, on_progress)
+    methods = {method: evaluate_method(method, examples) for method in METHODS}
     if has_decoder(model.path):
-        methods["generate"] = judge_written(examples, write_captions(corpus, model.path, examples))
+        methods["generate"] = evaluate_generated(examples, write_captions(corpus, model.path, examples))
     limits = examples.limits()
     return Calibration(
         neighbours=NEIGHBOURS,
@@ -96,14 +101,17 @@ def calibrate(corpus: Corpus, model: Model, on_image: Advance = lambda: None) ->
     )
 
 
-def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance) -> Examples:
+def find_neighbours(
+    corpus: Corpus, model: Model, count: int, on_progress: OnProgress = no_progress
+) -> Examples:
     """Find the nearest training images of each validation image, those of its own group left out.
 
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
     """
-    known = _see(corpus, corpus.split("train"), model, on_image)
-    asked = _see(corpus, corpus.split("val"), model, on_image)
+    total = len(corpus.split("train")) + len(corpus.split("val"))
+    known = _embed(corpus, corpus.split("train"), model, total, 0, on_progress)
+    asked = _embed(corpus, corpus.split("val"), model, total, len(corpus.split("train")), on_progress)
     groups = np.array([row.group for row in known.rows], dtype=object)
     if not asked.rows or not all((groups != row.group).any() for row in asked.rows):
         raise CorpusError("confidence is measured on val images beside train images of other groups")
@@ -120,34 +128,43 @@ def find_neighbours(corpus: Corpus, model: Model, count: int, on_image: Advance)
                 if similarity[place] > -np.inf
             ]
         )
-    return Examples(asked.rows, found, asked.looks, known.looks)
+    return Examples(asked.rows, found, asked.appearances, known.appearances)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The readable images of a split: rows, vectors, and how they look."""
+class _EmbeddedSplit:
+    """The readable images of a split: rows, vectors, and descriptions of their appearance."""
 
     rows: list[CaptionedImage]
     vectors: list[Vectors]
-    looks: list[Floats]
+    appearances: list[Floats]
 
 
-def _see(corpus: Corpus, rows: Sequence[CaptionedImage], model: Model, on_image: Advance) -> _Seen:
+def _embed(
+    corpus: Corpus,
+    rows: Sequence[CaptionedImage],
+    model: Model,
+    total: int,
+    before: int,
+    on_progress: OnProgress,
+) -> _EmbeddedSplit:
     from medclip_cli.captioning.appearance import appearance
 
-    seen = _Seen([], [], [])
-    for embedded in model.embed_files(corpus.image_path(row) for row in rows):
+    split, failed = _EmbeddedSplit([], [], []), 0
+    for done, embedded in enumerate(model.embed_files(corpus.image_path(row) for row in rows), start=1):
         if embedded.vector is not None and embedded.image is not None:
-            seen.rows.append(rows[embedded.index])
-            seen.vectors.append(embedded.vector)
-            seen.looks.append(appearance(embedded.image))
-        on_image()
-    if rows and not seen.rows:
+            split.rows.append(rows[embedded.index])
+            split.vectors.append(embedded.vector)
+            split.appearances.append(appearance(embedded.image))
+        else:
+            failed += 1
+        on_progress(Progress("Embedding", before + done, total, failed))
+    if rows and not split.rows:
         raise CorpusError(
             f"none of the {len(rows)} {rows[0].split} images can be read: if they moved from "
             f"{corpus.image_root}, clean again"
         )
-    return seen
+    return split
 
 
 def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Neighbour:
@@ -157,7 +174,7 @@ def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Nei
     return Neighbour(rank, score, row.id, row.caption, row.image, corpus, row.group, fields)
 
 
-def judge(method: str, examples: Examples) -> MethodRecord:
+def evaluate_method(method: str, examples: Examples) -> MethodRecord:
     """Answer by one method, score the captions, and fit its confidence."""
     from medclip_cli.captioning.confidence import features_of
     from medclip_cli.captioning.consensus import distinct
@@ -173,7 +190,7 @@ def judge(method: str, examples: Examples) -> MethodRecord:
     return _record(examples, captions, features, right)
 
 
-def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
+def evaluate_generated(examples: Examples, captions: Sequence[str]) -> MethodRecord:
     """Score generated captions and fit their confidence.
 
     A generated caption has no fields but those it spells out: a field that the true caption names must be
@@ -196,11 +213,11 @@ def judge_written(examples: Examples, captions: Sequence[str]) -> MethodRecord:
 def _record(
     examples: Examples, captions: Sequence[str], features: Sequence[Floats], right: Sequence[bool | None]
 ) -> MethodRecord:
-    from medclip_cli.captioning.calibration import judge_method
+    from medclip_cli.captioning.calibration import calibrate_method
     from medclip_cli.scoring.captions import score_captions
 
     scores = score_captions(captions, [row.captions for row in examples.rows]).corpus
-    return judge_method(scores, np.stack(features), right, [row.group for row in examples.rows])
+    return calibrate_method(scores, np.stack(features), right, [row.group for row in examples.rows])
 
 
 def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]:
@@ -241,3 +258,61 @@ def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
 
     known = known_fields(truth)
     return all(fields.get(name) == value for name, value in known.items()) if known else None
+
+
+def with_captions(card: str, measured: Calibration) -> str:
+    """Put the section into a card, in place of the one that may stand there.
+
+    Args:
+        card: the whole card; may be empty.
+        measured: what the section says.
+    """
+    before, _, after = card.partition(f"{_CARD_HEADING}\n")
+    # What follows the old section begins with the next heading of its rank.
+    _, found, rest = after.partition("\n## ")
+    parts = [before.rstrip(), _card_section(measured), f"## {rest}".rstrip() if found else ""]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _card_section(measured: Calibration) -> str:
+    scores = [
+        (
+            name,
+            *(_number(record.scores.get(score)) for score in _CARD_SCORES),
+            f"{record.right:.2f} of {record.answers}" if record.answers else "not known",
+        )
+        for name, record in measured.methods.items()
+    ]
+    kept = [
+        (
+            name,
+            f"{row.low:g} to {row.high:g}",
+            str(row.answers),
+            _number(row.confidence),
+            _number(row.right),
+        )
+        for name, record in measured.methods.items()
+        for row in record.reliability
+    ]
+    paragraphs = [
+        _CARD_HEADING,
+        f"Captions of the validation images of `{measured.corpus}`, answered from its training images. "
+        "Right: of modality, view and region all that are known are right.",
+        _table(("method", *_CARD_SCORES, "right"), scores),
+    ]
+    if kept:
+        paragraphs += [
+            "Confidence beside how often the answers were right, each judged by a calibration that did not "
+            "see its patient:",
+            _table(("method", "confidence", "answers", "mean", "right"), kept),
+        ]
+    return "\n\n".join(paragraphs)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -106,6 +106,10 @@ class Calibration:
         """
         return bool(scores) and scores[min(self.neighbours, len(scores)) - 1] < self.domain_floor
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, with the best method."""
+        return {"best_method": self.best_method, **asdict(self)}
+
     def to_json(self) -> str:
         """The content of the file."""
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -154,7 +158,7 @@ def _method_record(content: dict[str, Any]) -> MethodRecord:
     )
 
 
-def judge_method(
+def calibrate_method(
     scores: Mapping[str, float],
     features: Floats,
     right: Sequence[bool | None],

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclip_cli.commands import train_confidence, train_decoder
-from medclip_cli.commands import train_options as asked
+from medclip_cli.commands import train_options as options
 from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quiet, Verbose
-from medclip_cli.errors import INTERRUPTED, SOME_FAILED
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -36,49 +35,49 @@ def encoders(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make.")],
-    preset: asked.Preset = "tiny",
-    from_scratch: asked.FromScratch = False,
-    image_encoder: asked.ImageEncoder = None,
-    text_encoder: asked.TextEncoder = None,
-    image_weights: asked.ImageWeights = None,
-    text_weights: asked.TextWeights = None,
-    image_size: asked.ImageSize = None,
-    image_widths: asked.ImageWidths = None,
-    image_blocks: asked.ImageBlocks = None,
-    text_width: asked.TextWidth = None,
-    text_layers: asked.TextLayers = None,
-    embedding_dim: asked.EmbeddingDim = None,
-    projection: asked.Projection = None,
-    loss: asked.Loss = None,
-    epochs: asked.Epochs = None,
-    minutes: asked.Minutes = None,
-    batch_size: asked.BatchSize = None,
-    learning_rate: asked.LearningRate = None,
-    image_learning_rate: asked.ImageLearningRate = None,
-    text_learning_rate: asked.TextLearningRate = None,
-    schedule: asked.Schedule = None,
-    weight_decay: asked.WeightDecay = None,
-    ema: asked.Ema = None,
-    label_agreement: asked.LabelAgreement = None,
-    label_weight: asked.LabelWeight = None,
-    view_weight: asked.ViewWeight = None,
-    image_epochs: asked.ImageEpochs = None,
-    freeze: asked.Freeze = "none",
-    patience: asked.Patience = None,
-    augmentation: asked.AugmentationChoice = None,
-    augment_strength: asked.AugmentStrength = None,
-    seed: asked.Seed = 0,
-    accumulate: asked.Accumulate = 1,
-    cache_chunk: asked.CacheChunk = None,
+    preset: options.Preset = "tiny",
+    from_scratch: options.FromScratch = False,
+    image_encoder: options.ImageEncoder = None,
+    text_encoder: options.TextEncoder = None,
+    image_weights: options.ImageWeights = None,
+    text_weights: options.TextWeights = None,
+    image_size: options.ImageSize = None,
+    image_widths: options.ImageWidths = None,
+    image_blocks: options.ImageBlocks = None,
+    text_width: options.TextWidth = None,
+    text_layers: options.TextLayers = None,
+    embedding_dim: options.EmbeddingDim = None,
+    projection: options.Projection = None,
+    loss: options.Loss = None,
+    epochs: options.Epochs = None,
+    minutes: options.Minutes = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    image_learning_rate: options.ImageLearningRate = None,
+    text_learning_rate: options.TextLearningRate = None,
+    schedule: options.Schedule = None,
+    weight_decay: options.WeightDecay = None,
+    ema: options.Ema = None,
+    label_agreement: options.LabelAgreement = None,
+    label_weight: options.LabelWeight = None,
+    view_weight: options.ViewWeight = None,
+    image_epochs: options.ImageEpochs = None,
+    freeze: options.Freeze = "none",
+    patience: options.Patience = None,
+    augmentation: options.AugmentationChoice = None,
+    augment_strength: options.AugmentStrength = None,
+    seed: options.Seed = 0,
+    accumulate: options.Accumulate = 1,
+    cache_chunk: options.CacheChunk = None,
     confidence: Annotated[
         bool,
         typer.Option(help="Then measure which caption method wins and how sure an answer may be."),
     ] = True,
-    resume: asked.Resume = False,
-    checkpoint_steps: asked.CheckpointSteps = None,
-    tensorboard: asked.TensorBoard = None,
-    device: asked.Device = "auto",
-    precision: asked.Precision = None,
+    resume: options.Resume = False,
+    checkpoint_steps: options.CheckpointSteps = None,
+    tensorboard: options.TensorBoard = None,
+    device: options.Device = "auto",
+    precision: options.Precision = None,
     offline: Offline = None,
     force: Force = False,
     as_json: JsonOutput = False,
@@ -88,85 +87,39 @@ def encoders(
 ) -> None:
     """Train an image and a text encoder together, so that a scan and its caption meet.
 
-    The model is the epoch with the best recall on the corpus's val split; what medclip train confidence
-    measures is measured then, too. Ctrl-C keeps the best so far, and --resume goes on. On several GPUs:
-    torchrun --nproc-per-node N -m medclip_cli train encoders ...
+    The model is the epoch with the best recall on the corpus's val split; then its
+    caption methods are measured, as by medclip train confidence. Ctrl-C keeps the best so far, and --resume
+    goes on. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train encoders ...
     """
     from medclip_cli import training
-    from medclip_cli.cleaning.corpus_builder import prepare_corpus
-    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.terminal.training_progress import show_training
 
-    if not training.is_first_process():
-        console.verbosity.quiet = True
-    settings = load_settings({"offline": offline})
-    opened = Corpus.open(prepare_corpus(corpus, settings.home))
-    console.note(f"{opened.name}: {len(opened.split('train')):,} training pairs; loading torch ...")
-    shape: dict[str, object] = {
-        "image_encoder": image_encoder,
-        "text_encoder": text_encoder,
-        "image_size": image_size,
-        "image_widths": asked.numbers(image_widths, "--image-widths"),
-        "image_blocks": asked.numbers(image_blocks, "--image-blocks"),
-        "text_width": text_width,
-        "text_layers": text_layers,
-        "embedding_dim": embedding_dim,
-        "projection": projection,
-    }
-    recipe: dict[str, object] = {
-        "from_scratch": from_scratch,
-        "image_weights": image_weights,
-        "text_weights": text_weights,
-        "loss": loss,
-        "epochs": epochs,
-        "label_agreement": label_agreement,
-        "label_weight": label_weight,
-        "view_weight": view_weight,
-        "image_epochs": image_epochs,
-        "freeze": freeze,
-        "patience": patience,
-        "accumulate": accumulate,
-        "cache_chunk": cache_chunk,
-        "resume": resume,
-        "checkpoint_steps": checkpoint_steps,
-        "time_limit_minutes": minutes,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "image_learning_rate": image_learning_rate,
-        "text_learning_rate": text_learning_rate,
-        "schedule": schedule,
-        "weight_decay": weight_decay,
-        "ema": ema,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "offline": settings.offline,
-        "force": force,
-    }
-    request = training.TrainingRequest(
-        preset,
-        shape,
-        recipe,
-        augmentation=asked.strength(augmentation, augment_strength),
-        tensorboard=tensorboard,
-    )
+    is_first = training.is_first_process()
+    console.verbosity.quiet = console.verbosity.quiet or not is_first
     with show_training() as listener:
         trained = training.train_encoders(
-            opened.split("train"), opened.split("val"), opened.image_path, out, request, listener,
-            provenance={"corpus": opened.name, "caption_style": opened.caption_style},
+            corpus, out, preset=preset, listener=listener, on_progress=listener.on_progress,
+            confidence=confidence,
+            augmentation=options.strength(augmentation, augment_strength), tensorboard=tensorboard,
+            image_encoder=image_encoder, text_encoder=text_encoder, image_size=image_size,
+            image_widths=options.numbers(image_widths, "--image-widths"),
+            image_blocks=options.numbers(image_blocks, "--image-blocks"),
+            text_width=text_width, text_layers=text_layers, embedding_dim=embedding_dim,
+            projection=projection, from_scratch=from_scratch, image_weights=image_weights,
+            text_weights=text_weights, offline=load_settings({"offline": offline}).offline, loss=loss, epochs=epochs,
+            time_limit_minutes=minutes, batch_size=batch_size, learning_rate=learning_rate,
+            image_learning_rate=image_learning_rate, text_learning_rate=text_learning_rate, schedule=schedule,
+            weight_decay=weight_decay, ema=ema, label_agreement=label_agreement, label_weight=label_weight,
+            view_weight=view_weight, image_epochs=image_epochs, freeze=freeze, patience=patience, seed=seed,
+            accumulate=accumulate, cache_chunk=cache_chunk, resume=resume, checkpoint_steps=checkpoint_steps,
+            device=device, precision=precision, force=force,
         )  # fmt: skip
-    if as_json and training.is_first_process():
+    if as_json and is_first:
         json_output.write(trained.to_dict())
-    elif training.is_first_process():
+    elif is_first:
         _show(trained, corpus)
-    if confidence and training.is_first_process() and not trained.interrupted:
-        train_confidence.measure_new_model(opened, out)
-    if trained.interrupted:
-        console.note("The same command with --resume goes on where it stopped.")
-        raise typer.Exit(INTERRUPTED)
-    if trained.skipped:
-        raise typer.Exit(SOME_FAILED)
+    options.exit_after(interrupted=trained.interrupted, skipped=trained.skipped)
 
 
 def _show(trained: TrainedModel, corpus: Path) -> None:

@@ -119,7 +119,7 @@ def test_killed_in_mid_epoch(tmp_path, splits, bundle):
 
 def test_nothing_to_resume_is_said_before_any_image_is_looked_at(splits, bundle):
     watcher, options = Watcher(), small_options(resume=True)
-    with pytest.raises(CheckpointError, match="there is no run to resume in .*: start one without --resume"):
+    with pytest.raises(CheckpointError, match="there is no run to resume in .*: start one without resuming"):
         train_decoder(splits.train, splits.validation, bundle, options, share_right, watcher)
     assert not watcher.seen
 

@@ -110,5 +110,5 @@ def test_out_of_memory_names_the_flag(monkeypatch):
 
     monkeypatch.setattr("trainers.caption_task.F.cross_entropy", full)
     batch = CaptionBatch(torch.tensor([[1, 5, 2]]), torch.zeros(1, 4, 6), None)
-    with pytest.raises(DeviceMemoryError, match="for 1 captions at once: use a smaller --batch"):
+    with pytest.raises(DeviceMemoryError, match="for 1 captions at once: use a smaller batch size"):
         stepper.step(batch, 0, 1.0)

@@ -155,7 +155,7 @@ def test_an_interruption_in_the_first_epoch_leaves_the_model_alone(no_export, dr
 
 def test_an_interrupted_run_is_not_overwritten_by_accident(no_export, drawn, bundle):
     train_decoder(*drawn, bundle, small_options(), share_right, Impatient("step"))
-    with pytest.raises(OptionsError, match="holds an interrupted run: go on with --resume, or start anew"):
+    with pytest.raises(OptionsError, match="holds an interrupted run: resume it, or force a new one"):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
     forced = train_decoder(*drawn, bundle, small_options(force=True), share_right, Watcher())
     assert (forced.interrupted, forced.epochs) == (False, 2)
@@ -207,9 +207,7 @@ def test_memory_that_is_short_before_the_first_step_is_told(drawn, bundle, monke
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("trainers.caption_features.look", look)
-    with pytest.raises(
-        DeviceMemoryError, match="too small for the model: use a smaller --width or --batch-size"
-    ):
+    with pytest.raises(DeviceMemoryError, match="too small for the model: use a smaller width or batch size"):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
 
 
@@ -287,29 +285,29 @@ def test_views_differ_and_the_first_is_the_image_itself(drawn, bundle):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"decoder": "poet"}, "--decoder is 'poet'"),
-        ({"decoder": "lstm", "retrieve": 2}, "--retrieve needs --decoder transformer"),
-        ({"retrieve": -1}, "--retrieve is -1"),
-        ({"epochs": 0}, "--epochs is 0"),
-        ({"batch_size": 0}, "--batch-size is 0"),
-        ({"seed": -1}, "--seed is -1"),
-        ({"layers": 0}, "--layers is 0"),
-        ({"max_tokens": 3}, "--max-tokens is 3"),
+        ({"decoder": "poet"}, "decoder is 'poet'"),
+        ({"decoder": "lstm", "retrieve": 2}, "retrieve needs the transformer"),
+        ({"retrieve": -1}, "retrieve is -1"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"layers": 0}, "layers is 0"),
+        ({"max_tokens": 3}, "max_tokens is 3"),
         ({"views": 0}, "views is 0"),
-        ({"width": 33}, "--width is 33"),
-        ({"width": 0}, "--width is 0"),
-        ({"learning_rate": 0.0}, "--learning-rate is 0"),
-        ({"time_limit_minutes": 0.0}, "--minutes is 0"),
-        ({"dropout": 1.0}, "--dropout is 1"),
-        ({"schedule": "moon"}, "--schedule is 'moon'"),
-        ({"patience": 0}, "--patience is 0"),
-        ({"checkpoint_steps": 0}, "--checkpoint-steps is 0"),
-        ({"device": "moon"}, "--device is 'moon': give one of auto, cpu, cuda"),
-        ({"precision": "fp8"}, "--precision is 'fp8'"),
-        ({"warmup_fraction": 1.0}, "warm-up is 1.0"),
-        ({"label_smoothing": -0.1}, "label smoothing is -0.1"),
-        ({"weight_decay": -1.0}, "weight decay is -1.0"),
-        ({"clip_norm": 0.0}, "clip norm is 0.0"),
+        ({"width": 33}, "width is 33"),
+        ({"width": 0}, "width is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+        ({"time_limit_minutes": 0.0}, "time_limit_minutes is 0"),
+        ({"dropout": 1.0}, "dropout is 1"),
+        ({"schedule": "moon"}, "schedule is 'moon'"),
+        ({"patience": 0}, "patience is 0"),
+        ({"checkpoint_steps": 0}, "checkpoint_steps is 0"),
+        ({"device": "moon"}, "device is 'moon': give one of auto, cpu, cuda"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+        ({"warmup_fraction": 1.0}, "warmup_fraction is 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0"),
     ],
 )
 def test_impossible_options_name_their_flag(given, message):

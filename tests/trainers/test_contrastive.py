@@ -126,7 +126,7 @@ def test_divergence_in_the_first_epoch_leaves_nothing(pairs, tmp_path, monkeypat
         return model
 
     monkeypatch.setattr(contrastive, "build_dual_encoder", build)
-    with pytest.raises(DivergedError, match="try a lower --learning-rate$"):
+    with pytest.raises(DivergedError, match="try a lower learning rate$"):
         train_encoders(*pairs, tmp_path / "model", small_options())
     assert not (tmp_path / "model").exists()
 
@@ -136,7 +136,7 @@ def test_a_gpu_too_small_for_the_model_itself_is_one_line(pairs, tmp_path, monke
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(contrastive, "build_dual_encoder", build)
-    with pytest.raises(DeviceMemoryError, match="too small for the model: use a smaller --image-size"):
+    with pytest.raises(DeviceMemoryError, match="too small for the model: use a smaller image size"):
         train_encoders(*pairs, tmp_path / "model", small_options())
 
 
@@ -160,7 +160,7 @@ def test_an_existing_folder_is_refused_before_any_work(pairs, tmp_path, saved):
 def test_an_interrupted_run_is_not_thrown_away_unasked(pairs, tmp_path, saved):
     out = tmp_path / "model"
     train_encoders(*pairs, out, small_options(epochs=3), interrupting("on_step"))
-    with pytest.raises(OptionsError, match=r"model\.training holds an interrupted run: go on with --resume"):
+    with pytest.raises(OptionsError, match=r"model\.training holds an interrupted run: resume it"):
         train_encoders(*pairs, out, small_options(epochs=3))
     result = train_encoders(*pairs, out, small_options(epochs=3, resume=True))
     assert (result.interrupted, result.epochs) == (False, 3)
@@ -174,5 +174,5 @@ def test_every_process_needs_two_pairs(pairs, tmp_path, monkeypatch):
         yield Processes(0, 8)
 
     monkeypatch.setattr(contrastive, "joined_processes", eight_processes)
-    with pytest.raises(OptionsError, match="--batch-size is 8: 8 processes need at least two pairs each"):
+    with pytest.raises(OptionsError, match="batch_size is 8: 8 processes need at least two pairs each"):
         train_encoders(*pairs, tmp_path / "model", small_options(batch_size=8))

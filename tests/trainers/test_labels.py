@@ -37,7 +37,7 @@ def test_without_labels_there_is_nothing_to_predict(tmp_path):
     with make_run((plain, plain), tmp_path, listener, epochs=1, label_weight=1.0) as run:
         run.fit()
         assert run.task.module.label_head is None
-    assert listener.notes == ["the training pairs have no labels to predict: --label-weight does nothing"]
+    assert listener.notes == ["the training pairs have no labels to predict: label_weight has no effect"]
 
 
 def test_label_heads_make_vectors_from_which_labels_can_be_read(tmp_path):

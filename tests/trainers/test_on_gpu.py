@@ -115,7 +115,7 @@ def little_memory():
 def test_too_little_memory_names_what_to_turn(pairs, tmp_path, little_memory):
     many = [pair for _ in range(300) for pair in pairs[0]]
     options = gpu_options(batch_size=len(many), epochs=1)
-    with pytest.raises(DeviceMemoryError, match=r"too small for \d+ pairs at once: use --cache-chunk \d+"):
+    with pytest.raises(DeviceMemoryError, match=r"too small for \d+ pairs at once: use a cache chunk of \d+"):
         train_encoders(many, pairs[1], tmp_path / "model", options, Recorder())
 
 

@@ -22,7 +22,7 @@ def no_gpu(monkeypatch):
 def test_auto_without_a_gpu(no_gpu):
     placement = choose_placement("auto", "auto")
     assert (placement.device.type, placement.precision) == ("cpu", "fp32")
-    with pytest.raises(OptionsError, match="--device is 'cuda' and torch sees no GPU"):
+    with pytest.raises(OptionsError, match="device is 'cuda' and torch sees no GPU"):
         choose_placement("cuda", "auto")
 
 

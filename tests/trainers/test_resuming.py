@@ -133,7 +133,7 @@ def test_frozen_towers_resume_too(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    expected = "there is no run to resume in .*: start one without --resume"
+    expected = "there is no run to resume in .*: start one without resuming"
     with pytest.raises(CheckpointError, match=expected), make_run(pairs_in(tmp_path), tmp_path, resume=True):
         pass
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read: start anew with --force"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read: force a new run"):
         read_checkpoint(tmp_path, {}, "")
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medclip_cli.captioning.calibrate import Examples, is_right, judge_written, spelled_out
+from medclip_cli.captioning.calibrate import Examples, evaluate_generated, is_right, spelled_out
 from medclip_cli.captioning.calibration import Calibration
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -57,7 +57,7 @@ def test_a_modality_that_nobody_named_is_no_right_answer():
 def test_without_fields_to_judge_by_nobody_is_sure():
     many = examples(tuple(np.linspace(0.5, 0.9, 12)))
     bare = [scan(number, modality="OT", view=None, region=None, caption="a film") for number in range(12)]
-    record = judge_written(replace(many, rows=bare), ["a film"] * 12)
+    record = evaluate_generated(replace(many, rows=bare), ["a film"] * 12)
     assert (record.platt, record.answers) == (None, 0)
     assert not Calibration(20, 0.5, {"generate": record}).knows_confidence
 
@@ -77,7 +77,7 @@ def examples(scores=(0.9, 0.8, 0.7, 0.6)):
 def test_written_captions_are_judged_by_what_they_say():
     many = examples(tuple(np.linspace(0.5, 0.9, 12)))
     said = ["Axial US of Chest, Pulmonary"] * 9 + ["Axial CT of Chest, Pulmonary"] * 3
-    record = judge_written(many, said)
+    record = evaluate_generated(many, said)
     assert (record.right, record.answers) == (0.75, 12)
 
 
@@ -85,6 +85,8 @@ def test_limits_are_set_by_the_images_that_are_named():
     four = examples()
     assert four.limits([0, 1]).domain_floor == pytest.approx(0.8 * (1 - 2**-0.5), abs=0.01)
     assert four.limits().domain_floor == pytest.approx(0.6 * (1 - 4**-0.5), abs=0.01)
-    far = Examples(four.rows, four.neighbours, [*four.looks[:3], np.full(3, 9.0)], four.known_looks)
-    assert far.limits([0, 1, 2]).appearance.is_foreign(far.looks[3])
-    assert not far.limits([0, 1, 2]).appearance.is_foreign(far.known_looks[0])
+    far = Examples(
+        four.rows, four.neighbours, [*four.appearances[:3], np.full(3, 9.0)], four.known_appearances
+    )
+    assert far.limits([0, 1, 2]).appearance.is_foreign(far.appearances[3])
+    assert not far.limits([0, 1, 2]).appearance.is_foreign(far.known_appearances[0])

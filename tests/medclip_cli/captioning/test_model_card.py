@@ -1,6 +1,6 @@
+from medclip_cli.captioning.calibrate import with_captions
 from medclip_cli.captioning.calibration import Calibration, MethodRecord
 from medclip_cli.captioning.confidence import ReliabilityRow
-from medclip_cli.captioning.model_card import with_captions
 
 ROW = ReliabilityRow(0.6, 0.8, 25, 0.704, 0.76)
 MEASURED = Calibration(
