@@ -100,20 +100,19 @@ def encoders(
     with show_training() as listener:
         trained = training.train_encoders(
             corpus, out, preset=preset, listener=listener, on_progress=listener.on_progress,
-            confidence=confidence,
-            augmentation=options.strength(augmentation, augment_strength), tensorboard=tensorboard,
-            image_encoder=image_encoder, text_encoder=text_encoder, image_size=image_size,
-            image_widths=options.numbers(image_widths, "--image-widths"),
-            image_blocks=options.numbers(image_blocks, "--image-blocks"),
-            text_width=text_width, text_layers=text_layers, embedding_dim=embedding_dim,
-            projection=projection, from_scratch=from_scratch, image_weights=image_weights,
-            text_weights=text_weights, offline=load_settings({"offline": offline}).offline, loss=loss, epochs=epochs,
+            confidence=confidence, augmentation=options.strength(augmentation, augment_strength),
+            tensorboard=tensorboard, image_encoder=image_encoder, text_encoder=text_encoder,
+            image_size=image_size, image_widths=options.numbers(image_widths, "--image-widths"),
+            image_blocks=options.numbers(image_blocks, "--image-blocks"), text_width=text_width,
+            text_layers=text_layers, embedding_dim=embedding_dim, projection=projection,
+            from_scratch=from_scratch, image_weights=image_weights, text_weights=text_weights,
+            offline=load_settings({"offline": offline}).offline, loss=loss, epochs=epochs,
             time_limit_minutes=minutes, batch_size=batch_size, learning_rate=learning_rate,
-            image_learning_rate=image_learning_rate, text_learning_rate=text_learning_rate, schedule=schedule,
-            weight_decay=weight_decay, ema=ema, label_agreement=label_agreement, label_weight=label_weight,
-            view_weight=view_weight, image_epochs=image_epochs, freeze=freeze, patience=patience, seed=seed,
-            accumulate=accumulate, cache_chunk=cache_chunk, resume=resume, checkpoint_steps=checkpoint_steps,
-            device=device, precision=precision, force=force,
+            image_learning_rate=image_learning_rate, text_learning_rate=text_learning_rate,
+            schedule=schedule, weight_decay=weight_decay, ema=ema, label_agreement=label_agreement,
+            label_weight=label_weight, view_weight=view_weight, image_epochs=image_epochs, freeze=freeze,
+            patience=patience, seed=seed, accumulate=accumulate, cache_chunk=cache_chunk, resume=resume,
+            checkpoint_steps=checkpoint_steps, device=device, precision=precision, force=force,
         )  # fmt: skip
     if as_json and is_first:
         json_output.write(trained.to_dict())

@@ -226,7 +226,7 @@ def test_images_that_cannot_be_read_are_left_out(no_export, drawn, bundle, tmp_p
 
 
 def test_neighbours_are_never_of_the_same_group():
-    vectors = np.extractor(4, dtype=np.float32)[[0, 0, 1, 2]]
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
     groups = ["a", "a", "b", ""]
     near = nearest_rows(vectors, groups, vectors, groups, 4, known_texts=["1", "2", "3", "4"])
     assert sorted(near[0].tolist()) == [-1, -1, 2, 3]
