@@ -24,6 +24,7 @@ def modules_loaded_by(code):
     "module",
     [
         "medclip_cli.app",
+        "medclip_cli.collection",
         "medclip_cli.models",
         "encoders.presets",
         "encoders.images",

@@ -77,11 +77,14 @@ def embed(
     """Embed images or texts as unit-length float32 vectors, one row each in the order of the input."""
     from medclip_cli.collection import open_collection
     from medclip_cli.models import open_model
+    from medclip_cli.settings import load_settings
 
     if out.suffix not in (".parquet", ".npy"):
         raise UsageError(f"out {str(out)!r} must end in .parquet or .npy")
     if texts is not None and (images or files_from or nul_separated):
         raise UsageError("texts and images cannot be embedded in one run: name one of them")
+    if model is None and collection is None:
+        model = load_settings().model
     if model is None:
         options = {"url": url, "offline": offline, "lock_timeout": lock_timeout}
         with open_collection(collection, **options) as opened:  # type: ignore[arg-type]
