@@ -34,7 +34,10 @@ from medclip_cli.records import DISCLAIMER
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medclip_cli.captioning.predictor import Answer
+    from medclip_cli.pages import AnswerCard
     from medclip_cli.terminal.pictures import Mode
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
@@ -162,9 +165,7 @@ def caption(
     debug: Debug = False,
 ) -> None:
     """Caption each image from the captions of the known images most like it."""
-    from medclip_cli.captioning.cards import answer_card
     from medclip_cli.collection import open_collection
-    from medclip_cli.pages import open_gallery
 
     sources = inputs.named_images(images or [], files_from, nul_separated, from_stdin)
     with ExitStack() as stack:
@@ -189,9 +190,15 @@ def caption(
             num_captions=num_captions,
             allow_repeats=allow_repeats,
         )
-        made_by = f"model {opened.info.model_name}, collection {opened.info.name}"
-        add_to_gallery = stack.enter_context(open_gallery(html, "Captions", made_by))
-        explain_it = stack.enter_context(open_gallery(explain, "Why these captions", made_by))
+        pages: list[Callable[[AnswerCard], None]] = []
+        if html or explain:
+            from medclip_cli.captioning.cards import answer_card
+            from medclip_cli.pages import open_gallery
+
+            made_by = f"model {opened.info.model_name}, collection {opened.info.name}"
+            gallery = stack.enter_context(open_gallery(html, "Captions", made_by))
+            why = stack.enter_context(open_gallery(explain, "Why these captions", made_by))
+            pages = [lambda card: gallery(replace(card, attention=())), why]
         bar = stack.enter_context(progress.track_output("Captioning"))
         try:
             for answer in answers:
@@ -203,13 +210,13 @@ def caption(
                     continue
                 if not as_json:
                     _show(answer, show_fields, pictures)
-                if html is not None:
-                    add_to_gallery(replace(answer_card(answer), attention=()))
-                if explain is not None:
-                    explain_it(answer_card(answer))
+                if pages:
+                    card = answer_card(answer)
+                    for add in pages:
+                        add(card)
                 bar.advance()
         except KeyboardInterrupt:
-            no_page = "; no page is written" if html or explain else ""
+            no_page = "; no page is written" if pages else ""
             console.note(f"{console.counted(bar.done, 'image')} answered{no_page}. Go on with the others.")
             raise
     if bar.done > bar.failed and not as_json:

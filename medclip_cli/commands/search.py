@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,7 +119,6 @@ def search(
 ) -> None:
     """Find known images by words, by example images, or by both."""
     from medclip_cli.collection import conditions, open_collection
-    from medclip_cli.pages import open_gallery
     from medclip_cli.vector_index.base import Query
 
     several = words == inputs.STDIN
@@ -126,51 +126,60 @@ def search(
         raise UsageError("nothing to look for: give words, or --image FILE")
     matching = conditions(where)
     answered = failed = 0
-    with open_collection(
-        collection, url=url, model=model, offline=offline, lock_timeout=lock_timeout
-    ) as opened:
-        made_by = f"model {opened.info.model_name}, collection {opened.info.name}"
-        with open_gallery(html, f"Found in {opened.info.name}", made_by) as add_to_gallery:
-            for text in inputs.stdin_lines() if several else [words]:
-                try:
-                    Query(words=text)  # refuses what is no text
-                except UsageError as error:
-                    if not several:
-                        raise
-                    if as_json:
-                        json_output.write_line({"query": text, "error": str(error)})
-                    console.warn(str(error))
-                    failed += 1
-                    continue
-                hits = opened.search(
-                    text,
-                    images=images or (),
-                    not_like=unlike or (),
-                    where=matching,
-                    mode=mode,
-                    k=top,
-                    min_score=min_score,
-                    combine=combine,
-                    fusion=fusion,
-                    diversity=diverse,
-                    exact=exact,
-                    exclude_groups=exclude_groups or (),
-                )
-                answered += 1
-                if html is not None:
-                    add_to_gallery(hits.card())
-                if not as_json:
-                    _show(hits, opened.info.name, several, pictures)
-                elif several:
-                    json_output.write_line(hits.to_dict())
-                else:
-                    json_output.write(hits.to_dict()["found"])
+    with ExitStack() as stack:
+        opened = stack.enter_context(
+            open_collection(collection, url=url, model=model, offline=offline, lock_timeout=lock_timeout)
+        )
+        if html is not None:
+            from medclip_cli.pages import open_gallery
+
+            made_by = f"model {opened.info.model_name}, collection {opened.info.name}"
+            add = stack.enter_context(open_gallery(html, f"Found in {opened.info.name}", made_by))
+        for text in inputs.stdin_lines() if several else [words]:
+            try:
+                Query(words=text)  # refuses what is no text
+            except UsageError as error:
+                if not several:
+                    raise
+                if as_json:
+                    json_output.write_line({"query": text, "error": str(error)})
+                console.warn(str(error))
+                failed += 1
+                continue
+            hits = opened.search(
+                text,
+                images=images or (),
+                not_like=unlike or (),
+                where=matching,
+                mode=mode,
+                k=top,
+                min_score=min_score,
+                combine=combine,
+                fusion=fusion,
+                diversity=diverse,
+                exact=exact,
+                exclude_groups=exclude_groups or (),
+            )
+            answered += 1
+            if html is not None:
+                add(hits.card())
+            if as_json:
+                _write(hits, several)
+            else:
+                _show(hits, opened.info.name, several, pictures)
     if html is not None:
         console.note(f"wrote {html}")
     if several and answered and not as_json:
         console.note(DISCLAIMER)
     if failed:
         raise typer.Exit(SOME_FAILED if answered else 1)
+
+
+def _write(hits: Hits, several: bool) -> None:
+    if several:
+        json_output.write_line(hits.to_dict())
+    else:
+        json_output.write(hits.to_dict()["found"])
 
 
 def _show(hits: Hits, collection: str, several: bool, mode: Mode) -> None:
