@@ -236,12 +236,13 @@ def _show(answer: Answer, show_fields: bool, mode: Mode) -> None:
         files = [(f"{one.rank}  {one.score:.3f}", one.path) for one in answer.neighbours]
         scan = [] if answer.pixels is None else [("the scan", Image.fromarray(answer.pixels))]
         pictures.show_files(files, mode, scan)
-        # Consensus may take the caption of a neighbour further down: it is the one with the asterisk.
+        # Consensus may take the caption of a neighbour further down, which gets an asterisk.
+        lender = answer.lender if answer.lender is not answer.neighbours[0] else None
         rows: list[tuple[tables.Cell, ...]] = [
-            (f"{one.rank}*" if one is answer.lender else one.rank, one.score, one.image, one.caption)
+            (f"{one.rank}*" if one is lender else one.rank, one.score, one.image, one.caption)
             for one in answer.neighbours
         ]
-        title = f"Nearest in {answer.collection}" + (" (* has the caption)" if answer.lender else "")
+        title = f"Nearest in {answer.collection}" + (" (* has the caption)" if lender else "")
         tables.show(title, ("rank", "score", "image", "caption"), rows)
     if len(answer.generated) > 1:
         shown = [(one.score, one.caption) for one in answer.generated]

@@ -10,6 +10,7 @@ import pytest
 
 import medclip_cli
 from medclip_cli.collection import Collection, conditions
+from medclip_cli.commands.caption import _show
 from medclip_cli.errors import CollectionError, ScanError, UsageError
 from medclip_cli.models import Embedded
 from medclip_cli.vector_index.base import CorpusSource
@@ -65,7 +66,7 @@ def test_images_are_captioned_in_order_and_one_that_cannot_be_read_costs_itself(
     assert answers[2].caption in answers._repr_html_()
 
 
-def test_consensus_shows_the_neighbour_that_lent_its_caption_however_far_away(opened):
+def test_consensus_shows_the_neighbour_that_lent_its_caption_however_far_away(opened, capsys):
     """The nearest captions stand alone; two that are further away say the same in other words."""
     captions = ["a fracture of the wrist", "left knee", "axial CT of the chest", "axial CT of a chest"]
     points = []
@@ -79,6 +80,8 @@ def test_consensus_shows_the_neighbour_that_lent_its_caption_however_far_away(op
         assert answer.lender is answer.neighbours[1]
         assert (answer.lender.rank, answer.caption) == (3, "axial CT of the chest")
         assert [one["lent"] for one in answer.to_dict()["neighbours"]] == [False, True]
+        _show(answer, False, "never")
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["rank", "1", "3*"]
         (same,) = collection.caption("0.png", method="consensus", k=5)
     assert (len(same.neighbours), same.lender.rank) == (5, 3)
 
