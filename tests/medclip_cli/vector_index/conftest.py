@@ -93,7 +93,7 @@ class RealServer(InMemoryServer):
 
     def __post_init__(self):
         options = ServerOptions(os.environ["MEDCLIP_TEST_QDRANT_URL"], os.environ.get("QDRANT_API_KEY"))
-        self.server = connect(options)
+        self.server = Shared(connect(options).client, options.url)
         self.name = f"medclip-test-{uuid.uuid4().hex[:12]}"
 
 

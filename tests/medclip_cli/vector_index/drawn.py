@@ -1,4 +1,4 @@
-"""Records and points drawn for tests: small vectors, captions that differ, fields with gaps."""
+"""Records and points generated for tests: small vectors, captions that differ, fields with gaps."""
 
 import numpy as np
 
@@ -55,3 +55,11 @@ def draw_point(number: int, corpus: str = "drawn", **changes) -> Point:
 
 def draw_points(count: int, start: int = 0, **changes) -> list[Point]:
     return [draw_point(number, **changes) for number in range(start, start + count)]
+
+
+def folder_of(home, name="scans"):
+    return home / "collections" / name
+
+
+def generation_names(home):
+    return sorted(path.name for path in (folder_of(home) / "generations").iterdir())

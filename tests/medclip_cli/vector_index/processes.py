@@ -15,6 +15,7 @@ from medclip_cli.vector_index.edge_writer import create_writer
 
 from .drawn import SPEC, draw_points, draw_vector
 
+PATIENCE = 600  # seconds that no machine needs, however busy
 NO_ROOM = r"no space for collection 'scans': about [\d,]+ MB are needed in .* and [\d,]+ MB are free"
 # Forked off a server that has imported everything and started nothing.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -61,8 +62,11 @@ def ask_until(home, began, stop, failures):
         raise
 
 
-def index_slowly(home, count, ready):
-    """Index `count` points in small steps with a checkpoint after each, and announce the first."""
+def index_slowly(home, count, ready, hang=False):
+    """Index `count` points in small steps with a checkpoint every fourth, and announce the first.
+
+    With `hang` it stops before the commit, to be killed there for sure.
+    """
     edge_writer.CHECKPOINT_POINTS = 40
     with create_writer(home, "scans", SPEC) as writer:
         known = writer.digests("drawn")
@@ -70,6 +74,8 @@ def index_slowly(home, count, ready):
         ready.set()
         for start in range(0, len(missing), 10):
             writer.upsert(missing[start : start + 10])
+        if hang:
+            time.sleep(PATIENCE)
         writer.commit()
 
 
@@ -77,4 +83,4 @@ def upsert_and_hang(home, points, ready):
     writer = create_writer(home, "scans", SPEC)
     writer.upsert(points)
     ready.set()
-    time.sleep(600)
+    time.sleep(PATIENCE)

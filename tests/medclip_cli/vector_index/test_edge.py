@@ -11,8 +11,7 @@ from medclip_cli.vector_index.base import Query, point_id
 from medclip_cli.vector_index.edge import open_collection
 from medclip_cli.vector_index.generations import list_collections
 
-from .drawn import draw_point, draw_points, draw_vector
-from .places import folder_of, generation_names
+from .drawn import draw_point, draw_points, draw_vector, folder_of, generation_names
 
 
 def test_an_unknown_collection_names_those_there_are(edge, home):

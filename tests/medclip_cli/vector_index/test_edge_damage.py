@@ -9,8 +9,7 @@ from medclip_cli.errors import CollectionError
 from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import Query
 
-from .drawn import draw_points, draw_vector
-from .places import folder_of
+from .drawn import draw_points, draw_vector, folder_of
 
 MEND = "medclip index --rebuild, or bring back a copy with medclip collections import"
 

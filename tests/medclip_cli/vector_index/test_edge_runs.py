@@ -13,10 +13,9 @@ from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import Query, parse_condition
 
 from . import processes
-from .drawn import SPEC, draw_points, draw_vector
-from .places import folder_of, generation_names
+from .drawn import SPEC, draw_points, draw_vector, folder_of, generation_names
 
-KILLS = 20
+KILLS = 8
 
 
 class TestInterruptedRun:
@@ -107,7 +106,7 @@ class TestLocks:
     def test_a_second_writer_waits_for_the_first(self, edge):
         first = edge.writer()
         threading.Timer(0.2, first.close).start()
-        with edge.writer(lock_timeout_seconds=20) as second:
+        with edge.writer(lock_timeout_seconds=processes.PATIENCE) as second:
             second.upsert(draw_points(1))
             assert second.commit().points == 1
 
@@ -124,7 +123,7 @@ class TestLocks:
         edge.write(draw_points(1))
         held = generations.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
         threading.Timer(0.1, os.close, (held,)).start()
-        with edge.open(lock_timeout_seconds=20) as index:
+        with edge.open(lock_timeout_seconds=processes.PATIENCE) as index:
             assert index.info.points == 1
 
     def test_a_folder_replaced_while_it_is_locked_is_noticed(self, tmp_path, monkeypatch):
@@ -150,13 +149,13 @@ def test_eight_readers_succeed_while_generations_are_swapped(edge, home):
         reader.start()
     try:
         for event in began:
-            assert event.wait(60)
+            assert event.wait(processes.PATIENCE)
         edge.write(draw_points(30, start=10))
         edge.write(draw_points(30, start=40))
     finally:
         stop.set()
         for reader in readers:
-            reader.join(60)
+            reader.join(processes.PATIENCE)
     assert failures.empty(), failures.get()
     assert [reader.exitcode for reader in readers] == [0] * 8
 
@@ -169,12 +168,14 @@ def test_killed_runs_lose_no_point_and_double_none(edge, home):
     for run in range(1, KILLS + 1):
         count = 60 * run
         ready = processes.CONTEXT.Event()
-        process = processes.CONTEXT.Process(target=processes.index_slowly, args=(home, count, ready))
+        process = processes.CONTEXT.Process(
+            target=processes.index_slowly, args=(home, count, ready, run == 1)
+        )
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(processes.PATIENCE)
         time.sleep(chance.uniform(0, 0.1))
         process.kill()
-        process.join(60)
+        process.join(processes.PATIENCE)
         killed += process.exitcode != 0
         with edge.open() as index:
             (found,) = index.query([Query(image_vector=draw_vector(3), top=1)])
@@ -206,9 +207,9 @@ def test_a_changed_point_cut_off_before_its_checkpoint_is_embedded_again(edge, h
     ready = processes.CONTEXT.Event()
     process = processes.CONTEXT.Process(target=processes.upsert_and_hang, args=(home, changed, ready))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(processes.PATIENCE)
     process.kill()
-    process.join(60)
+    process.join(processes.PATIENCE)
     with edge.writer() as writer:
         assert writer.resumed
         stored = writer.digests("drawn")

@@ -12,8 +12,7 @@ from medclip_cli.vector_index.edge_writer import create_writer
 
 from . import processes
 from .conftest import Edge
-from .drawn import SPEC, draw_points, draw_vector
-from .places import folder_of
+from .drawn import SPEC, draw_points, draw_vector, folder_of
 
 SMALL_DISK_MEGABYTES = 384  # a few copies of a small collection, and the 64 that are always left free
 
@@ -21,7 +20,7 @@ SMALL_DISK_MEGABYTES = 384  # a few copies of a small collection, and the 64 tha
 def run(target, *arguments):
     process = processes.CONTEXT.Process(target=target, args=arguments)
     process.start()
-    process.join(60)
+    process.join(processes.PATIENCE)
     return process.exitcode
 
 
