@@ -38,7 +38,7 @@ class CaptionStyle:
     """How captions are made.
 
     Attributes:
-        name: as asked for; recorded in the corpus.
+        name: of the style, or the template; recorded in the corpus.
         make: all captions of a row, given the words a template may use; empty when it has none.
         template: the template behind it, if there is one.
     """
@@ -48,11 +48,11 @@ class CaptionStyle:
     template: Template | None = None
 
 
-def caption_style(asked: str, layout: DatasetLayout, *, strip_marks: bool = False) -> CaptionStyle:
-    """Return the style a person asked for by name, or the template they wrote.
+def caption_style(style: str, layout: DatasetLayout, *, strip_marks: bool = False) -> CaptionStyle:
+    """Return a style by its name, or that of a template.
 
     Args:
-        asked: a free text of the data set, ``labels``, ``template``, ``fields``, ``medpix-seed``, or a
+        style: a free text of the data set, ``labels``, ``template``, ``fields``, ``medpix-seed``, or a
             template with ``{fields}``.
         layout: of the data set.
         strip_marks: drop de-identification marks and enumeration from free texts.
@@ -61,15 +61,15 @@ def caption_style(asked: str, layout: DatasetLayout, *, strip_marks: bool = Fals
         UsageError: neither a style of this data set nor a template.
     """
     templates = {"medpix-seed": MEDPIX_SEED, "template": layout.sentence, "fields": layout.fields}
-    if asked in templates or "{" in asked:
-        return _templated(asked, Template(templates.get(asked, asked)), lower=asked == "fields")
-    if asked == "labels" and layout.has_labels:
-        return CaptionStyle(asked, lambda row, words: _single(one_line(", ".join(label_words(row)))))
-    if asked in layout.texts:
-        return CaptionStyle(asked, lambda row, words: _free_texts(row, asked, strip_marks))
+    if style in templates or "{" in style:
+        return _templated(style, Template(templates.get(style, style)), lower=style == "fields")
+    if style == "labels" and layout.has_labels:
+        return CaptionStyle(style, lambda row, words: _single(one_line(", ".join(label_words(row)))))
+    if style in layout.texts:
+        return CaptionStyle(style, lambda row, words: _free_texts(row, style, strip_marks))
     labels = ("labels",) if layout.has_labels else ()
     known = ", ".join((*layout.texts, *labels, "template", "fields", "medpix-seed"))
-    raise UsageError(f"caption {asked!r} is none of {known}, and no template with {{fields}}")
+    raise UsageError(f"caption {style!r} is none of {known}, and no template with {{fields}}")
 
 
 def with_uncertain(row: SourceRow, policy: Uncertain) -> SourceRow | None:

@@ -148,7 +148,7 @@ def clean(  # noqa: PLR0913 - the options of one command
         threads: images decoded at once; one a core by default.
         copy_images: put copies of the images into the corpus.
         force: replace a corpus that is there.
-        on_progress: told of each image that is decoded or copied.
+        on_progress: called for each image that is decoded or copied.
 
     Raises:
         CorpusError: the data set cannot be read, nothing could be kept, the corpus cannot be written, or
@@ -164,11 +164,11 @@ def clean(  # noqa: PLR0913 - the options of one command
     name = name or (out or Path(layout.name)).absolute().name
     # A table of captions that somebody names is one that they want used.
     named_table = layout.is_own and captions is not None
-    asked = caption or ("report" if named_table else layout.default_caption)
+    style = caption or ("report" if named_table else layout.default_caption)
     options = CleaningOptions(
         source=name if layout.is_own else layout.name,
         licence=layout.licence,
-        style=caption_style(asked, layout, strip_marks=strip_marks),
+        style=caption_style(style, layout, strip_marks=strip_marks),
         modalities=frozenset(modality),
         uncertain=uncertain,
         splits=splits,

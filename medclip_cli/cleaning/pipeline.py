@@ -121,7 +121,7 @@ def check_images(
         read_image: turns an open file into a picture.
         journal: of an earlier run; filled as images are decoded.
         threads: how many images at once; as many as there are cores by default.
-        on_progress: told of each image.
+        on_progress: called for each image.
     """
     resolved = root.resolve()
     # Drafts leave memory as their records enter it.

@@ -80,7 +80,7 @@ def write_shards(
         folder: where the shards go; made if it is missing.
         records: the rows to write; all of the corpus by default.
         rows_per_shard: so many in each, the last of a split excepted.
-        on_progress: told of each row.
+        on_progress: called for each row.
 
     Raises:
         CorpusError: an image cannot be read, or a shard cannot be written.
@@ -141,7 +141,7 @@ def copy_images(
         records: whose images are wanted.
         image_root: what their paths are relative to.
         staging: made if it is missing.
-        on_progress: told of each.
+        on_progress: called for each.
 
     Raises:
         CorpusError: an image is gone or has changed since it was checked, or there is no room for it.

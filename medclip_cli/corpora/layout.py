@@ -51,7 +51,7 @@ class DatasetLayout:
         texts: the free texts its rows may have, as caption styles.
         sentence: its caption template, as a sentence.
         fields: its caption template, as ``key: value`` pairs.
-        default_caption: the style used when none is asked for.
+        default_caption: the style used by default.
         has_labels: whether rows have findings.
         is_own: nobody's published set, so that the corpus's name stands in its ids.
         hashes_patients: patients stand in it by hashes under the secret of this installation.
@@ -173,7 +173,7 @@ class ColumnMap:
         markers: those of them that mark the folder; all by default.
         alternatives: whether the first that is there is the only one.
         lists: files of image names, with the split each stands for.
-        find: finds the tables in the place of all these.
+        find: finds the tables where file names are not enough.
         beside: reads what lies beside the tables, as fields of `Source`.
         rows: reads one table.
         image: the column of the image's name, or a function that makes it of a row.
@@ -198,7 +198,7 @@ class ColumnMap:
     path: str = "{name}"
     caption: str | None = None
     columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    words: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     quirks: Callable[[Row, str, Source], Mapping[str, Any]] = lambda row, name, source: {}
     has_paths: bool = False
@@ -239,20 +239,16 @@ class ColumnMap:
         name = row.get(self.image) if isinstance(self.image, str) else self.image(row)
         if row.fault or not name:
             return unusable(row, prefix=table)
-        cells = {field: _cell(row, column) for field, column in self.columns.items()}
         values: dict[str, Any] = {
             "key": name.rpartition(".")[0] or name,
             "split": source.splits.get(name, split),
-            "view": view_of(cells.get("view")),
-            "region": cells.get("region"),
-            "category": cells.get("category"),
-            "age": age_of(cells.get("age")),
-            "sex": sex_of(cells.get("sex")),
-            "group": cells.get("group") or "",
-            "words": words(**{word: _cell(row, column) for word, column in self.words.items()}),
+            "words": words(**{word: row.get(column) for word, column in self.words.items()}),
             **self.fixed,
-            **self.quirks(row, name, source),
         }
+        for one, column in self.columns.items():
+            cell = row.get(column) if isinstance(column, str) else row.get(*column)
+            values[one] = _MEANINGS[one](cell) if one in _MEANINGS else cell
+        values.update(self.quirks(row, name, source))
         if self.caption and "texts" not in values:
             values["texts"] = texts(report=row.raw(self.caption))
         if "image" not in values:
@@ -261,5 +257,9 @@ class ColumnMap:
         return SourceRow(**values)
 
 
-def _cell(row: Row, column: str | tuple[str, ...]) -> str | None:
-    return row.get(column) if isinstance(column, str) else row.get(*column)
+_MEANINGS: Mapping[str, Callable[[str | None], Any]] = {
+    "view": view_of,
+    "age": age_of,
+    "sex": sex_of,
+    "group": lambda cell: cell or "",
+}

@@ -56,7 +56,7 @@ def hash_miniatures(miniatures: Sequence[Image.Image]) -> list[tuple[str, str]]:
     fine = np.frombuffer(b"".join(small.tobytes() for small in miniatures), np.uint8)
     fine = fine.reshape(len(miniatures), _SIDE, _SIDE)
     # [n, 8, 9]: weighted sums of whole numbers below 2 ** 24, so that equal greys stay equal in float32.
-    # Rounded to a grey, since noise would decide between cells that no eye tells apart.
+    # Rounded to a grey, since noise would decide between cells that look the same.
     coarse = (_ROWS @ fine.astype(np.float32) @ _COLUMNS / _SIDE**2).round()
     corner = fine[:, :-1, :-1]
     across, down = fine[:, :-1, 1:] > corner, fine[:, 1:, :-1] > corner
@@ -84,7 +84,7 @@ FineHash = Callable[[CaptionedImage], "bytes | None"]
 
 
 class FineHashes:
-    """The fine hash of a record's image, read when it is asked for.
+    """The fine hash of a record's image, read on demand.
 
     Attributes:
         unread: why an image could not be read, by its path; such an image is like nothing.
@@ -176,7 +176,7 @@ def find_leaks(records: Sequence[CaptionedImage], fine_hash: FineHash) -> Leaks:
 
     Args:
         records: with their splits.
-        fine_hash: gives the fine hash of a record's image, 64 bytes; None if it was not looked at, and then
+        fine_hash: gives the fine hash of a record's image, 64 bytes; None if it was not decoded, and then
             it has no near duplicates.
     """
     train = [r for r in records if r.split == "train"]
