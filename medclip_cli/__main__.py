@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command line."""
     try:
         _run()
-    except KeyboardInterrupt:  # while medclip itself is read; a command says more
+    except KeyboardInterrupt:  # while medclip is imported; a command says more
         sys.stderr.write("medclip: interrupted\n")
         sys.exit(INTERRUPTED)
 
@@ -24,14 +24,14 @@ def _run() -> None:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal of another encoding shows what it lacks as \\u escapes, and fails at nothing.
+            # A terminal with another encoding shows characters it lacks as \\u escapes.
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as ended:
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
-            raise KeyboardInterrupt from None  # while the command line was read: typer says nothing
-        # rich and typer take a reader that has gone (`--help | head -1`) for a failure; it is none.
+            raise KeyboardInterrupt from None  # while the command line was parsed: typer prints nothing
+        # rich and typer exit with an error when the reader has gone (`--help | head -1`): it is none.
         if not isinstance(ended.__context__, BrokenPipeError):
             raise
     finally:
@@ -46,7 +46,7 @@ def _replace_closed_streams() -> None:
 
 
 def _flush_or_forget() -> None:
-    """Write out what is buffered; where the reader has gone (`| head -1`), nobody misses it."""
+    """Write out what is buffered; nothing is lost where the reader has gone (`| head -1`)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Where medclip keeps things and what it does when a flag is not given.
+"""The settings: where medclip keeps its data, and the defaults of options.
 
 Order, the first that is set wins: flag, ``MEDCLIP_*`` variable, ``./medclip.toml``,
 ``$XDG_CONFIG_HOME/medclip/config.toml``, default. ``./medclip.toml`` may have come with a downloaded data
@@ -35,11 +35,11 @@ class Settings:
 
     Attributes:
         home: the folder of collections and caches.
-        collection: name of the collection asked when none is named.
+        collection: name of the collection used when none is named.
         model: model folder used when none is named.
         lock_timeout_seconds: how long a reader waits for a collection that another process holds.
         qdrant_url: the Qdrant server that has the collections; None keeps them under `home`.
-        offline: never reach the network, whatever it is for.
+        offline: never use the network.
         origins: where each value came from, by setting name.
     """
 
@@ -104,7 +104,7 @@ def load_settings(
     """Read the settings from the flags, the environment and the two settings files.
 
     Args:
-        flags: what the command line said, by setting; None where it said nothing.
+        flags: values that go before all others, by setting; None where there is none.
         environ: the environment; the process's own by default.
         folder: where ``medclip.toml`` is looked for; the working folder by default.
 
@@ -135,7 +135,7 @@ def load_settings(
 
 
 def settings_files(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> tuple[Path, Path]:
-    """Return where the user's and the project's settings file lie, whether they exist or not."""
+    """Return the paths of the user's and the project's settings file, whether they exist or not."""
     environ = os.environ if environ is None else environ
     user_file = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "medclip" / "config.toml"
     return user_file, (folder or Path()) / "medclip.toml"

@@ -1,4 +1,4 @@
-"""`medclip demo`: the whole road on a small corpus that medclip draws itself."""
+"""`medclip demo`: the whole pipeline, command by command, on a small generated data set."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ IMAGE_SIZE = 64  # pixels; enough for phantoms, and half the work of the preset'
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the drawn images, the corpus and the model.")] = Path(
-        "medclip-demo"
-    ),
-    images: Annotated[int, typer.Option(min=90, help="How many phantoms to draw.")] = 720,
-    epochs: Annotated[int, typer.Option(min=1, help="How many times training sees each of them.")] = 40,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same phantoms.")] = 7,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the generated images, the corpus and the model.")
+    ] = Path("medclip-demo"),
+    images: Annotated[int, typer.Option(min=90, help="Number of images to generate.")] = 720,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 40,
+    seed: Annotated[int, typer.Option(help="Random seed of the images.")] = 7,
     force: Force = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Draw phantoms, then clean, train, index, caption, search and score: two minutes on a CPU, offline."""
+    """Generate phantom images, then clean, train, index, caption, search and evaluate.
+
+    It takes about two minutes on a CPU, and no network.
+    """
     from medclip_cli.commands import clean, evaluate, index, search, train
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.phantoms import draw_dataset
 
     _make_room(out, force)
     raw, corpus, model = out / "raw", out / "corpus", out / "model"
-    console.note(f"Drawing {images} phantoms into {raw} ...")
+    console.note(f"Generating {images} phantom images in {raw} ...")
     draw_dataset(raw, images=images, seed=seed)
 
     _announce(f"medclip clean folder {raw} --out {corpus}")
@@ -53,7 +56,7 @@ def demo(
         preset="tiny",
         from_scratch=True,
         image_size=IMAGE_SIZE,
-        label_agreement=0.0,  # what tells phantoms apart is the lesion, not the modality and view they share
+        label_agreement=0.0,  # phantoms differ by their lesion, not by the modality and view they share
         epochs=epochs,
     )
     _announce(f"medclip index {corpus} --model {model} --collection {COLLECTION}")
@@ -67,7 +70,7 @@ def demo(
     _announce(f"medclip evaluate {corpus} --collection {COLLECTION} --split test")
     evaluate.evaluate(corpus, collection=COLLECTION, split="test")
     console.note(
-        f"Now ask it yourself: medclip caption {raw}/images/phantom0001.png --collection {COLLECTION}"
+        f"Now try it yourself: medclip caption {raw}/images/phantom0001.png --collection {COLLECTION}"
     )
 
 
