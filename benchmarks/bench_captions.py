@@ -20,12 +20,10 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Row, compare, record
-from encoders.bundle import ModelBundle
-from encoders.bundle_update import add_files
-from encoders.caption_codec import train_codec
-from encoders.caption_runtime import OnnxCaptioner
+from encoders.bundle import ModelBundle, add_files
+from encoders.captioner import OnnxCaptioner, train_codec
+from encoders.decoder import TransformerDecoder
 from encoders.decoder_export import decoder_files, describe_decoder
-from encoders.decoder_transformer import TransformerDecoder
 from encoders.dual import build_dual_encoder, build_tokenizer
 from encoders.export import describe_model, save_bundle
 from encoders.generation import GenerationOptions
@@ -51,7 +49,7 @@ def main() -> None:
         grids = np.random.default_rng(1).normal(size=(BATCH, CELLS, CHANNELS)).astype(np.float32)
 
         def caption_one() -> None:
-            _, grid = captioner.look(pixels)
+            _, grid = captioner.encode(pixels)
             captioner.write(grid, None, WRITING)
 
         record(

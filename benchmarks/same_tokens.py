@@ -17,11 +17,15 @@ import torch
 
 from benchmarks.timing import Row, record
 from encoders.bundle import ModelBundle
-from encoders.caption_codec import CaptionCodec
-from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
-from encoders.decoder import look
+from encoders.captioner import (
+    DECODER_TOKENIZER_FILE,
+    DECODER_WEIGHTS_FILE,
+    CaptionCodec,
+    OnnxCaptioner,
+    retrieved_ids,
+)
+from encoders.decoder import encode_grid
 from encoders.decoder_export import load_decoder
-from encoders.decoder_files import DECODER_TOKENIZER_FILE, DECODER_WEIGHTS_FILE
 from encoders.dual import load_dual_encoder
 from encoders.generation import GenerationOptions
 from encoders.preprocessing import load_pixels
@@ -45,7 +49,7 @@ def main() -> None:
     corpus, bundle = Corpus.open(given.corpus), ModelBundle.open(given.model)
     rows = corpus.split(given.split)[: given.images]
     captioner = OnnxCaptioner(bundle)
-    looked = [captioner.look(pixels) for pixels in _pixels(bundle, corpus, rows)]
+    looked = [captioner.encode(pixels) for pixels in _pixels(bundle, corpus, rows)]
     vectors, grids = (np.concatenate(part) for part in zip(*looked, strict=True))
     groups = [row.group for row in rows]
     captions = [row.caption for row in rows]
@@ -80,7 +84,7 @@ def _torch_pieces(
     config, written = captioner.config, []
     for number, pixels in enumerate(_pixels(bundle, corpus, rows)):
         with torch.inference_mode():
-            _, grid = look(encoder, torch.from_numpy(pixels))
+            _, grid = encode_grid(encoder, torch.from_numpy(pixels))
         part = texts[number * AT_ONCE : (number + 1) * AT_ONCE]
         ids = retrieved_ids(codec, part, config.retrieve, config.retrieved_tokens)
         read = torch.from_numpy(ids) if config.retrieve else None

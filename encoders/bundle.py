@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -268,31 +269,66 @@ def write_bundle(
         BundleError: the folder may not be replaced, or cannot be written.
     """
     check_replaceable(path, force=force)
-    records = {
-        name: FileRecord(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-        for name, data in files.items()
-    }
-    content = {**files, CONFIG_FILE: config.with_files(records).to_json().encode()}
-    try:
-        _replace_folder(path.resolve(), content)
-    except OSError as error:
-        raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
-    return ModelBundle.open(path)
+    records = {name: _record_of(data) for name, data in files.items()}
+    return _swap_in(path, config.with_files(records), files)
 
 
-def _replace_folder(target: Path, content: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    old, new = staging / "old", staging / "new"
+def add_files(bundle: ModelBundle, files: Mapping[str, bytes], *, remove: Iterable[str] = ()) -> ModelBundle:
+    """Put files into a model folder (a decoder, a calibration), replacing those of the same name.
+
+    The encoder files stay what they are, and so does the fingerprint: collections made with it still fit.
+
+    Args:
+        bundle: an open model folder.
+        files: content by name.
+        remove: listed files to leave out from now on; names that are not listed are ignored.
+
+    Raises:
+        BundleError: a file the encoders need would be replaced, or the folder cannot be written.
+    """
+    gone = set(remove) - set(files)
+    if taken := (set(files) | gone) & {*REQUIRED_FILES, CONFIG_FILE}:
+        raise BundleError(f"{min(taken)} belongs to the encoders: train them anew to replace it")
+    records = {name: record for name, record in bundle.config.files.items() if name not in gone}
+    records |= {name: _record_of(data) for name, data in files.items()}
+    return _swap_in(bundle.path, bundle.config.with_files(records), files)
+
+
+def _record_of(data: bytes) -> FileRecord:
+    return FileRecord(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+
+def _swap_in(path: Path, config: ModelConfig, files: Mapping[str, bytes]) -> ModelBundle:
+    """Make a model folder beside its place, then rename it there: a reader finds the old one or the new one.
+
+    Listed files that are not among ``files`` come from the folder that is replaced, as hard links where the
+    disk can.
+    """
+    target = path.resolve()
+    staging: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        old, new = staging / "old", staging / "new"
         new.mkdir()
-        for name, data in content.items():
-            (new / name).write_bytes(data)
+        for name in config.files:
+            if name in files:
+                (new / name).write_bytes(files[name])
+                continue
+            try:
+                os.link(target / name, new / name)
+            except OSError:
+                shutil.copy2(target / name, new / name)
+        (new / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
         if target.exists():
             target.rename(old)
         new.rename(target)
+    except OSError as error:
+        raise BundleError(f"model folder {path} cannot be written ({error.strerror})") from error
     finally:
-        # Interrupted between the two renames, the old model returns.
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            # Interrupted between the two renames, the old model returns.
+            if not target.exists() and (staging / "old").exists():
+                (staging / "old").rename(target)
+            shutil.rmtree(staging, ignore_errors=True)
+    return ModelBundle.open(path)

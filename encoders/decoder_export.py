@@ -15,22 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.caption_codec import SPECIAL, CaptionCodec
-from encoders.decoder import Decoder, build_decoder, look
-from encoders.decoder_files import (
+from encoders.captioner import (
     BEGIN_GRAPH_FILE,
     DECODER_FILE,
     DECODER_TOKENIZER_FILE,
     DECODER_WEIGHTS_FILE,
     LOOK_GRAPH_FILE,
+    SPECIAL,
     STEP_GRAPH_FILE,
+    CaptionCodec,
     DecoderConfig,
 )
-from encoders.decoder_lstm import LstmDecoder
+from encoders.decoder import Decoder, LstmDecoder, build_decoder, encode_grid
 from encoders.dual import DualEncoder
 from encoders.errors import BundleError, ExportError, first_line
-from encoders.onnx_exporter import batch_dimension, export_module, run_graph
+from encoders.export import batch_dimension, export_module, run_graph, strip_metadata
 from encoders.runtime import open_session
+from encoders.weights import current_names
 
 TOLERANCE = 1e-3
 _BATCHES = (1, 2, 5)
@@ -38,44 +39,38 @@ _STEPS = 4
 
 
 class LookGraph(nn.Module):
-    """Pixels to vectors and grid."""
+    """Pixels to vectors and grid: ``[b, 3, H, W] -> [b, d], [b, g, c]``."""
 
     def __init__(self, model: DualEncoder) -> None:
-        """Wrap the encoder."""
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """``[b, 3, H, W] -> [b, d], [b, g, c]``."""
-        return look(self.model, pixels)
+        return encode_grid(self.model, pixels)
 
 
 class BeginGraph(nn.Module):
-    """Grid, and retrieved captions if any, to the first step and the memory."""
+    """``[b, g, c]``, and retrieved ``[b, k, r]`` if any -> logits, attention, memory ..., state ..."""
 
     def __init__(self, decoder: Decoder) -> None:
-        """Wrap the decoder."""
         super().__init__()
         self.decoder = decoder
 
     def forward(self, grid: Tensor, retrieved: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``[b, g, c], [b, k, r]`` -> logits, attention, memory ..., state ..."""
-        told, memory = self.decoder.begin(grid, retrieved)
-        return told.logits, told.attention, *memory, *told.state
+        output, memory = self.decoder.begin(grid, retrieved)
+        return output.logits, output.attention, *memory, *output.state
 
 
 class StepGraph(nn.Module):
-    """One token further."""
+    """One token further: ``[b]``, memory, state -> logits, attention, state ..."""
 
     def __init__(self, decoder: Decoder) -> None:
-        """Wrap the decoder."""
         super().__init__()
         self.decoder = decoder
 
     def forward(self, token: Tensor, memory: list[Tensor], state: list[Tensor]) -> tuple[Tensor, ...]:
-        """``[b]``, memory, state -> logits, attention, state ..."""
-        told = self.decoder.step(token, tuple(memory), tuple(state))
-        return told.logits, told.attention, *told.state
+        output = self.decoder.step(token, tuple(memory), tuple(state))
+        return output.logits, output.attention, *output.state
 
 
 def decoder_files(
@@ -144,7 +139,7 @@ def load_decoder(config: DecoderConfig, weights: bytes) -> Decoder:
 
     decoder = build_decoder(config.architecture)
     try:
-        decoder.load_state_dict(load(weights))
+        decoder.load_state_dict(current_names(load(weights), decoder))
     except (KeyError, RuntimeError) as error:
         raise BundleError(
             f"the decoder's weights and {DECODER_FILE} do not fit ({first_line(error)})"
@@ -154,14 +149,14 @@ def load_decoder(config: DecoderConfig, weights: bytes) -> Decoder:
 
 def export_look(encoder: DualEncoder, image_size: int) -> bytes:
     """Export ``pixels`` to ``vectors`` and ``grid``, any batch size."""
-    draws = torch.Generator().manual_seed(0)
-    batches = [(torch.randn(count, 3, image_size, image_size, generator=draws),) for count in _BATCHES]
+    generator = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(count, 3, image_size, image_size, generator=generator),) for count in _BATCHES]
     return _export(LookGraph(encoder), batches, ("pixels",), ("vectors", "grid"), ({0: batch_dimension()},))
 
 
 def export_begin(decoder: Decoder) -> bytes:
     """Export ``grid`` (and ``retrieved``) to ``logits``, ``attention``, memory and state, any batch size."""
-    batches = [_drawn_images(decoder, count) for count in _BATCHES]
+    batches = [_random_images(decoder, count) for count in _BATCHES]
     inputs = ("grid", "retrieved")[: len(batches[0])]
     outputs = ("logits", "attention", *decoder.MEMORY, *decoder.STATE)
     batch = batch_dimension()
@@ -170,7 +165,7 @@ def export_begin(decoder: Decoder) -> bytes:
 
 def export_step(decoder: Decoder) -> bytes:
     """Export ``token``, memory and state to ``logits``, ``attention`` and the next state."""
-    batches = [_drawn_step(decoder, count) for count in _BATCHES]
+    batches = [_random_step(decoder, count) for count in _BATCHES]
     inputs = ("token", *decoder.MEMORY, *decoder.STATE)
     outputs = ("logits", "attention", *(f"next_{name}" for name in decoder.STATE))
     batch = batch_dimension()
@@ -186,29 +181,29 @@ def _state_shapes(decoder: Decoder, batch: Any) -> list[dict[int, Any]]:  # noqa
     return [{0: batch, 4: time} if name == "past" else {0: batch} for name in decoder.STATE]
 
 
-def _drawn_images(decoder: Decoder, count: int) -> tuple[Tensor, ...]:
-    draws = torch.Generator().manual_seed(count)
+def _random_images(decoder: Decoder, count: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(count)
     shape = decoder.architecture
-    grid = torch.randn(count, shape["grid_cells"], shape["grid_dim"], generator=draws)
+    grid = torch.randn(count, shape["grid_cells"], shape["grid_dim"], generator=generator)
     if not decoder.retrieve:
         return (grid,)
-    places = (count, decoder.retrieve, decoder.retrieved_tokens)
-    retrieved = torch.randint(len(SPECIAL), shape["vocab_size"], places, generator=draws)
+    shape_of_ids = (count, decoder.retrieve, decoder.retrieved_tokens)
+    retrieved = torch.randint(len(SPECIAL), shape["vocab_size"], shape_of_ids, generator=generator)
     retrieved[:, :, decoder.retrieved_tokens // 2 :] = 0  # padding
     retrieved[:, -1] = 0
     return grid, retrieved
 
 
-def _drawn_step(decoder: Decoder, count: int) -> tuple[Any, ...]:
+def _random_step(decoder: Decoder, count: int) -> tuple[Any, ...]:
     """Inputs of a step after a few others."""
-    draws = torch.Generator().manual_seed(count)
+    generator = torch.Generator().manual_seed(count)
     vocabulary = decoder.architecture["vocab_size"]
     with torch.no_grad():
-        told, memory = decoder.begin(*_drawn_images(decoder, count))
+        output, memory = decoder.begin(*_random_images(decoder, count))
         for _ in range(_STEPS):
-            token = torch.randint(len(SPECIAL), vocabulary, (count,), generator=draws)
-            told = decoder.step(token, memory, told.state)
-    return token, list(memory), list(told.state)
+            token = torch.randint(len(SPECIAL), vocabulary, (count,), generator=generator)
+            output = decoder.step(token, memory, output.state)
+    return token, list(memory), list(output.state)
 
 
 def _export(
@@ -220,35 +215,17 @@ def _export(
 ) -> bytes:
     name = type(graph).__name__
     model = export_module(graph, name, batches[-1], inputs=inputs, outputs=outputs, dynamic=dynamic)
-    data = _without_diary(model)
-    _verify(data, graph, name, batches, inputs)
-    return data
-
-
-def _without_diary(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)
-    """The bytes of a graph without the exporter's stack traces and local paths."""
-    for node in model.graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    model.graph.ClearField("value_info")
+    strip_metadata(model)
     data: bytes = model.SerializeToString()
-    return data
-
-
-def _verify(
-    data: bytes, graph: nn.Module, name: str, batches: Sequence[tuple[Any, ...]], inputs: Sequence[str]
-) -> None:
     session = open_session(data)
     for batch in batches:
         with torch.no_grad():
             expected = graph(*batch)
-        given = dict(zip(inputs, _flat(batch), strict=True))
+        flat = [tensor for part in batch for tensor in (part if isinstance(part, list) else [part])]
+        given = dict(zip(inputs, flat, strict=True))
         for ours, theirs in zip(run_graph(session, given, name), expected, strict=True):
             check_close(ours, theirs.numpy(), name)
-
-
-def _flat(batch: Sequence[Any]) -> list[Tensor]:
-    return [tensor for part in batch for tensor in (part if isinstance(part, list) else [part])]
+    return data
 
 
 def check_close(exported: np.ndarray, expected: np.ndarray, name: str) -> None:

@@ -17,14 +17,53 @@ from torch import Tensor, nn
 
 from encoders.bundle import WEIGHTS_FILE, ModelBundle
 from encoders.errors import BundleError, PresetError, WeightsError
-from encoders.hub import pretrained_text_tower, pretrained_tokenizer, unpretrained_text_tower
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import HEAD_WIDTH, SMALL_TRANSFORMER, EncoderPreset, Projection
-from encoders.projection import build_projection
-from encoders.text import SmallTransformer, rebuild_text_tower
-from encoders.vision import TorchvisionTower, build_image_tower, rebuild_image_tower
-from encoders.weights import load_state, read_weights, torchvision_state
-from encoders.wordpiece import train_wordpiece
+from encoders.text import SmallTransformer, train_wordpiece, transformers_tower
+from encoders.vision import SmallResNet, TorchvisionTower, build_image_tower, build_offered_tower
+from encoders.weights import (
+    current_names,
+    load_state,
+    pretrained_text_tower,
+    pretrained_tokenizer,
+    read_weights,
+    torchvision_state,
+    unpretrained_text_tower,
+)
+
+
+class ResidualProjection(nn.Module):
+    """Linear, GELU, Linear, dropout, residual, LayerNorm: the head of the seed model."""
+
+    def __init__(self, features: int, dim: int, *, dropout: float = 0.1) -> None:
+        """Map ``features`` to ``dim``."""
+        super().__init__()
+        self.project = nn.Linear(features, dim)
+        self.refine = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[b, f] -> [b, d]``."""
+        projected = self.project(features)
+        refined = self.dropout(self.refine(F.gelu(projected)))
+        normed: Tensor = self.norm(projected + refined)
+        return normed
+
+
+def build_projection(kind: Projection, features: int, dim: int, *, dropout: float = 0.0) -> nn.Module:
+    """Build a head: ``linear`` (one matrix, as in CLIP), ``residual``, or ``none``.
+
+    Raises:
+        PresetError: without a head, the tower's features must have the wanted dimension already.
+    """
+    if kind == "residual":
+        return ResidualProjection(features, dim, dropout=dropout)
+    if kind == "none":
+        if features != dim:
+            raise PresetError(f"a tower of {features} features needs a projection to {dim} dimensions")
+        return nn.Identity()
+    return nn.Linear(features, dim, bias=False)
 
 
 class DualEncoder(nn.Module):
@@ -232,7 +271,7 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
         image_tower = rebuild_image_tower(shape.pop("image_tower"))
         text_tower = rebuild_text_tower(shape.pop("text_tower"))
         model = DualEncoder(image_tower, text_tower, **shape)
-        model.load_state_dict(state)
+        model.load_state_dict(current_names(state, model))
     except PresetError as error:
         raise BundleError(f"model {bundle.path}: {error}") from error
     except (KeyError, TypeError, RuntimeError) as error:
@@ -241,6 +280,48 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
             "copy the model again, or train it anew"
         ) from error
     return model.eval()
+
+
+def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
+    """Build the tower that a saved ``architecture`` describes, with random weights.
+
+    Raises:
+        PresetError: this version knows no such tower.
+    """
+    arguments = {key: value for key, value in architecture.items() if key != "kind"}
+    match architecture.get("kind"):
+        case "small-resnet":
+            return SmallResNet(**arguments)
+        case "torchvision":
+            return TorchvisionTower(**arguments)
+        case "transformers-pooled":
+            from encoders.hf_import import PooledImageTower  # which needs this module
+
+            return PooledImageTower(**arguments)
+        case "entry-point":
+            return build_offered_tower(**arguments)
+        case kind:
+            raise PresetError(f"unknown kind of image tower '{kind}': upgrade medclip-cli")
+
+
+def rebuild_text_tower(architecture: dict[str, Any]) -> nn.Module:
+    """Build the tower that a saved ``architecture`` describes, with random weights.
+
+    Raises:
+        PresetError: this version knows no such tower.
+    """
+    arguments = {key: value for key, value in architecture.items() if key != "kind"}
+    match architecture.get("kind"):
+        case "small-transformer":
+            return SmallTransformer(**arguments)
+        case "transformers":
+            return transformers_tower(arguments["config"], pooling=arguments["pooling"])
+        case "transformers-pooled":
+            from encoders.hf_import import PooledTextTower
+
+            return PooledTextTower(**arguments)
+        case kind:
+            raise PresetError(f"unknown kind of text tower '{kind}': upgrade medclip-cli")
 
 
 def _feature_dim(tower: nn.Module) -> int:

@@ -11,7 +11,6 @@ MedclipError (exit 1)
 │   ├── WeightsError          pretrained weights that are not there, or do not fit
 │   ├── BundleError           a model folder that is missing, incomplete or altered
 │   ├── ExportError           an ONNX graph that does not say what torch says
-│   ├── GenerationError       captions that cannot be written as asked
 │   └── TrainingError         training that failed
 │       ├── DataError         no usable training or validation pairs
 │       ├── DivergedError     the loss is no longer a number
@@ -78,10 +77,6 @@ class BundleError(ModelError):
 
 class ExportError(ModelError):
     """An exported ONNX graph disagrees with the torch model it came from."""
-
-
-class GenerationError(ModelError):
-    """Captions cannot be written as asked."""
 
 
 class TrainingError(ModelError):

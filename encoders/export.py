@@ -1,12 +1,22 @@
-"""A torch dual encoder to a model folder: weights, ONNX graphs checked against torch, tokenizer, config."""
+"""A torch dual encoder to a model folder: weights, ONNX graphs checked against torch, tokenizer, config.
+
+A cold start reads, checks and parses the whole graph, so its size is most of the cost of a first answer:
+large weights are stored in float16 and cast back by the graph itself. Arithmetic stays float32, and a rounded
+weight (relative error 2^-11) moves no embedding by more than the export check allows.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import io
+import logging
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,16 +33,27 @@ from encoders.bundle import (
     write_bundle,
 )
 from encoders.dual import DualEncoder
-from encoders.errors import ExportError
-from encoders.graphs import slim
-from encoders.onnx_exporter import batch_dimension, export_module, run_graph
+from encoders.errors import ExportError, first_line
 from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import EncoderPreset
 from encoders.runtime import open_session
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    # Inputs of a module, by name or by position.
+    Sample = Mapping[str, Tensor] | tuple[Any, ...]
+
 MIN_COSINE = 0.9999
+OPSET = 18
 _IMAGE_BATCHES = (1, 2, 5)
 _TEXT_BATCHES = ((1, 4), (3, 9), (5, 17))
+_UPGRADE = "pip install --upgrade torch onnxscript may help, and a run then goes on with --resume"
+# onnx.TensorProto's numbers; onnx itself is not imported, the exporter hands its objects over.
+_FLOAT, _FLOAT16 = 1, 10
+# Biases and norms are few and touch every value: they stay as they are.
+_MIN_ELEMENTS = 4096
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +70,24 @@ class ExportSamples:
 
 
 class ImageGraph(nn.Module):
-    """The image half of a dual encoder as one function."""
+    """The image half of a dual encoder as one function: ``[b, 3, H, W] -> [b, d]``."""
 
     def __init__(self, model: DualEncoder) -> None:
-        """Wrap the model."""
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[b, 3, H, W] -> [b, d]``."""
         return self.model.embed_images(pixels)
 
 
 class TextGraph(nn.Module):
-    """The text half of a dual encoder as one function."""
+    """The text half of a dual encoder as one function: ``[b, s], [b, s] -> [b, d]``."""
 
     def __init__(self, model: DualEncoder) -> None:
-        """Wrap the model."""
         super().__init__()
         self.model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """``[b, s], [b, s] -> [b, d]``."""
         return self.model.embed_texts(ids, mask)
 
 
@@ -128,12 +145,14 @@ def save_bundle(
         BundleError: the folder exists and may not be replaced, or cannot be written.
         ExportError: a graph disagrees with torch.
     """
+    from safetensors.torch import save
+
     target = Path(path)
     check_replaceable(target, force=force)
     samples = samples or ExportSamples()
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     files: dict[str, bytes] = {
-        WEIGHTS_FILE: _weights_bytes(model),
+        WEIGHTS_FILE: save({name: value.contiguous() for name, value in model.state_dict().items()}),
         IMAGE_GRAPH_FILE: export_image_graph(model, config.image.size, pixels=samples.pixels),
         TEXT_GRAPH_FILE: export_text_graph(model, tokenizer, texts=samples.texts),
         TOKENIZER_FILE: tokenizer.to_bytes(),
@@ -200,18 +219,13 @@ def _export(
         graph, f"{name} tower", batches[-1], inputs=list(dynamic), outputs=["vectors"], dynamic=dynamic
     )
     data = slim(model)
-    _verify(data, graph, name, batches)
-    return data
-
-
-def _verify(data: bytes, graph: nn.Module, name: str, batches: list[dict[str, Tensor]]) -> None:
-    sessions = [open_session(data, light=light) for light in (False, True)]
-    for batch in batches:
-        with torch.no_grad():
-            expected = graph(**batch).numpy()
-        for session in sessions:
+    for session in [open_session(data, light=light) for light in (False, True)]:
+        for batch in batches:
+            with torch.no_grad():
+                expected = graph(**batch).numpy()
             (exported,) = run_graph(session, batch, name)
             check_agreement(exported, expected, name)
+    return data
 
 
 def check_agreement(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
@@ -234,8 +248,157 @@ def check_agreement(exported: np.ndarray, expected: np.ndarray, name: str) -> No
         )
 
 
-def _weights_bytes(model: DualEncoder) -> bytes:
-    from safetensors.torch import save
+def batch_dimension() -> Any:  # noqa: ANN401 - a function in one torch, a class in another
+    """The first axis of every graph: as many rows as the caller likes."""
+    return torch.export.Dim("batch")
 
-    data: bytes = save({name: value.contiguous() for name, value in model.state_dict().items()})
+
+def export_module(
+    module: nn.Module,
+    name: str,
+    sample: Sample,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic: Any,  # noqa: ANN401 - nested as the inputs are
+) -> Any:  # noqa: ANN401 (an onnx.ModelProto)
+    """Export a module.
+
+    Args:
+        module: on the CPU; it is switched to evaluation mode.
+        name: for people.
+        sample: inputs of it, by name or by position.
+        inputs: their names in the graph.
+        outputs: names of what it returns.
+        dynamic: the axes that may vary, of each input.
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
+    with silence_exporter(), torch.no_grad():
+        try:
+            program: Any = torch.onnx.export(
+                module.eval(),
+                args=() if isinstance(sample, Mapping) else sample,
+                kwargs=dict(sample) if isinstance(sample, Mapping) else None,
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic,
+                opset_version=OPSET,
+                verbose=False,
+            )
+            graph = program.model_proto.graph
+            given = {item.name for item in graph.input}
+            if not any(name in given for node in graph.node for name in node.input):
+                # Some versions evaluate what they cannot trace.
+                raise ValueError("what it returns does not depend on its input")
+            return program.model_proto
+        except Exception as error:  # the exporter raises whatever its many parts raise
+            raise ExportError(
+                f"the {name} cannot be exported to ONNX by torch {torch.__version__} ({first_line(error)}): "
+                f"{_UPGRADE}"
+            ) from error
+
+
+def run_graph(session: InferenceSession, given: Mapping[str, Tensor], name: str) -> list[np.ndarray]:
+    """Outputs of an exported graph.
+
+    Raises:
+        ExportError: it cannot be run, as when an axis is fixed that should vary.
+    """
+    wanted = {item.name for item in session.get_inputs()}  # an export leaves out what nothing reads
+    try:
+        outputs = session.run(None, {key: given[key].numpy() for key in given if key in wanted})
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        raise ExportError(
+            f"the {name} graph that torch {torch.__version__} exported cannot be run "
+            f"({first_line(error)}): {_UPGRADE}"
+        ) from error
+    return [np.asarray(output) for output in outputs]
+
+
+@contextmanager
+def silence_exporter() -> Iterator[None]:
+    """Keep the exporter's prints, log lines and warnings off the terminal."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def slim(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)
+    """Serialise an exported model.
+
+    Args:
+        model: an ``onnx.ModelProto``; it is changed.
+
+    Returns:
+        The bytes of a graph without stack traces, local paths and intermediate shapes, its large weights in
+        float16.
+    """
+    strip_metadata(model)
+    _halve_weights(model.graph)
+    data: bytes = model.SerializeToString()
     return data
+
+
+def strip_metadata(model: Any) -> None:  # noqa: ANN401 (an onnx.ModelProto)
+    """Take the exporter's stack traces, local paths and intermediate shapes out of a graph."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+
+
+def _halve_weights(graph: Any) -> None:  # noqa: ANN401
+    readers: dict[str, list[Any]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    node_type = type(graph.node[0])
+    casts: list[Any] = []
+    after: dict[str, list[Any]] = defaultdict(list)
+    for tensor in graph.initializer:
+        if not _halve(tensor):
+            continue
+        if all(node.op_type == "Gather" and node.input[0] == tensor.name for node in readers[tensor.name]):
+            # An embedding table: cast the few rows that are read, not the whole table.
+            for node in readers[tensor.name]:
+                wanted = node.output[0]
+                node.output[0] = f"{wanted}_float16"
+                after[node.output[0]].append(_cast(node_type, node.output[0], wanted))
+        else:
+            wanted = tensor.name
+            tensor.name = f"{wanted}_float16"
+            casts.append(_cast(node_type, tensor.name, wanted))
+    nodes = [*casts]
+    for node in graph.node:
+        nodes.append(node)
+        nodes.extend(after.get(node.output[0], ()))
+    # Protobuf keeps references into the list that is emptied: copy before.
+    copies = [node_type.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _halve(tensor: Any) -> bool:  # noqa: ANN401
+    """Store a tensor in float16 if it is a large float32 one that fits; whether it was."""
+    if tensor.data_type != _FLOAT or not tensor.raw_data:
+        return False
+    values = np.frombuffer(tensor.raw_data, dtype="<f4")
+    if values.size < _MIN_ELEMENTS or not np.abs(values).max() <= _FLOAT16_MAX:
+        return False
+    tensor.raw_data = values.astype("<f2").tobytes()
+    tensor.data_type = _FLOAT16
+    return True
+
+
+def _cast(node_type: Any, source: str, target: str) -> Any:  # noqa: ANN401
+    node = node_type(op_type="Cast", input=[source], output=[target], name=f"{target}_cast")
+    node.attribute.add(name="to", type=2, i=_FLOAT)  # type 2: an integer
+    return node

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.caption_codec import END_ID, PAD_ID, START_ID
-from encoders.errors import GenerationError
+from encoders.errors import OptionsError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Tensors = tuple[NDArray[np.generic], ...]
 
 NEVER = np.float32(-np.inf)
+# The first tokens of every decoder's vocabulary.
+PAD_ID, START_ID, END_ID = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ StepFunction = Callable[[Ints, Tensors, Tensors], Step]
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How captions are searched for.
+    """How captions are searched for; a value that no search can have is an OptionsError naming the field.
 
     Attributes:
         beam: hypotheses kept at each step; 1 is greedy search.
@@ -70,23 +71,16 @@ class GenerationOptions:
     captions: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse values no search can have.
-
-        Raises:
-            GenerationError: naming the flag to change.
-        """
-        _check(self.beam >= 1, "--beam", self.beam, "1 or more")
-        _check(self.length_penalty >= 0, "--length-penalty", self.length_penalty, "0 or more")
-        _check(self.temperature >= 0, "--temperature", self.temperature, "0 or more")
-        _check(0 < self.top_p <= 1, "--top-p", self.top_p, "more than 0 and at most 1")
-        _check(self.seed >= 0, "--seed", self.seed, "0 or more")
-        _check(self.max_tokens >= 1, "--max-tokens", self.max_tokens, "1 or more")
+        _check(self.beam >= 1, "beam", self.beam, "1 or more")
+        _check(self.length_penalty >= 0, "length_penalty", self.length_penalty, "0 or more")
+        _check(self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        _check(0 < self.top_p <= 1, "top_p", self.top_p, "more than 0 and at most 1")
+        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        _check(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
         _check(self.no_repeat >= 0, "no_repeat", self.no_repeat, "0 or more")
-        _check(self.captions >= 1, "--num-captions", self.captions, "1 or more")
+        _check(self.captions >= 1, "captions", self.captions, "1 or more")
         if not self.samples:
-            _check(
-                self.captions <= self.beam, "--num-captions", self.captions, f"at most --beam ({self.beam})"
-            )
+            _check(self.captions <= self.beam, "captions", self.captions, f"at most the beam ({self.beam})")
 
     @property
     def samples(self) -> bool:
@@ -96,7 +90,7 @@ class GenerationOptions:
 
 def _check(holds: bool, name: str, value: float, wanted: str) -> None:
     if not holds:
-        raise GenerationError(f"{name} is {value:g}: give {wanted}")
+        raise OptionsError(f"{name} is {value:g}: give {wanted}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from encoders.bundle import ModelBundle, ModelConfig, check_replaceable
-from encoders.clip_towers import PooledImageTower, PooledTextTower
 from encoders.dual import DualEncoder
-from encoders.errors import PresetError
+from encoders.errors import PresetError, WeightsError
 from encoders.export import public_name, save_bundle
-from encoders.hub import from_cache_or_hub, pretrained_tokenizer
 from encoders.preprocessing import Fit, ImagePreprocessing, Resample
 from encoders.presets import Projection
-from encoders.weights import State, load_state
+from encoders.weights import (
+    State,
+    from_cache_or_hub,
+    load_state,
+    pretrained_config,
+    pretrained_model,
+    pretrained_tokenizer,
+)
 
 HUB_PREFIX = "hf:"
 # By the model type of the whole.
@@ -48,6 +55,11 @@ def convert_whole_model(
     tokenizer = pretrained_tokenizer(
         name, int(text.max_position_embeddings), fixed_length=model_type == "siglip", offline=offline
     )
+    if tokenizer.vocab_size > text.vocab_size:
+        raise WeightsError(
+            f"model '{name}' knows {text.vocab_size} tokens and its tokenizer gives {tokenizer.vocab_size}: "
+            "use the tokenizer it was trained with"
+        )
     config = ModelConfig(
         preset=HUB_PREFIX + public_name(name),
         image_encoder=f"{model_type}_vision_model",
@@ -64,23 +76,15 @@ def convert_whole_model(
 
 
 def _load(name: str, *, offline: bool) -> Any:  # noqa: ANN401 (transformers is untyped)
-    def load_config(local: bool) -> Any:  # noqa: ANN401
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(name, local_files_only=local)
-
-    def load_model(local: bool) -> Any:  # noqa: ANN401
-        from transformers import AutoModel
-
-        return AutoModel.from_pretrained(name, local_files_only=local)
-
     # The configuration first: a model of another kind may be very large.
-    model_type = from_cache_or_hub(name, load_config, offline=offline).model_type
-    if model_type not in _HEADS:
+    config = pretrained_config(name, offline=offline)
+    if config.model_type not in _HEADS:
         raise PresetError(
-            f"'{name}' is a {model_type} model: only whole {' and '.join(_HEADS)} models are read"
+            f"'{name}' is a {config.model_type} model: only whole {' and '.join(_HEADS)} models are read"
         )
-    return from_cache_or_hub(name, load_model, offline=offline).float().eval()
+    from transformers import AutoModel
+
+    return pretrained_model(name, AutoModel, config, offline=offline)
 
 
 def _as_dual_encoder(whole: Any, *, source: str) -> DualEncoder:  # noqa: ANN401
@@ -112,7 +116,8 @@ def _image_preprocessing(name: str, image_size: int, *, offline: bool) -> ImageP
     def load(local: bool) -> dict[str, Any]:
         from transformers import AutoImageProcessor
 
-        settings: dict[str, Any] = AutoImageProcessor.from_pretrained(name, local_files_only=local).to_dict()
+        processor = AutoImageProcessor.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        settings: dict[str, Any] = processor.to_dict()
         return settings
 
     settings = from_cache_or_hub(name, load, offline=offline)
@@ -131,3 +136,69 @@ def _image_preprocessing(name: str, image_size: int, *, offline: bool) -> ImageP
 def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+# The public classes of transformers by the model type of their configuration.
+_HALVES = {
+    "clip_vision_model": ("CLIPVisionConfig", "CLIPVisionModel"),
+    "clip_text_model": ("CLIPTextConfig", "CLIPTextModel"),
+    "siglip_vision_model": ("SiglipVisionConfig", "SiglipVisionModel"),
+    "siglip_text_model": ("SiglipTextConfig", "SiglipTextModel"),
+}
+
+
+class PooledImageTower(nn.Module):
+    """The vision half."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Build it with random weights; ``config`` holds a transformers configuration and its ``model_type``.
+
+        Raises:
+            PresetError: nobody knows the model type.
+        """
+        super().__init__()
+        self.model = _build(config)
+        self.feature_dim = int(self.model.config.hidden_size)
+        self.architecture: dict[str, Any] = {"kind": "transformers-pooled", "config": config}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``[b, 3, H, W] -> [b, f]``."""
+        features: Tensor = self.model(pixel_values=pixels).pooler_output
+        return features
+
+
+class PooledTextTower(nn.Module):
+    """The text half."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Build it with random weights; ``config`` holds a transformers configuration and its ``model_type``.
+
+        Raises:
+            PresetError: nobody knows the model type.
+        """
+        super().__init__()
+        self.model = _build(config)
+        shape = self.model.config
+        # SigLIP's own head changes the width; CLIP's projection is the dual encoder's head.
+        self.feature_dim = int(getattr(shape, "projection_size", None) or shape.hidden_size)
+        # SigLIP was trained on rows padded to full length, the padding visible.
+        self.reads_mask = config["model_type"] == "clip_text_model"
+        self.architecture: dict[str, Any] = {"kind": "transformers-pooled", "config": config}
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``[b, s], [b, s] -> [b, f]``."""
+        attention_mask = mask if self.reads_mask else None
+        features: Tensor = self.model(input_ids=ids, attention_mask=attention_mask).pooler_output
+        return features
+
+
+def _build(config: dict[str, Any]) -> Any:  # noqa: ANN401 (transformers is untyped)
+    import transformers
+
+    model_type = str(config.get("model_type"))
+    if model_type not in _HALVES:
+        raise PresetError(
+            f"'{model_type}' is no half of a CLIP or SigLIP model: use one of {', '.join(_HALVES)}"
+        )
+    config_class, model_class = (getattr(transformers, name) for name in _HALVES[model_type])
+    return model_class(config_class(**{key: value for key, value in config.items() if key != "model_type"}))

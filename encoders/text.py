@@ -1,35 +1,38 @@
-"""Text towers: token ids to feature vectors (torch).
+"""Text towers: token ids to feature vectors, and a vocabulary learned from the corpus's own captions (torch).
 
 Legend of the shapes: b batch, s tokens, w width of a token, f features, n heads.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders import clip_towers
 from encoders.errors import PresetError
+from encoders.preprocessing import CaptionTokenizer
 from encoders.presets import SMALL_TRANSFORMER, Pooling
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and feed-forward (arXiv 2002.04745)."""
 
     def __init__(self, width: int, heads: int, *, dropout: float) -> None:
-        """Make a block of ``heads`` attention heads."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.norm1 = nn.LayerNorm(width)
-        self.attend = nn.Linear(width, 3 * width)
-        self.merge = nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.shrink = nn.Linear(4 * width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """``[b, s, w] -> [b, s, w]``.
@@ -38,15 +41,15 @@ class TransformerBlock(nn.Module):
             x: tokens.
             visible: bool ``[b, 1, 1, s]``, False for padding; or float, added to the attention.
         """
-        x = x + self._drop(self.merge(self._attention(self.norm1(x), visible)))
-        return x + self._drop(self.shrink(F.gelu(self.expand(self.norm2(x)))))
+        x = x + self._drop(self.proj(self._attention(self.norm1(x), visible)))
+        return x + self._drop(self.fc2(F.gelu(self.fc1(self.norm2(x)))))
 
     def _attention(self, x: Tensor, visible: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         # [b, s, 3 w] -> three of [b, n, s, w / n]
         query, key, value = (
             part.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
-            for part in self.attend(x).chunk(3, dim=-1)
+            for part in self.qkv(x).chunk(3, dim=-1)
         )
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
@@ -174,19 +177,55 @@ def encoder_of(model: Any) -> nn.Module:  # noqa: ANN401 (transformers is untype
     return encoder  # type: ignore[no-any-return]
 
 
-def rebuild_text_tower(architecture: dict[str, Any]) -> nn.Module:
-    """Build the tower that a saved ``architecture`` describes, with random weights.
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+_SPECIAL = (PAD, UNKNOWN, START, END)
 
-    Raises:
-        PresetError: this version knows no such tower.
+
+def train_wordpiece(captions: Iterable[str], vocab_size: int, max_tokens: int) -> CaptionTokenizer:
+    """Train a lower-cased WordPiece tokenizer (arXiv 1609.08144, section 4.1).
+
+    The same captions, in any order, give the same tokenizer, byte for byte.
+
+    Args:
+        captions: the training captions.
+        vocab_size: at most this many tokens, the four special ones and the single letters included.
+        max_tokens: rows of ids are cut at this length, ``[CLS]`` and ``[SEP]`` included.
     """
-    arguments = {key: value for key, value in architecture.items() if key != "kind"}
-    match architecture.get("kind"):
-        case "small-transformer":
-            return SmallTransformer(**arguments)
-        case "transformers":
-            return transformers_tower(arguments["config"], pooling=arguments["pooling"])
-        case clip_towers.KIND:
-            return clip_towers.PooledTextTower(**arguments)
-        case kind:
-            raise PresetError(f"unknown kind of text tower '{kind}': upgrade medclip-cli")
+    from tokenizers import processors
+
+    tokenizer = _bare_tokenizer(_learn_vocabulary(captions, vocab_size))
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (START, END)],
+    )
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_padding(pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)
+    return CaptionTokenizer(tokenizer)
+
+
+def _bare_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _learn_vocabulary(captions: Iterable[str], vocab_size: int) -> dict[str, int]:
+    from tokenizers import trainers
+
+    learner = _bare_tokenizer({UNKNOWN: 0})
+    normalised = [learner.normalizer.normalize_str(caption) for caption in captions]
+    letters = sorted(set("".join(normalised)) - {" "})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        # The library numbers the inner letters ("##a") in the order of a hash map and breaks ties between
+        # merges by these numbers. Naming them as special tokens fixes the numbers, and with them the result.
+        special_tokens=[*_SPECIAL, *(f"##{letter}" for letter in letters)],
+        show_progress=False,
+    )
+    learner.train_from_iterator(normalised, trainer)
+    return dict(learner.get_vocab())

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders import clip_towers, tower_plugins
-from encoders.errors import PresetError
+from encoders.errors import PresetError, first_line
 from encoders.presets import SMALL_RESNET
+
+# The entry points by which installed packages offer image towers: docs/extending/encoder.md.
+TOWER_GROUP = "medclip.image_towers"
 
 # Builders that grow auxiliary classifiers unless told not to.
 _WITH_AUXILIARY_HEADS = frozenset({"googlenet", "inception_v3"})
@@ -230,26 +233,35 @@ def build_image_tower(
     """
     if name == SMALL_RESNET:
         return SmallResNet(widths=widths, blocks=blocks)
-    if name in tower_plugins.offered_towers():
-        return tower_plugins.build_offered_tower(name, image_size=image_size)
+    if entry_points(group=TOWER_GROUP, name=name):
+        return build_offered_tower(name, image_size=image_size)
     return TorchvisionTower(name, image_size=image_size)
 
 
-def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
-    """Build the tower that a saved ``architecture`` describes, with random weights.
+def build_offered_tower(name: str, *, image_size: int) -> nn.Module:
+    """Build a tower that an installed package offers.
+
+    Args:
+        name: of its entry point.
+        image_size: side of its input, in pixels.
 
     Raises:
-        PresetError: this version knows no such tower.
+        PresetError: no installed package offers it, or it is no such tower.
     """
-    arguments = {key: value for key, value in architecture.items() if key != "kind"}
-    match architecture.get("kind"):
-        case "small-resnet":
-            return SmallResNet(**arguments)
-        case "torchvision":
-            return TorchvisionTower(**arguments)
-        case clip_towers.KIND:
-            return clip_towers.PooledImageTower(**arguments)
-        case tower_plugins.KIND:
-            return tower_plugins.build_offered_tower(**arguments)
-        case kind:
-            raise PresetError(f"unknown kind of image tower '{kind}': upgrade medclip-cli")
+    offered = [*entry_points(group=TOWER_GROUP, name=name)]
+    if not offered:
+        raise PresetError(
+            f"no installed package offers the image encoder '{name}': install the one that does"
+        )
+    point = offered[0]
+    try:
+        tower = point.load()(image_size=image_size)
+    except Exception as error:  # whatever a foreign module does
+        raise PresetError(
+            f"image encoder '{name}' ({point.value}) cannot be built: {first_line(error)}"
+        ) from error
+    if not isinstance(tower, nn.Module) or not isinstance(getattr(tower, "feature_dim", None), int):
+        raise PresetError(f"image encoder '{name}' ({point.value}) is no torch module with a feature_dim")
+    architecture: dict[str, Any] = {"kind": "entry-point", "name": name, "image_size": image_size}
+    tower.architecture = architecture  # type: ignore[assignment]  # how to build it again
+    return tower

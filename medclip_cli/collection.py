@@ -378,7 +378,7 @@ def _writing_options(method: str, given: Mapping[str, float | bool | None]) -> G
         if given:
             raise UsageError(f"{next(iter(given))} is an option of a decoder: it needs method generate")
         return None
-    from medclip_cli.models import writing_options
+    from encoders.generation import GenerationOptions
 
     options = {_WRITING[name]: value for name, value in given.items()}
     if "no_repeat" in options:
@@ -386,4 +386,4 @@ def _writing_options(method: str, given: Mapping[str, float | bool | None]) -> G
     captions = int(options.get("captions") or 1)
     if "beam" not in options and captions > DEFAULT_BEAM:
         options["beam"] = captions
-    return writing_options(**options)
+    return GenerationOptions(**options)  # type: ignore[arg-type]  # names of the table above

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medclip_cli.errors import ScanError, UsageError
+from medclip_cli.errors import ScanError
 from medclip_cli.extras import missing, require
 from medclip_cli.parallel import ordered_map, usable_cores
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from encoders.bundle import ModelBundle
-    from encoders.caption_runtime import GeneratedCaption as GeneratedCaption
-    from encoders.caption_runtime import OnnxCaptioner
+    from encoders.captioner import GeneratedCaption as GeneratedCaption
+    from encoders.captioner import OnnxCaptioner
     from encoders.generation import GenerationOptions as GenerationOptions
     from encoders.preprocessing import ImagePreprocessing
     from encoders.runtime import OnnxEncoder
@@ -83,7 +83,7 @@ class Model:
 
     def add_files(self, files: Mapping[str, bytes], *, remove: Iterable[str] = ()) -> None:
         """Put files into the model folder; its fingerprint, and collections made with it, stay valid."""
-        from encoders.bundle_update import add_files
+        from encoders.bundle import add_files
 
         self._bundle = add_files(self._bundle, files, remove=remove)
 
@@ -270,7 +270,7 @@ class Captioner:
         index = 0
         for batch in decoded_ahead(decode, sources, batch_size):
             pixels = [normalize_image(item, self._spec) for _, item in batch if not isinstance(item, str)]
-            seen = iter(zip(*self._captioner.look(np.stack(pixels)), strict=True) if pixels else ())
+            seen = iter(zip(*self._captioner.encode(np.stack(pixels)), strict=True) if pixels else ())
             for source, item in batch:
                 if isinstance(item, str):
                     yield EncodedImage(Embedded(index, source, None, item), None)
@@ -287,7 +287,7 @@ class Captioner:
         Args:
             grids: ``[b, cells, channels]``.
             retrieved: captions of each image's neighbours, nearest first.
-            options: of `writing_options`.
+            options: how they are searched for.
 
         Returns:
             For each image its captions, best first.
@@ -302,7 +302,7 @@ def open_captioner(path: Path) -> Captioner:
         ModelError: the folder is damaged, or has no decoder.
     """
     from encoders.bundle import ModelBundle
-    from encoders.caption_runtime import OnnxCaptioner
+    from encoders.captioner import OnnxCaptioner
 
     bundle = ModelBundle.open(path)
     return Captioner(OnnxCaptioner(bundle), bundle.config.image)
@@ -315,24 +315,9 @@ def has_decoder(path: Path) -> bool:
         ModelError: the folder is damaged.
     """
     from encoders.bundle import ModelBundle
-    from encoders.decoder_files import DECODER_FILE
+    from encoders.captioner import DECODER_FILE
 
     return DECODER_FILE in ModelBundle.open(path).config.files
-
-
-def writing_options(**given: Any) -> GenerationOptions:  # noqa: ANN401 - any option
-    """Return how captions are searched for; what is None keeps its default.
-
-    Raises:
-        UsageError: an option is out of range.
-    """
-    from encoders.errors import GenerationError
-    from encoders.generation import GenerationOptions
-
-    try:
-        return GenerationOptions(**{name: value for name, value in given.items() if value is not None})
-    except GenerationError as error:
-        raise UsageError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

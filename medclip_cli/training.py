@@ -254,8 +254,7 @@ def train_decoder(
     if not opened.split("train") or not opened.split("val"):
         raise UsageError(f"{opened.path} needs images in its train and val splits to train a decoder")
     _announce(opened)
-    from encoders.bundle import ModelBundle
-    from encoders.bundle_update import add_files
+    from encoders.bundle import ModelBundle, add_files
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION_FILE
     from medclip_cli.scoring.captions import score_captions
     from trainers.captioning import forget_run

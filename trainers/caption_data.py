@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.caption_codec import PAD_ID, CaptionCodec
-from encoders.caption_runtime import retrieved_ids
+from encoders.captioner import CaptionCodec, retrieved_ids
+from encoders.generation import PAD_ID
 from trainers.caption_features import GridCache
 from trainers.data import Rows, TrainingPair
 from trainers.options import CaptioningOptions

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.caption_codec import CaptionCodec
-from encoders.decoder import Decoder
-from encoders.decoder_lstm import LstmDecoder
-from encoders.decoder_transformer import TransformerDecoder
+from encoders.captioner import CaptionCodec
+from encoders.decoder import Decoder, LstmDecoder, TransformerDecoder
 from encoders.generation import GenerationOptions, Hypothesis, Step, Tensors, generate
 from trainers.caption_data import RetrievalBank, captions_of
 from trainers.caption_features import GridCache

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.decoder import look
+from encoders.decoder import encode_grid
 from encoders.dual import DualEncoder
 from encoders.errors import ScanError
 from encoders.preprocessing import ImagePreprocessing, load_image
@@ -103,7 +103,7 @@ class GridCache:
             draws = draw(len(rows), generator(views.seed, "augmentation", view, int(rows[0])))
             augmentation = views.augmentation if view else NO_AUGMENTATION
             with self._placement.autocast():
-                vectors, grid = look(self._encoder, to_pixels(images, self._spec, draws, augmentation))
+                vectors, grid = encode_grid(self._encoder, to_pixels(images, self._spec, draws, augmentation))
             if self._grids is None:
                 shape = (views.count, count, *grid.shape[1:])
                 self._grids = empty_array(shape, np.float16, IN_MEMORY_BYTES)

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from encoders.bundle import ModelBundle
-from encoders.caption_codec import PAD_ID, CaptionCodec, train_codec
+from encoders.captioner import CaptionCodec, train_codec
 from encoders.decoder import Decoder
 from encoders.dual import DualEncoder, load_dual_encoder
 from encoders.errors import DataError, DeviceMemoryError, DivergedError
+from encoders.generation import PAD_ID
+from encoders.weights import current_names
 from trainers.caption_data import CaptionBatch, CaptionBatches, RetrievalBank, captions_of
 from trainers.caption_evaluation import DECIDING_SCORE, CaptionEvaluator, ScoreCaptions, build_decoder
 from trainers.caption_features import GridCache, Views
@@ -260,7 +262,7 @@ class CaptioningTask:
         return {"cuts": self._plateau.cuts, "cut_epoch": self._plateau.cut_epoch, "best": best}
 
     def restore(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(weights["decoder"])
+        self.module.load_state_dict(current_names(weights["decoder"], self.module))
         best = state["best"]
         self.best.epoch, self.best.weights = best["epoch"], best["weights"]
         self.best.scores = best["scores"] or None

@@ -12,6 +12,7 @@ from encoders.dual import DualEncoder
 from encoders.errors import DivergedError
 from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
+from encoders.weights import current_names
 from trainers.criterion import criterion_for
 from trainers.data import Batch, PairSplits, TrainingPair
 from trainers.device import Placement
@@ -235,9 +236,9 @@ class ContrastiveTask:
         }
 
     def restore(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(weights["encoder"])
+        self.module.load_state_dict(current_names(weights["encoder"], self.module))
         if self._average:
-            self._average.encoder.load_state_dict(weights["average"])
+            self._average.encoder.load_state_dict(current_names(weights["average"], self._average.encoder))
         recall = state["best_recall"]
         self.best.epoch, self.best.weights = state["best_epoch"], state["best_weights"]
         self.best.scores = RetrievalRecall.from_dict(recall) if recall else None

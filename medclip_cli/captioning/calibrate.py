@@ -222,10 +222,11 @@ def _record(
 
 def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]:
     """Write a caption of each image with the model's decoder, as `medclip caption` does by default."""
+    from encoders.generation import GenerationOptions
     from medclip_cli.captioning.consensus import distinct
-    from medclip_cli.models import open_captioner, writing_options
+    from medclip_cli.models import open_captioner
 
-    captioner, options = open_captioner(model), writing_options()
+    captioner, options = open_captioner(model), GenerationOptions()
     looked = captioner.encode_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
     retrieved = iter(examples.neighbours)
     captions: list[str] = []

@@ -143,9 +143,10 @@ class Predictor:
             return
         import numpy as np
 
-        from medclip_cli.models import open_captioner, writing_options
+        from encoders.generation import GenerationOptions
+        from medclip_cli.models import open_captioner
 
-        captioner, options = open_captioner(self.model.path), self.writing or writing_options()
+        captioner, options = open_captioner(self.model.path), self.writing or GenerationOptions()
         images = captioner.encode_files(sources, BATCH_SIZE)
         while batch := list(islice(images, BATCH_SIZE)):
             found = {

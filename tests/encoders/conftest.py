@@ -6,9 +6,8 @@ import torch
 from encoders.dual import DualEncoder
 from encoders.export import describe_model, save_bundle
 from encoders.presets import EncoderPreset
-from encoders.text import SmallTransformer
+from encoders.text import SmallTransformer, train_wordpiece
 from encoders.vision import SmallResNet
-from encoders.wordpiece import train_wordpiece
 
 CAPTIONS = (
     "axial CT of the brain depicting glioblastoma",

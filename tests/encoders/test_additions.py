@@ -2,8 +2,7 @@ import hashlib
 
 import pytest
 
-from encoders.bundle import CONFIG_FILE, REQUIRED_FILES, ModelBundle, ModelConfig, write_bundle
-from encoders.bundle_update import add_files
+from encoders.bundle import CONFIG_FILE, REQUIRED_FILES, ModelBundle, ModelConfig, add_files, write_bundle
 from encoders.errors import BundleError
 from encoders.preprocessing import ImagePreprocessing
 

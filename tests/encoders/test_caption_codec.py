@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.caption_codec import END_ID, PAD_ID, SPECIAL, START_ID, CaptionCodec, train_codec
+from encoders.captioner import SPECIAL, CaptionCodec, train_codec
 from encoders.errors import BundleError
+from encoders.generation import END_ID, PAD_ID, START_ID
 
 CAPTIONS = ["Axial T2-weighted MR of the brain", "Axial CT of the chest, 3.5 cm mass"] * 3
 CODEC = train_codec(CAPTIONS, 400)
@@ -55,7 +56,7 @@ def test_it_survives_its_file():
 
 
 def test_another_tokenizer_is_refused():
-    from encoders.wordpiece import train_wordpiece
+    from encoders.text import train_wordpiece
 
     with pytest.raises(BundleError, match="lacks its special tokens"):
         CaptionCodec.from_bytes(train_wordpiece(CAPTIONS, 100, 16).to_bytes())

@@ -5,16 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.bundle import ModelBundle
-from encoders.bundle_update import add_files
-from encoders.caption_codec import PAD_ID, train_codec
-from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
-from encoders.decoder import build_decoder, look
+from encoders.bundle import ModelBundle, add_files
+from encoders.captioner import (
+    DECODER_FILES,
+    DECODER_WEIGHTS_FILE,
+    PAD_ID,
+    STEP_GRAPH_FILE,
+    DecoderConfig,
+    OnnxCaptioner,
+    retrieved_ids,
+    train_codec,
+)
+from encoders.decoder import LstmDecoder, TransformerDecoder, build_decoder, encode_grid
 from encoders.decoder_export import check_close, decoder_files, describe_decoder, load_decoder
-from encoders.decoder_files import DECODER_FILES, DECODER_WEIGHTS_FILE, STEP_GRAPH_FILE, DecoderConfig
-from encoders.decoder_lstm import LstmDecoder
-from encoders.decoder_transformer import TransformerDecoder
-from encoders.errors import BundleError, ExportError, GenerationError, PresetError
+from encoders.errors import BundleError, ExportError, OptionsError, PresetError
 from encoders.generation import GenerationOptions
 from encoders.runtime import OnnxEncoder
 from encoders.vision import TorchvisionTower
@@ -94,7 +98,7 @@ def test_padding_of_retrieved_captions_is_not_read():
 @torch.inference_mode()
 def test_looking_gives_the_encoders_own_vectors_and_a_grid(model):
     pixels = torch.randn(2, 3, 32, 32)
-    vectors, grid = look(model, pixels)
+    vectors, grid = encode_grid(model, pixels)
     torch.testing.assert_close(vectors, model.embed_images(pixels))
     assert grid.shape == (2, 16, 8)
 
@@ -116,7 +120,7 @@ def test_a_tower_without_a_map_is_refused(model):
         tower.features_and_map(torch.randn(1, 3, 32, 32))
     model.image_tower = torch.nn.Identity()
     with pytest.raises(PresetError, match="no feature map"):
-        look(model, torch.randn(1, 3, 32, 32))
+        encode_grid(model, torch.randn(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)
@@ -193,7 +197,7 @@ def test_a_decoder_writes_with_onnx_alone(writing_model):
     assert set(DECODER_FILES) <= set(writing_model.config.files)
     captioner = OnnxCaptioner(writing_model)
     pixels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
-    vectors, grid = captioner.look(pixels)
+    vectors, grid = captioner.encode(pixels)
     expected = OnnxEncoder.open(writing_model).embed_pixels(pixels)
     np.testing.assert_allclose(vectors, expected, atol=2e-3)
     options = GenerationOptions(beam=3, captions=2, max_tokens=8)
@@ -209,7 +213,7 @@ def test_a_decoder_writes_with_onnx_alone(writing_model):
 
 def test_longer_captions_than_it_learned_are_refused(writing_model):
     captioner = OnnxCaptioner(writing_model)
-    with pytest.raises(GenerationError, match="--max-tokens is 12: this decoder writes 11"):
+    with pytest.raises(OptionsError, match="max_tokens is 12: this decoder writes 11"):
         captioner.write(np.zeros((1, 16, 8), dtype=np.float32), None, GenerationOptions(max_tokens=12))
 
 

@@ -3,9 +3,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from encoders.caption_codec import END_ID, START_ID
-from encoders.errors import GenerationError
-from encoders.generation import GenerationOptions, Step, generate
+from encoders.errors import OptionsError
+from encoders.generation import END_ID, START_ID, GenerationOptions, Step, generate
 
 WORDS = (3, 4, 5)
 VOCABULARY = 6
@@ -171,18 +170,18 @@ def test_the_decoder_rests_when_every_caption_has_ended():
 @pytest.mark.parametrize(
     ("given", "flag"),
     [
-        ({"beam": 0}, "--beam"),
-        ({"length_penalty": -1.0}, "--length-penalty"),
-        ({"temperature": -0.1}, "--temperature"),
-        ({"top_p": 0.0}, "--top-p"),
-        ({"top_p": 1.1}, "--top-p"),
-        ({"seed": -1}, "--seed"),
-        ({"max_tokens": 0}, "--max-tokens"),
+        ({"beam": 0}, "beam"),
+        ({"length_penalty": -1.0}, "length_penalty"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"seed": -1}, "seed"),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"no_repeat": -1}, "no_repeat"),
-        ({"captions": 0}, "--num-captions"),
-        ({"captions": 4, "beam": 3}, "--num-captions"),
+        ({"captions": 0}, "captions"),
+        ({"captions": 4, "beam": 3}, "captions"),
     ],
 )
 def test_impossible_options_name_their_flag(given, flag):
-    with pytest.raises(GenerationError, match=flag):
+    with pytest.raises(OptionsError, match=flag):
         GenerationOptions(**given)

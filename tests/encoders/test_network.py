@@ -1,12 +1,14 @@
 """The one short question, asked of a server of our own."""
 
+import ssl
 import threading
 import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from encoders import network
+from encoders import weights
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -30,20 +32,20 @@ def server():
 
 
 def test_any_answer_counts(server):
-    assert network.reachable(f"{server}/")
-    assert network.reachable(f"{server}/forbidden")
+    assert weights.reachable(f"{server}/")
+    assert weights.reachable(f"{server}/forbidden")
 
 
 def test_nobody_there(server):
     # Port 9 (discard) of this machine: nothing listens.
-    assert not network.reachable("http://127.0.0.1:9/")
-    assert not network.reachable("http://no-such-host.invalid/")
+    assert not weights.reachable("http://127.0.0.1:9/")
+    assert not weights.reachable("http://no-such-host.invalid/")
 
 
 @pytest.mark.parametrize(
     ("error", "answer"),
     [
-        (urllib.error.URLError(network.ssl.SSLError("self-signed")), True),
+        (urllib.error.URLError(ssl.SSLError("self-signed")), True),
         (urllib.error.URLError(OSError("no route")), False),
         (TimeoutError(), False),
     ],
@@ -52,5 +54,5 @@ def test_certificates_and_time_outs(monkeypatch, error, answer):
     def fail(request, timeout):
         raise error
 
-    monkeypatch.setattr(network.urllib.request, "urlopen", fail)
-    assert network.reachable("https://hub.example") is answer
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    assert weights.reachable("https://hub.example") is answer

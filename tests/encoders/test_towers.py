@@ -3,16 +3,14 @@
 import pytest
 import torch
 
-from encoders.dual import DualEncoder
+from encoders.dual import DualEncoder, build_projection, rebuild_image_tower, rebuild_text_tower
 from encoders.errors import PresetError
-from encoders.projection import build_projection
-from encoders.text import SmallTransformer, TransformersTower, rebuild_text_tower, transformers_tower
+from encoders.text import SmallTransformer, TransformersTower, transformers_tower
 from encoders.vision import (
     SmallResNet,
     TorchvisionTower,
     build_image_tower,
     pool_quadrants,
-    rebuild_image_tower,
 )
 
 TINY_BERT = {

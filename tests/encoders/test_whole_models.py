@@ -1,22 +1,33 @@
 """Tiny CLIP and SigLIP models, built here, saved as transformers saves them, and read as model folders."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoders.bundle import ModelBundle
-from encoders.clip_towers import PooledImageTower, PooledTextTower
-from encoders.dual import load_dual_encoder
+from encoders.dual import build_projection, load_dual_encoder
 from encoders.errors import BundleError, PresetError, WeightsError
-from encoders.hf_import import convert_whole_model
+from encoders.hf_import import PooledImageTower, PooledTextTower, convert_whole_model
 from encoders.preprocessing import CaptionTokenizer, load_pixels
-from encoders.projection import build_projection
 from encoders.runtime import OnnxEncoder
+from encoders.weights import (
+    pretrained_config,
+    pretrained_model,
+    pretrained_text_tower,
+    pretrained_tokenizer,
+    unpretrained_text_tower,
+)
 
 WORDS = ["<pad>", "<unk>", "axial", "ct", "of", "the", "brain", "knee", "<start>", "<end>"]
 TEXTS = ["axial ct of the brain", "knee", "ct"]
@@ -178,6 +189,111 @@ def test_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(PresetError, match="is a bert model: only whole clip and siglip models are read"):
         convert_whole_model(str(tmp_path), tmp_path / "out", offline=True)
+
+
+def altered(clip, folder, change):
+    """A copy of the CLIP folder whose weights are what `change` makes of them."""
+    shutil.copytree(clip[0], folder)
+    state = change(load_file(folder / "model.safetensors"))
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["module.", "base_model.model.", "model."])
+def test_a_prefix_before_every_name_is_stripped(clip, tmp_path, prefix):
+    """transformers leaves all of these random, and goes on."""
+    folder = altered(
+        clip, tmp_path / "clip", lambda state: {prefix + name: value for name, value in state.items()}
+    )
+    read = pretrained_model(str(folder), transformers.AutoModel, pretrained_config(str(folder)))
+    assert all(torch.equal(read.state_dict()[name], value) for name, value in clip[1].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda s: {name: s[name] for name in s if "vision_model" not in name}, r"vision_model\."),
+        (lambda s: {name: s[name] for name in s if "text_projection" not in name}, "text_projection.weight"),
+        (lambda s: s | {"text_projection.weight": torch.zeros(7, 8)}, r"text_projection.weight is \(7, 8\)"),
+        (lambda s: {f"other.{name}.x": value for name, value in s.items()}, "tensors are missing"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(clip, tmp_path, change, named):
+    folder = altered(clip, tmp_path / "clip", change)
+    with pytest.raises(WeightsError, match=named) as caught:
+        convert_whole_model(str(folder), tmp_path / "out", offline=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_tokenizer_files_is_refused(clip, tmp_path):
+    """transformers makes a tokenizer of two tokens for it."""
+    shutil.copytree(clip[0], tmp_path / "clip")
+    for file in (tmp_path / "clip").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(WeightsError, match="tokenizer"):
+        convert_whole_model(str(tmp_path / "clip"), tmp_path / "out", offline=True)
+
+
+def test_a_tokenizer_of_another_model_is_refused(clip, tmp_path):
+    folder = shutil.copytree(clip[0], tmp_path / "clip")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"] |= {"hip": 10, "rib": 11}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match="knows 10 tokens and its tokenizer gives 12"):
+        convert_whole_model(str(folder), tmp_path / "out", offline=True)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    classes = {"AutoConfig": "own.Config", "AutoModel": "own.Model", "AutoTokenizer": ["own.Tokenizer", None]}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+    (tmp_path / "own.py").write_text("raise SystemExit('own code was run')")
+    for load in (
+        lambda: convert_whole_model(str(tmp_path), tmp_path / "out"),
+        lambda: pretrained_text_tower(str(tmp_path), pooling="mean"),
+        lambda: unpretrained_text_tower(str(tmp_path), pooling="mean", vocab_size=9),
+    ):
+        with pytest.raises(WeightsError, match="needs its own Python code .* never runs") as caught:
+            load()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError):
+        pretrained_tokenizer(str(tmp_path), 8)
+    assert capsys.readouterr() == ("", "")
+
+
+OFFLINE = """
+import os, socket
+
+def caught(*args, **kwargs):
+    os._exit(99)  # no library can swallow it
+
+socket.getaddrinfo = socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = caught
+from encoders.dual import build_dual_encoder, build_tokenizer
+from encoders.errors import WeightsError
+from encoders.hf_import import convert_whole_model
+from encoders.presets import preset_named
+
+base = preset_named("base", image_encoder="small-resnet")
+for ask in (
+    lambda: convert_whole_model("hf:nobody/no-such-clip", "out", offline=True),
+    lambda: build_tokenizer(base, [], offline=True),
+    lambda: build_dual_encoder(base, offline=True),
+):
+    try:
+        ask()
+    except WeightsError:
+        continue
+    os._exit(98)
+"""
+
+
+def test_offline_sends_nothing(tmp_path):
+    """In a fresh process: huggingface_hub asks once for each process, also with local_files_only."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+    environment = {**plain, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, cwd=tmp_path, check=False)
+    assert run.returncode == 0
 
 
 def test_a_model_that_is_nowhere(tmp_path):

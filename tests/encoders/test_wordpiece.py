@@ -1,10 +1,10 @@
 import subprocess
 import sys
 
-from encoders.wordpiece import train_wordpiece
+from encoders.text import train_wordpiece
 
 TRAIN = """
-from encoders.wordpiece import train_wordpiece
+from encoders.text import train_wordpiece
 import hashlib
 captions = ["axial CT of the brain", "sagittal MR of the spine", "chest radiograph, PA", "ménière"] * 3
 print(hashlib.sha256(train_wordpiece(captions, 90, 16).to_bytes()).hexdigest())

@@ -8,9 +8,8 @@ from torch import nn
 
 from encoders.dual import DualEncoder
 from encoders.presets import preset_named
-from encoders.text import SmallTransformer
+from encoders.text import SmallTransformer, train_wordpiece
 from encoders.vision import SmallResNet
-from encoders.wordpiece import train_wordpiece
 from trainers.augmentation import NO_AUGMENTATION
 from trainers.data import TrainingPair
 from trainers.options import ContrastiveOptions

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.wordpiece import train_wordpiece
+from encoders.text import train_wordpiece
 from tests.trainers.drawn import TINY, draw_pairs
 from trainers.criterion import SoftTargets
 from trainers.data import BatchSource, ImageCache, TokenCache, TrainingPair, epoch_order, steps_per_epoch

@@ -8,8 +8,8 @@ import torch
 import torch.multiprocessing as spawning
 
 from encoders.bundle import ModelBundle
-from encoders.caption_codec import PAD_ID
 from encoders.errors import DeviceMemoryError
+from encoders.generation import PAD_ID
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
 from trainers.caption_data import CaptionBatch
 from trainers.caption_evaluation import build_decoder

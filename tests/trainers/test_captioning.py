@@ -7,11 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from encoders.bundle import ModelBundle
-from encoders.bundle_update import add_files
-from encoders.caption_runtime import OnnxCaptioner, retrieved_ids
+from encoders.bundle import ModelBundle, add_files
+from encoders.captioner import DECODER_WEIGHTS_FILE, OnnxCaptioner, retrieved_ids
 from encoders.decoder_export import load_decoder
-from encoders.decoder_files import DECODER_WEIGHTS_FILE
 from encoders.errors import DataError, DeviceMemoryError, DivergedError, OptionsError
 from encoders.generation import GenerationOptions
 from tests.trainers.drawn_captions import Watcher, share_right, small_options
@@ -206,7 +204,7 @@ def test_memory_that_is_short_before_the_first_step_is_told(drawn, bundle, monke
     def look(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("trainers.caption_features.look", look)
+    monkeypatch.setattr("trainers.caption_features.encode_grid", look)
     with pytest.raises(DeviceMemoryError, match="too small for the model: use a smaller width or batch size"):
         train_decoder(*drawn, bundle, small_options(), share_right, Watcher())
 

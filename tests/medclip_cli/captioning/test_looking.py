@@ -20,7 +20,7 @@ class BrightestCell:
 
     retrieve, config = 0, SimpleNamespace(max_tokens=10)
 
-    def look(self, pixels):
+    def encode(self, pixels):
         self.seen = pixels
         parts = pixels.mean(axis=1).reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS)
         grid = parts.mean(axis=(2, 4)).reshape(len(pixels), CELLS * CELLS, 1)

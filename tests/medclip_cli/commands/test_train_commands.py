@@ -86,7 +86,7 @@ def fit(monkeypatch):
     monkeypatch.setattr("trainers.captioning.train_decoder", fake.decoder)
     monkeypatch.setattr("trainers.captioning.forget_run", lambda bundle: None)
     monkeypatch.setattr("encoders.bundle.ModelBundle.open", lambda path: path)
-    monkeypatch.setattr("encoders.bundle_update.add_files", lambda *what, remove: fake.added.append(remove))
+    monkeypatch.setattr("encoders.bundle.add_files", lambda *what, remove: fake.added.append(remove))
     monkeypatch.setattr(training, "train_confidence", fake.measure)
     return fake
 

@@ -246,7 +246,6 @@ def test_a_decoder_writes_from_the_image_and_its_neighbours(corpus, monkeypatch)
             ]
 
     monkeypatch.setattr(models, "open_captioner", lambda path: Captioner())
-    monkeypatch.setattr(models, "writing_options", lambda: None)
     answers = evaluated(corpus, model=Model(path=corpus.path), methods=("generate",)).answers["generate"]
     assert [answer.caption for answer in answers] == [
         *(f"{number} beside [{CAPTIONS[number % 3]!r}]" for number in range(5)),
