@@ -25,7 +25,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no-label-heads": ("--label-weight", "0"),
     "captions-and-cases": ("--label-weight", "0", "--label-agreement", "0"),
     "infonce": ("--label-weight", "0", "--loss", "infonce", "--label-agreement", "0"),
-    "seed": ("--preset", "seed"),
+    "original": ("--preset", "original"),
     "pretrained-text": ("--freeze", "text"),
     "two-views": ("--view-weight", "0.5"),
     "images-first": ("--image-epochs", "15"),

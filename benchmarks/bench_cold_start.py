@@ -55,10 +55,10 @@ def one_more_image(home: Path, scans: list[Path], runs: int) -> Comparison:
     from encoders.preprocessing import load_pixels
     from encoders.runtime import OnnxEncoder
     from medclip_cli.captioning.predictor import Predictor
-    from medclip_cli.models import open_model
+    from medclip_cli.models import load_model
     from medclip_cli.vector_index.edge import open_collection
 
-    model, encoder = open_model(base_model(FOLDER)), OnnxEncoder.open(ModelBundle.open(base_model(FOLDER)))
+    model, encoder = load_model(base_model(FOLDER)), OnnxEncoder.open(ModelBundle.open(base_model(FOLDER)))
     pixels = [load_pixels(scan, encoder.image_spec)[None] for scan in scans]
     with open_collection(home, COLLECTION) as index:
         return compare(

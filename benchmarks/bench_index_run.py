@@ -32,7 +32,7 @@ from encoders.bundle import ModelBundle
 from encoders.preprocessing import load_pixels
 from encoders.runtime import OnnxEncoder
 from medclip_cli.corpora.corpus_folder import write_corpus
-from medclip_cli.models import open_model
+from medclip_cli.models import load_model
 from medclip_cli.vector_index.base import CollectionSpec
 from medclip_cli.vector_index.edge_writer import create_writer
 from medclip_cli.vector_index.sync import Task, embed_into
@@ -74,7 +74,7 @@ def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
     The other side has its pixels and captions ready, in batches of the same size.
     """
     path = base_model(FOLDER)
-    model, bare = open_model(path, for_many=True), OnnxEncoder.open(ModelBundle.open(path))
+    model, bare = load_model(path, for_many=True), OnnxEncoder.open(ModelBundle.open(path))
     tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
     captions = sorted((task.record.caption for task in tasks), key=len)
     pixels = np.stack([load_pixels(scan, bare.image_spec) for scan in scans])
@@ -105,7 +105,7 @@ def embedding_on_gpu(folder: Path, scans: Sequence[Path], runs: int) -> Row:
     from encoders.preprocessing import CaptionTokenizer
 
     path = base_model(FOLDER)
-    bundle, model = ModelBundle.open(path), open_model(path, for_many=True)
+    bundle, model = ModelBundle.open(path), load_model(path, for_many=True)
     spec = CollectionSpec(model.dim, model.fingerprint, model.name, str(path), 12.0)
     tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
     towers = load_dual_encoder(bundle).to("cuda", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

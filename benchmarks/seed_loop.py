@@ -51,7 +51,7 @@ class DecodedPairs(Dataset[dict[str, Tensor]]):
 
 def images_per_second(pairs: Sequence[TrainingPair], device: torch.device, steps: int) -> float:
     """Train for some steps and return the speed, the first few steps not counted."""
-    preset = preset_named("seed")
+    preset = preset_named("original")
     tokenizer = build_tokenizer(preset, [pair.text for pair in pairs], from_scratch=True, offline=True)
     model = build_dual_encoder(preset, vocab_size=tokenizer.vocab_size, from_scratch=True, offline=True)
     model = model.to(device).train()

@@ -20,6 +20,7 @@ from typing import Any
 from encoders.errors import BundleError
 from encoders.names import plain_name
 from encoders.preprocessing import ImagePreprocessing
+from encoders.presets import FORMER_PRESETS
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -101,6 +102,7 @@ class ModelConfig:
             )
         try:
             known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+            known["preset"] = FORMER_PRESETS.get(content["preset"], content["preset"])
             known["image"] = _image_preprocessing(content["image"])
             known["files"] = {name: FileRecord(**record) for name, record in content["files"].items()}
             return cls(**known)

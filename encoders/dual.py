@@ -33,7 +33,7 @@ from encoders.weights import (
 
 
 class ResidualProjection(nn.Module):
-    """Linear, GELU, Linear, dropout, residual, LayerNorm: the head of the seed model."""
+    """Linear, GELU, Linear, dropout, residual, LayerNorm: the head of preset original."""
 
     def __init__(self, features: int, dim: int, *, dropout: float = 0.1) -> None:
         """Map ``features`` to ``dim``."""

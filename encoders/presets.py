@@ -128,7 +128,7 @@ PRESETS: dict[str, EncoderPreset] = {
         # The model medclip is compared with: soft targets, squashed images. It compared vectors about
         # sqrt(256) long, as they left the LayerNorm, at temperature 1: for unit vectors that is 1 / 256.
         EncoderPreset(
-            name="seed",
+            name="original",
             image_encoder="resnet50",
             text_encoder="emilyalsentzer/Bio_ClinicalBERT",
             max_tokens=200,
@@ -143,12 +143,17 @@ PRESETS: dict[str, EncoderPreset] = {
 }
 
 
+# Until 0.1 it had the name of a number: model folders and scripts hold it.
+FORMER_PRESETS = {"seed": "original"}
+
+
 def preset_named(name: str, **overrides: Any) -> EncoderPreset:  # noqa: ANN401 - any field
     """Look a preset up and override the fields that are given and not None.
 
     Raises:
         PresetError: no preset has this name, or the overridden shape is impossible.
     """
+    name = FORMER_PRESETS.get(name, name)
     if name not in PRESETS:
         raise PresetError(f"unknown preset '{name}': use one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], **{key: value for key, value in overrides.items() if value is not None})

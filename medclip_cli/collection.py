@@ -18,8 +18,9 @@ from medclip_cli.settings import load_settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from encoders.generation import GenerationOptions
     from medclip_cli.corpora.corpus_folder import Corpus
-    from medclip_cli.models import GenerationOptions, Model, Source, Vectors
+    from medclip_cli.models import Model, Source, Vectors
     from medclip_cli.pages import AnswerCard
     from medclip_cli.vector_index.base import CollectionInfo, Condition, Query, VectorIndex
 

@@ -13,7 +13,7 @@ from medclip_cli import __version__
 from medclip_cli.discovery import known_models
 from medclip_cli.errors import MedclipError
 from medclip_cli.extras import EXTRAS, install_command, missing
-from medclip_cli.models import open_model
+from medclip_cli.models import load_model
 from medclip_cli.progress import counted
 from medclip_cli.settings import Settings, load_settings
 from medclip_cli.vector_index import generations
@@ -117,7 +117,7 @@ def _models(settings: Settings) -> list[Finding]:
         what, found = f"model {path.name}", f"{path} ({'; '.join(known_from)})"
         fault = None
         try:
-            open_model(path)
+            load_model(path)
         except MedclipError as error:
             fault = str(error)
         findings.append(Finding(what, found, ok=fault is None, mend=fault))
@@ -135,7 +135,7 @@ def _collections(settings: Settings) -> list[Finding]:
         found = f"{counted(info.points, 'image')}, model {info.model_name}"
         fault = None
         try:
-            if open_model(Path(info.model_path)).fingerprint != info.fingerprint:
+            if load_model(Path(info.model_path)).fingerprint != info.fingerprint:
                 fault = f"the model at {info.model_path} has changed: run medclip index again"
         except MedclipError as error:
             fault = str(error)

@@ -1,21 +1,19 @@
-"""Models opened for asking: images and words to vectors, images to captions, and what a model says of itself.
+"""Models opened for use: images and words to vectors, images to captions, and what a model says of itself.
 
-`encoders` is imported inside functions, so that a command pays only for what it uses. Asking runs on ONNX
-Runtime and never imports torch.
+This runs on ONNX Runtime without torch; only much work on a GPU imports it. `encoders` is imported inside
+functions, so that a command pays only for what it uses.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medclip_cli.errors import ScanError
-from medclip_cli.extras import missing, require
+from medclip_cli.errors import ModelError, ScanError
 from medclip_cli.parallel import ordered_map, usable_cores
 
 if TYPE_CHECKING:
@@ -25,16 +23,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from encoders.bundle import ModelBundle
-    from encoders.captioner import GeneratedCaption as GeneratedCaption
-    from encoders.captioner import OnnxCaptioner
-    from encoders.generation import GenerationOptions as GenerationOptions
+    from encoders.captioner import GeneratedCaption, OnnxCaptioner
+    from encoders.generation import GenerationOptions
     from encoders.preprocessing import ImagePreprocessing
     from encoders.runtime import OnnxEncoder
     from encoders.torch_runtime import TorchEncoder
 
     Vectors = NDArray[np.float32]
     Source = Path | BinaryIO
-    SquareOrReason = tuple[Source, NDArray[np.uint8] | str]
+    ImageOrReason = tuple[Source, NDArray[np.uint8] | str]
 
 Decoded = TypeVar("Decoded")
 HUB_PREFIX = "hf:"
@@ -47,11 +44,11 @@ class Embedded:
     """What became of one image: a unit-length vector, or the reason there is none.
 
     Attributes:
-        index: its place among the sources.
+        index: its position among the sources.
         source: the file itself.
         vector: float32 ``[dim]``, or None.
         error: why there is no vector.
-        image: what the image tower got of it, uint8 ``[side, side, 3]``.
+        image: what the image tower got, uint8 ``[side, side, 3]``.
     """
 
     index: int
@@ -62,10 +59,20 @@ class Embedded:
 
 
 class Model:
-    """A trained model opened for asking: files and words in, unit-length vectors out."""
+    """A trained model opened for use: image files and words in, unit-length vectors out.
+
+    Attributes:
+        path: the model folder.
+        name: the folder's own name.
+        fingerprint: of its weights and preprocessing; vectors of equal fingerprints can be compared.
+        dim: length of its vectors.
+        batch_size: images that suit one forward pass where it runs.
+        passes_at_once: forward passes that keep it busy.
+        trained_on: the corpus and the run.
+    """
 
     def __init__(self, bundle: ModelBundle, encoder: OnnxEncoder | TorchEncoder) -> None:
-        """Wrap an opened model folder; use `open_model`."""
+        """Wrap an opened model folder; use `load_model`."""
         self._encoder, self._bundle = encoder, bundle
         self.path: Path = bundle.path
         self.name: str = bundle.path.name
@@ -74,6 +81,15 @@ class Model:
         self.batch_size: int = encoder.usual_batch
         self.passes_at_once: int = encoder.passes_at_once
         self.trained_on = bundle.config.trained_on
+
+    def __repr__(self) -> str:
+        runs = type(self._encoder).__name__.removesuffix("Encoder")
+        return f"<Model {self.path}: {self.dim} dimensions, fingerprint {self.fingerprint}, {runs}>"
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model folder says of itself."""
+        return describe_model(self.path)
 
     def read_addition(self, name: str) -> str | None:
         """Return the text of a file that was added to the model folder, or None where there is none."""
@@ -88,38 +104,55 @@ class Model:
         self._bundle = add_files(self._bundle, files, remove=remove)
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Embed captions or questions as unit-length rows ``[n, dim]``."""
+        """Embed captions or questions.
+
+        Returns:
+            float32 ``[n, dim]``, unit length, in the order of the texts.
+        """
         return self._encoder.embed_texts(texts)
+
+    def embed_images(
+        self, sources: Iterable[Path | str | BinaryIO], batch_size: int | None = None
+    ) -> Vectors:
+        """Embed image files, all of which must be readable; `embed_files` goes on past those that are not.
+
+        Args:
+            sources: paths, or binary streams.
+            batch_size: images in one forward pass; None for what suits where the model runs.
+
+        Returns:
+            float32 ``[n, dim]``, unit length, in the order of the sources.
+
+        Raises:
+            ScanError: a file cannot be read as an image; the message names it.
+        """
+        import numpy as np
+
+        rows: list[Vectors] = []
+        files = (Path(source) if isinstance(source, str) else source for source in sources)
+        for embedded in self.embed_files(files, batch_size):
+            if embedded.vector is None:
+                raise ScanError(f"{embedded.source}: {embedded.error}")
+            rows.append(embedded.vector)
+        return np.stack(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
 
     def embed_files(self, sources: Iterable[Source], batch_size: int | None = None) -> Iterator[Embedded]:
         """Embed image files in order, decoding ahead of the forward pass in threads.
 
         A file that cannot be read becomes an `Embedded` with its reason; the others go on. Memory stays flat:
-        a few batches of squares exist at a time.
-
-        Args:
-            sources: the files.
-            batch_size: images in one forward pass; None for what suits where the model runs.
+        a few batches of decoded images exist at a time.
         """
         import numpy as np
 
-        from encoders.preprocessing import load_image
-
-        def decode(source: Source) -> SquareOrReason:
-            try:
-                return source, load_image(source, self._encoder.image_spec)
-            except ScanError as error:
-                return source, str(error)
-
         def embed(
-            batches: Sequence[list[SquareOrReason]],
-        ) -> list[tuple[list[SquareOrReason], Iterator[Vectors]]]:
+            batches: Sequence[list[ImageOrReason]],
+        ) -> list[tuple[list[ImageOrReason], Iterator[Vectors]]]:
             (batch,) = batches
-            squares = [item for _, item in batch if not isinstance(item, str)]
-            return [(batch, iter(self._encoder.embed_images(np.stack(squares)) if squares else ()))]
+            images = [item for _, item in batch if not isinstance(item, str)]
+            return [(batch, iter(self._encoder.embed_images(np.stack(images)) if images else ()))]
 
         index = 0
-        batches = decoded_ahead(decode, sources, batch_size or self.batch_size)
+        batches = decoded_ahead(_decoder(self._encoder.image_spec), sources, batch_size or self.batch_size)
         for batch, vectors in ordered_map(
             embed, batches, self.passes_at_once, chunk=1, ahead=self.passes_at_once
         ):
@@ -131,42 +164,57 @@ class Model:
                 index += 1
 
 
-def open_model(path: Path, *, for_many: bool = False) -> Model:
-    """Open a model folder: for a few questions without torch, for many images on a GPU where there is one.
+def load_model(
+    source: Path | str,
+    *,
+    offline: bool = False,
+    home: Path | None = None,
+    device: str | None = None,
+    for_many: bool = False,
+) -> Model:
+    """Open a model: on the CPU without torch, or on a GPU.
 
     Args:
-        path: the model folder.
-        for_many: whether so much is to be embedded that a GPU makes up for the seconds torch takes to import.
+        source: a model folder; or ``hf:`` and a CLIP or SigLIP model of the Hugging Face hub or of a folder,
+            which is converted the first time.
+        offline: never reach for the hub.
+        home: where converted models are kept; None for medclip's home of the settings.
+        device: ``cpu``, or as torch names it; None for what suits the work.
+        for_many: whether so much is to be embedded that a GPU, if there is one, makes up for the seconds that
+            importing torch takes.
 
     Raises:
-        ModelError: the folder is missing, incomplete or altered.
+        ModelError: the model is missing, incomplete or altered, or neither CLIP nor SigLIP.
     """
     from encoders.bundle import ModelBundle
 
-    bundle = ModelBundle.open(path)
-    if for_many and _has_gpu():
+    if str(source).startswith(HUB_PREFIX):
+        if home is None:
+            from medclip_cli.settings import load_settings
+
+            home = load_settings().home
+        source = hub_model(str(source), home, offline=offline)
+    bundle = ModelBundle.open(source)
+    if device not in (None, "cpu") or (device is None and for_many and _has_gpu()):
         from encoders.torch_runtime import TorchEncoder
 
-        return Model(bundle, TorchEncoder.open(bundle))
+        return Model(bundle, TorchEncoder.open(bundle, device=device))
     from encoders.runtime import OnnxEncoder
 
-    return Model(bundle, OnnxEncoder.open(bundle))
+    return Model(bundle, OnnxEncoder(bundle))
 
 
 def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
-    """Return the model folder of a whole transformers CLIP or SigLIP model, converted the first time.
-
-    Args:
-        name: ``hf:`` and a hub name or a folder.
-        home: medclip's home; the model folder is kept in ``models`` there.
-        offline: never reach for the hub.
+    """Return the folder in ``home/models`` of a transformers CLIP or SigLIP model, converted the first time.
 
     Raises:
         ModelError: it is nowhere to be had, or neither CLIP nor SigLIP.
     """
-    folder = home / "models" / re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix(HUB_PREFIX)).strip("-")
+    from encoders.names import plain_name
+
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix(HUB_PREFIX)).strip("-.")
+    folder = home / "models" / plain_name(plain, "model name", ModelError)
     if not folder.exists():
-        require("train", f"the model {name}")
         from encoders.hf_import import convert_whole_model
 
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -175,11 +223,9 @@ def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
 
 
 def _has_gpu() -> bool:
-    """Look for torch and an NVIDIA driver first: a machine without them must not pay for importing torch."""
+    """Look for an NVIDIA driver first: a machine without one must not pay for importing torch."""
     from shutil import which
 
-    if missing("train"):
-        return False
     if not Path("/proc/driver/nvidia/version").exists() and which("nvidia-smi") is None:
         return False
     import torch
@@ -187,28 +233,16 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
-    """Shrink images to grey squares, for comparing them without any model.
+def _decoder(spec: ImagePreprocessing) -> Callable[[Source], ImageOrReason]:
+    from encoders.preprocessing import load_image
 
-    Args:
-        paths: image files; one that cannot be read becomes all zero.
-        side: width and height of a thumbnail.
-
-    Returns:
-        uint8 ``[n, side, side]``.
-    """
-    import numpy as np
-
-    from encoders.images import read_image
-
-    def shrink(path: Path) -> NDArray[np.uint8]:
+    def decode(source: Source) -> ImageOrReason:
         try:
-            return np.asarray(read_image(path).convert("L").resize((side, side)), dtype=np.uint8)
-        except ScanError:
-            return np.zeros((side, side), dtype=np.uint8)
+            return source, load_image(source, spec)
+        except ScanError as error:
+            return source, str(error)
 
-    with ThreadPoolExecutor(min(_DECODING_THREADS, usable_cores())) as pool:
-        return np.stack(list(pool.map(shrink, paths)))
+    return decode
 
 
 def decoded_ahead(
@@ -232,7 +266,7 @@ def decoded_ahead(
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """What a decoder saw of one image.
+    """What a decoder gets of one image.
 
     Attributes:
         embedded: its vector, or the reason there is none.
@@ -244,7 +278,12 @@ class EncodedImage:
 
 
 class Captioner:
-    """A model folder with a decoder, opened for writing captions."""
+    """A model folder with a decoder, opened for writing captions.
+
+    Attributes:
+        retrieve: captions of neighbours that it reads for each image; 0 for none.
+        max_tokens: longest caption it can write.
+    """
 
     def __init__(self, captioner: OnnxCaptioner, spec: ImagePreprocessing) -> None:
         """Wrap an opened decoder; use `open_captioner`."""
@@ -253,41 +292,30 @@ class Captioner:
         self.max_tokens: int = captioner.config.max_tokens - 1
 
     def encode_files(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[EncodedImage]:
-        """See image files in order, decoding ahead of the forward pass in threads.
+        """Encode image files in order, decoding ahead of the forward pass in threads.
 
         A file that cannot be read comes with its reason and no grid; the others go on.
         """
         import numpy as np
 
-        from encoders.preprocessing import load_image, normalize_image
-
-        def decode(source: Source) -> tuple[Source, NDArray[np.uint8] | str]:
-            try:
-                return source, load_image(source, self._spec)
-            except ScanError as error:
-                return source, str(error)
+        from encoders.preprocessing import normalize_image
 
         index = 0
-        for batch in decoded_ahead(decode, sources, batch_size):
+        for batch in decoded_ahead(_decoder(self._spec), sources, batch_size):
             pixels = [normalize_image(item, self._spec) for _, item in batch if not isinstance(item, str)]
-            seen = iter(zip(*self._captioner.encode(np.stack(pixels)), strict=True) if pixels else ())
+            encoded = iter(zip(*self._captioner.encode(np.stack(pixels)), strict=True) if pixels else ())
             for source, item in batch:
                 if isinstance(item, str):
                     yield EncodedImage(Embedded(index, source, None, item), None)
                 else:
-                    vector, grid = next(seen)
+                    vector, grid = next(encoded)
                     yield EncodedImage(Embedded(index, source, vector, image=item), grid)
                 index += 1
 
     def write(
         self, grids: Vectors, retrieved: Sequence[Sequence[str]] | None, options: GenerationOptions
     ) -> list[list[GeneratedCaption]]:
-        """Write captions of images that were looked at.
-
-        Args:
-            grids: ``[b, cells, channels]``.
-            retrieved: captions of each image's neighbours, nearest first.
-            options: how they are searched for.
+        """Write captions for grids ``[b, cells, channels]``, given their neighbours' captions, nearest first.
 
         Returns:
             For each image its captions, best first.
@@ -314,14 +342,11 @@ def has_decoder(path: Path) -> bool:
     Raises:
         ModelError: the folder is damaged.
     """
-    from encoders.bundle import ModelBundle
-    from encoders.captioner import DECODER_FILE
-
-    return DECODER_FILE in ModelBundle.open(path).config.files
+    return "generate" in describe_model(path).can
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelInfo:
     """What a model folder says of itself, read without loading a weight.
 
     Attributes:
@@ -332,7 +357,7 @@ class ModelFacts:
         image_encoder: name of the image tower.
         text_encoder: name of the text tower.
         dim: length of its vectors.
-        image_size: side of the square that its image tower sees, in pixels.
+        image_size: side of the image tower's input, in pixels.
         max_tokens: longest caption it reads.
         trained_on: the corpus and the run.
         validation: scores on the validation split.
@@ -354,12 +379,19 @@ class ModelFacts:
 
     @property
     def can(self) -> tuple[str, ...]:
-        """What it can do besides finding look-alikes: ``generate`` captions, say its ``confidence``."""
+        """What it can do besides finding neighbours: ``generate`` captions, say its ``confidence``."""
         abilities = {"generate": "decoder.json", "confidence": "captioning.json"}
         return tuple(ability for ability, file in abilities.items() if file in self.files)
 
+    @property
+    def recall_at_10(self) -> float | None:
+        """Recall at 10 on the validation split, the mean of both directions."""
+        scores = [self.validation.get(way) or {} for way in ("image_to_text", "text_to_image")]
+        values = [score["r10"] for score in scores if "r10" in score]
+        return sum(values) / len(values) if values else None
 
-def describe_model(path: Path) -> ModelFacts:
+
+def describe_model(path: Path | str) -> ModelInfo:
     """Read what a model folder says of itself.
 
     Raises:
@@ -369,8 +401,8 @@ def describe_model(path: Path) -> ModelFacts:
 
     bundle = ModelBundle.open(path)
     config = bundle.config
-    return ModelFacts(
-        path=path.absolute(),
+    return ModelInfo(
+        path=bundle.path.absolute(),
         name=bundle.name,
         fingerprint=bundle.fingerprint,
         preset=config.preset,

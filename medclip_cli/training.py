@@ -303,9 +303,9 @@ def train_confidence(
     """
     from medclip_cli.captioning.calibrate import CARD_FILE, calibrate, with_captions
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION_FILE
-    from medclip_cli.models import open_model
+    from medclip_cli.models import load_model
 
-    opened = open_model(Path(model), for_many=True)
+    opened = load_model(Path(model), for_many=True)
     measured = calibrate(_opened(corpus), opened, on_progress)
     card = with_captions(opened.read_addition(CARD_FILE) or "", measured)
     opened.add_files(

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from medclip_cli.models import GeneratedCaption, GenerationOptions, Model, Source
+    from encoders.captioner import GeneratedCaption
+    from encoders.generation import GenerationOptions
+    from medclip_cli.models import Model, Source
     from medclip_cli.vector_index.base import Condition, VectorIndex
 
 METHODS = ("auto", "nearest", "consensus", "generate")

@@ -40,7 +40,7 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
             vectors would be compared with noise), or none is there any more.
         ModelError: the model folder is damaged, or the one named is not there.
     """
-    from medclip_cli.models import open_model
+    from medclip_cli.models import load_model
 
     own = Path(info.model_path)
     if model_path is None and not own.exists():
@@ -48,7 +48,7 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
             f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), "
             f"which is no longer at {own}: say where it is with --model"
         )
-    model = open_model(model_path or own)
+    model = load_model(model_path or own)
     if model_path is None and model.fingerprint != info.fingerprint:
         raise CollectionError(
             f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), but "

@@ -76,7 +76,7 @@ def embed(
 ) -> None:
     """Embed images or texts as unit-length float32 vectors, one row each in the order of the input."""
     from medclip_cli.collection import open_collection
-    from medclip_cli.models import open_model
+    from medclip_cli.models import load_model
     from medclip_cli.settings import load_settings
 
     if out.suffix not in (".parquet", ".npy"):
@@ -89,7 +89,7 @@ def embed(
         options = {"url": url, "offline": offline, "lock_timeout": lock_timeout}
         with open_collection(collection, **options) as opened:  # type: ignore[arg-type]
             model = opened.model.path
-    encoder = open_model(model, for_many=True)
+    encoder = load_model(model, for_many=True)
     with progress.track("Embedding", unit="images" if texts is None else "texts") as bar:
 
         def rows() -> Iterator[tuple[str, Vectors]]:

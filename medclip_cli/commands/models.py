@@ -14,7 +14,7 @@ from medclip_cli.errors import ModelError
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.models import ModelFacts
+    from medclip_cli.models import ModelInfo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,16 +114,10 @@ def _summary(path: Path, known_from: list[str]) -> dict[str, Any]:
         "dim": facts.dim,
         "corpus": facts.trained_on.get("corpus"),
         "pairs": facts.trained_on.get("pairs"),
-        "r10": _mean_r10(facts),
+        "r10": facts.recall_at_10,
         "can": facts.can,
         "bytes": sum(facts.files.values()),
     }
-
-
-def _mean_r10(facts: ModelFacts) -> float | None:
-    ways = [facts.validation.get(way) or {} for way in ("image_to_text", "text_to_image")]
-    values = [way["r10"] for way in ways if "r10" in way]
-    return sum(values) / len(values) if values else None
 
 
 def _find(model: str) -> tuple[Path, list[str]]:
@@ -149,7 +143,7 @@ def _find(model: str) -> tuple[Path, list[str]]:
     return named[0], known[named[0]]
 
 
-def _show(facts: ModelFacts, known_from: list[str]) -> None:
+def _show(facts: ModelInfo, known_from: list[str]) -> None:
     rows: list[tuple[tables.Cell, ...]] = [
         ("path", str(facts.path)),
         ("known from", "; ".join(known_from) or None),

@@ -11,6 +11,8 @@ import numpy as np
 
 from medclip_cli.captioning.consensus import distinct
 from medclip_cli.captioning.predictor import Predictor, choose
+from medclip_cli.errors import ScanError
+from medclip_cli.parallel import usable_cores
 from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
@@ -101,7 +103,6 @@ def baseline_captions(
         rows: the images that are evaluated.
         pool: the images that may answer.
     """
-    from medclip_cli.models import grey_thumbnails
     from medclip_cli.scoring import baselines
 
     def thumbnails(records: Sequence[CaptionedImage]) -> NDArray[np.uint8]:
@@ -129,3 +130,27 @@ def baseline_captions(
 def fields_of(record: CaptionedImage) -> dict[str, str | None]:
     """The fields an answer should have right."""
     return {name: getattr(record, name) for name in FIELDS}
+
+
+def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
+    """Shrink images to grey thumbnails, for comparing them without any model.
+
+    Args:
+        paths: image files; one that cannot be read becomes all zero.
+        side: width and height of a thumbnail.
+
+    Returns:
+        uint8 ``[n, side, side]``.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from encoders.images import read_image
+
+    def shrink(path: Path) -> NDArray[np.uint8]:
+        try:
+            return np.asarray(read_image(path).convert("L").resize((side, side)), dtype=np.uint8)
+        except ScanError:
+            return np.zeros((side, side), dtype=np.uint8)
+
+    with ThreadPoolExecutor(min(16, usable_cores())) as pool:
+        return np.stack(list(pool.map(shrink, paths)))

@@ -107,7 +107,7 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _model_fault(info: CollectionInfo) -> str | None:
     try:
-        model = models.open_model(Path(info.model_path))
+        model = models.load_model(Path(info.model_path))
         info.check_model(model.fingerprint, model.name)
     except MedclipError as error:
         return str(error)

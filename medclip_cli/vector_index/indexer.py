@@ -150,7 +150,7 @@ def _open_model(given: Model | Path | str | None, settings: Settings, store: Sto
             given = settings.model
     if str(given).startswith(models.HUB_PREFIX):
         given = models.hub_model(str(given), settings.home, offline=settings.offline)
-    return models.open_model(Path(given))
+    return models.load_model(Path(given))
 
 
 def _choose_splits(corpus: Corpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:
@@ -283,7 +283,7 @@ class _Run:
             on_progress(report)
 
         # On a GPU, if there is one, now that it is clear that there is something to embed.
-        model = models.open_model(self.model.path, for_many=True)
+        model = models.load_model(self.model.path, for_many=True)
         tasks = tasks_of(self.corpus.name, self.records(), changes, self.corpus.image_path)
         try:
             return embed_into(

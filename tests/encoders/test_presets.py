@@ -6,11 +6,16 @@ from encoders.presets import IMAGENET_MEAN, PRESETS, EncoderPreset, preset_named
 
 
 def test_the_three_presets():
-    assert list(PRESETS) == ["tiny", "base", "seed"]
+    assert list(PRESETS) == ["tiny", "base", "original"]
     assert all(name == preset.name for name, preset in PRESETS.items())
-    seed = PRESETS["seed"]
-    assert (seed.image_encoder, seed.text_pooling, seed.projection) == ("resnet50", "cls", "residual")
-    assert (seed.image_size, seed.max_tokens, seed.temperature) == (224, 200, 1 / 256)
+    original = PRESETS["original"]
+    assert preset_named("seed") is original, "its name until 0.1"
+    assert (original.image_encoder, original.text_pooling, original.projection) == (
+        "resnet50",
+        "cls",
+        "residual",
+    )
+    assert (original.text_pooling, original.max_tokens, original.temperature) == ("cls", 200, 1 / 256)
 
 
 def test_fields_are_overridden_by_name():
@@ -27,7 +32,7 @@ def test_the_normalisation_follows_the_image_encoder():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(PresetError, match="unknown preset 'huge': use one of tiny, base, seed"):
+    with pytest.raises(PresetError, match="unknown preset 'huge': use one of tiny, base, original"):
         preset_named("huge")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from medclip_cli.corpora.corpus_folder import Corpus
-from medclip_cli.models import open_model
+from medclip_cli.models import load_model
 from medclip_cli.scoring.meteor import find_meteor
 
 
@@ -76,7 +76,7 @@ def test_min_confidence_where_no_answer_could_be_judged_is_wrong_usage(road, cal
     content = json.loads((copy / "captioning.json").read_text(encoding="utf-8"))
     for method in content["methods"].values():
         method["platt"] = None
-    open_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
+    load_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
     done = calibrated(road.scan, "--model", copy, "--min-confidence", "0.5")
     assert done.code == 2
     assert "too few val images" in " ".join(done.err.split())
@@ -95,7 +95,7 @@ def test_what_is_far_from_everything_gets_no_caption(road, calibrated, tmp_path)
     copy = tmp_path / "model"
     shutil.copytree(calibrated.model, copy)
     content = json.loads((copy / "captioning.json").read_text(encoding="utf-8")) | {"domain_floor": 1.1}
-    open_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
+    load_model(copy).add_files({"captioning.json": json.dumps(content).encode()})
     (record,) = calibrated(road.scan, "--model", copy, "--json").records
     assert record["caption"] is None
     assert record["reason"].startswith("no reliable match: the image is further")

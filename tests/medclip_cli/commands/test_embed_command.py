@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from medclip_cli.models import open_model
+from medclip_cli.models import load_model
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_images_become_unit_vectors_in_their_order(road, embed, tmp_path):
     assert table.column_names == ["id", "vector"]
     assert table["id"].to_pylist() == [str(scan) for scan in scans]
     vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
-    expected = [one.vector for one in open_model(road.model).embed_files(scans)]
+    expected = [one.vector for one in load_model(road.model).embed_files(scans)]
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert (tmp_path / "v.parquet").stat().st_mode & 0o777 == 0o600
 
@@ -35,7 +35,7 @@ def test_texts_become_vectors_and_ids_beside_them(road, embed, tmp_path):
     vectors = np.load(tmp_path / "v.npy")
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(
-        vectors, open_model(road.model).embed_texts(["axial CT", "sagittal MR"]), atol=1e-5
+        vectors, load_model(road.model).embed_texts(["axial CT", "sagittal MR"]), atol=1e-5
     )
     assert (tmp_path / "v.ids.txt").read_text().splitlines() == ["axial CT", "sagittal MR"]
 
@@ -43,7 +43,7 @@ def test_texts_become_vectors_and_ids_beside_them(road, embed, tmp_path):
 def test_the_model_is_that_of_the_collection_where_none_is_named(road, tmp_path):
     done = road.medclip("embed", road.scan, "--collection", "phantoms", "--out", tmp_path / "v.npy")
     assert done.code == 0
-    assert np.load(tmp_path / "v.npy").shape == (1, open_model(road.model).dim)
+    assert np.load(tmp_path / "v.npy").shape == (1, load_model(road.model).dim)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_an_imported_collection_can_be_indexed_into(edge, home, exported):
 def any_model(monkeypatch):
     """A folder of any files is a model, of the fingerprint that the tests' collections have."""
     found = SimpleNamespace(name="tiny", fingerprint=SPEC.fingerprint)
-    monkeypatch.setattr(models, "open_model", lambda path, **_: found)
+    monkeypatch.setattr(models, "load_model", lambda path, **_: found)
     return found
 
 

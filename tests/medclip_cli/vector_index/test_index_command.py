@@ -62,7 +62,7 @@ class ByteModel:
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     fake = ByteModel(tmp_path / "model")
-    monkeypatch.setattr(models, "open_model", lambda path, **_: replace_path(fake, path))
+    monkeypatch.setattr(models, "load_model", lambda path, **_: replace_path(fake, path))
     return fake
 
 

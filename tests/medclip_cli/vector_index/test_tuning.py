@@ -131,7 +131,7 @@ def tune(*arguments, code=0):
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "open_model", lambda path, **_: NoisyModel())
+    monkeypatch.setattr(models, "load_model", lambda path, **_: NoisyModel())
     records = [draw_record(number, split="val") for number in range(300, 320)]
     options = {"caption_style": "report", "rejected": (), "report": {}}
     write_corpus(tmp_path / "drawn", name="drawn", image_root=tmp_path, records=records, **options)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from medclip_cli import models
-from medclip_cli.errors import ModelError
+from medclip_cli.errors import ModelError, ScanError
+from medclip_cli.evaluation import answers
 from tests.encoders.test_whole_models import clip  # noqa: F401 - a fixture: a tiny CLIP model as a folder
 
 
@@ -15,7 +16,7 @@ def vectors(model, images):
 def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    model = models.open_model(road.model)
+    model = models.load_model(road.model)
     images = sorted((road.raw / "images").iterdir())[:5]
     found = list(model.embed_files([*images[:3], bad, *images[3:]], batch_size=2))
     assert [embedded.index for embedded in found] == list(range(6))
@@ -25,14 +26,39 @@ def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road
     assert np.linalg.norm(alone[0]) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_images_are_embedded_as_rows_or_the_unreadable_one_is_named(road, tmp_path):
+    model = models.load_model(str(road.model))
+    images = sorted((road.raw / "images").iterdir())[:3]
+    rows = model.embed_images([str(images[0]), images[1], images[2].open("rb")])
+    assert (rows.dtype, rows.shape) == (np.float32, (3, model.dim))
+    np.testing.assert_allclose(rows, vectors(model, images), atol=1e-5)
+    assert model.embed_images([]).shape == (0, model.dim)
+    with pytest.raises(ScanError, match="gone.png: "):
+        model.embed_images([images[0], tmp_path / "gone.png"])
+
+
+def test_a_model_says_what_it_is(road):
+    model = models.load_model(road.model)
+    assert model.info == models.describe_model(road.model)
+    assert model.fingerprint in repr(model)
+    assert str(road.model) in repr(model)
+    assert models.load_model(road.model, device="cpu").info.dim == model.dim
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:..", "hf:/"])
+def test_a_hub_name_leads_nowhere_else(name, tmp_path):
+    with pytest.raises(ModelError, match="model name"):
+        models.load_model(name, home=tmp_path)
+
+
 def test_where_there_is_a_gpu_many_images_go_through_torch(road, monkeypatch):
     images = sorted((road.raw / "images").iterdir())[:4]
-    expected = vectors(models.open_model(road.model), images)
+    expected = vectors(models.load_model(road.model), images)
     monkeypatch.setattr(models, "_has_gpu", lambda: True)
-    by_torch = models.open_model(road.model, for_many=True)
+    by_torch = models.load_model(road.model, for_many=True)
     assert type(by_torch._encoder).__name__ == "TorchEncoder"
     assert np.sum(vectors(by_torch, images) * expected, axis=1) == pytest.approx(1.0, abs=1e-3)
-    assert type(models.open_model(road.model)._encoder).__name__ == "OnnxEncoder", "a few go without torch"
+    assert type(models.load_model(road.model)._encoder).__name__ == "OnnxEncoder", "a few go without torch"
 
 
 def test_without_a_driver_torch_is_not_even_imported(monkeypatch):
@@ -44,11 +70,11 @@ def test_without_a_driver_torch_is_not_even_imported(monkeypatch):
 
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
-        models.open_model(tmp_path / "nowhere")
+        models.load_model(tmp_path / "nowhere")
 
 
 def test_thumbnails_of_images_that_cannot_be_read_are_black(road, tmp_path):
-    thumbnails = models.grey_thumbnails([road.scan, tmp_path / "gone.png"], 8)
+    thumbnails = answers.grey_thumbnails([road.scan, tmp_path / "gone.png"], 8)
     assert thumbnails.shape == (2, 8, 8)
     assert thumbnails[0].any()
     assert not thumbnails[1].any()
