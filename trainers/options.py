@@ -298,8 +298,8 @@ def options_for(preset: EncoderPreset, **given: Any) -> ContrastiveOptions:  # n
     Raises:
         OptionsError: an option is out of range.
     """
-    recipe = dict(RECIPES.get("original" if preset.name == "seed" else preset.name, {}))
-    if given.get("from_scratch") and preset.name not in ("original", "seed"):
+    recipe = dict(RECIPES.get(preset.name, {}))
+    if given.get("from_scratch") and preset.name != "original":
         recipe |= SCRATCH
     recipe |= {name: value for name, value in given.items() if value is not None}
     return ContrastiveOptions(preset=preset, **recipe)
