@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medclip_cli.settings import Settings
 
-MODEL_MARK = "config.json"
-_COLLECTION_MARK = "collection.json"
-
 
 def collection_names(home: Path) -> list[str]:
-    """Return the names of the collections under a home folder."""
-    return sorted(_descriptions(home))
+    """Return the names of the collections under a home folder, damaged ones included."""
+    return sorted(file.parent.name for file in _manifests(home))
 
 
 def known_models(settings: Settings, folders: Iterable[Path] = ()) -> dict[Path, list[str]]:
@@ -29,9 +26,9 @@ def known_models(settings: Settings, folders: Iterable[Path] = ()) -> dict[Path,
     found: dict[Path, list[str]] = {}
     if settings.model is not None:
         _add(found, settings.model, f"setting model ({settings.origins['model']})")
-    for name, description in sorted(_descriptions(settings.home).items()):
-        if path := description.get("model_path"):
-            _add(found, Path(path), f"collection {name}")
+    for file in sorted(_manifests(settings.home)):
+        if model := _model_path(file):
+            _add(found, Path(model), f"collection {file.parent.name}")
     for path in models_in(settings.home / "models"):
         _add(found, path, "home")
     for folder in folders:
@@ -55,15 +52,18 @@ def _add(found: dict[Path, list[str]], path: Path, who: str) -> None:
 
 
 def _is_model(path: Path) -> bool:
-    return (path / MODEL_MARK).is_file() and (path / "model.safetensors").is_file()
+    return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
 
 
-def _descriptions(home: Path) -> dict[str, dict[str, Any]]:
-    """The description of each collection; of a damaged one, nothing."""
-    described = {}
-    for file in (home / "collections").glob(f"*/{_COLLECTION_MARK}"):
-        try:
-            described[file.parent.name] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            described[file.parent.name] = {}
-    return {name: data if isinstance(data, dict) else {} for name, data in described.items()}
+def _manifests(home: Path) -> Iterator[Path]:
+    return (home / "collections").glob("*/collection.json")
+
+
+def _model_path(manifest: Path) -> str | None:
+    """Where the model of a collection lies; a damaged manifest, or one that says nonsense, names none."""
+    try:
+        described = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    path = described.get("model_path") if isinstance(described, dict) else None
+    return path if isinstance(path, str) and "\0" not in path else None

@@ -1,4 +1,4 @@
-"""`medclip paths`: where everything lies."""
+"""`medclip paths`: where collections, models, caches and settings are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def paths(
     """Say where medclip keeps collections, models and caches, and which settings files it reads."""
     from medclip_cli.settings import load_settings
 
-    found = places(load_settings())
+    found = stored_paths(load_settings())
     if as_json:
         json_output.write(found)
         return
@@ -32,8 +32,8 @@ def paths(
     tables.show("Paths", ("what", "exists", "path"), rows)
 
 
-def places(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return every place with what it holds, by name."""
+def stored_paths(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return every path by name, with whether it exists and what it holds."""
     from medclip_cli.settings import settings_files
 
     user_file, project_file = settings_files()

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from encoders.names import plain_name
+from medclip_cli.discovery import collection_names as collection_names
 from medclip_cli.errors import CollectionError
 from medclip_cli.private_files import make_private_folder
 from medclip_cli.vector_index.base import (
@@ -74,14 +75,6 @@ def collection_folder(home: Path, name: str) -> Path:
 def generation_folder(folder: Path, generation: int) -> Path:
     """Return the folder of one generation of a collection."""
     return folder / "generations" / f"{generation:06d}"
-
-
-def collection_names(home: Path) -> list[str]:
-    """Return the names of the collections that there are, damaged ones included."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        entries = collections_folder(home).iterdir()
-        return sorted(path.name for path in entries if (path / MANIFEST).exists())
-    return []
 
 
 def live_collection(home: Path, name: str) -> CollectionInfo:
