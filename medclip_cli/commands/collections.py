@@ -1,4 +1,4 @@
-"""`medclip collections`: what collections there are, what is in them, moving, checking, dropping them."""
+"""`medclip collections`: list, show, drop, export, import, verify and tune collections."""
 
 from __future__ import annotations
 
@@ -141,9 +141,7 @@ def export_(
         Path | None,
         typer.Option("--out", "-o", help="The file to write. [default: NAME.medclip]"),
     ] = None,
-    with_model: Annotated[
-        bool, typer.Option("--with-model", help="Take the model along, for a machine that has none.")
-    ] = False,
+    with_model: Annotated[bool, typer.Option("--with-model", help="Include the model folder.")] = False,
     force: Force = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -177,7 +175,7 @@ def import_(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a collection back from a file; a damaged or altered one is refused, and nothing changes."""
+    """Import a collection from a file; a damaged or altered file is refused, and nothing changes."""
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index import archive
 
@@ -189,7 +187,7 @@ def import_(
         console.note(f"{imported.info.points:,} images, model {imported.info.model_path}.")
     if imported.model_fault:
         console.warn(
-            f"the collection is there, but its model is not ({imported.model_fault}): ask it with --model"
+            f"imported, but its model cannot be used ({imported.model_fault}): name one with --model"
         )
 
 
@@ -229,11 +227,11 @@ def _show_verification(name: str, found: Verification) -> None:
     if found.damage:
         console.warn(f"{found.damage}")
     if found.bad_vectors:
-        console.warn(f"{len(found.bad_vectors)} points have unsound vectors: index again with --rebuild")
+        console.warn(f"{len(found.bad_vectors)} points have invalid vectors: index again with --rebuild")
     if any(check.missing or check.changed or check.extra for check in found.corpora.values()):
-        console.warn("the collection is not up to date: medclip index CORPUS --prune brings it there")
+        console.warn("the collection is not up to date: update it with medclip index CORPUS --prune")
     if found.sound:
-        console.note("All files, vectors and records are as they should be.")
+        console.note("All files, vectors and records are intact.")
 
 
 @app.command(epilog="Example: medclip collections tune medpix work/medpix --split val")

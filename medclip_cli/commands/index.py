@@ -51,7 +51,7 @@ def index(
         str | None,
         typer.Option(
             help="Which splits: train, val, test, several with commas, or all. [default: train, so that the "
-            "others can judge the collection; all of a folder that is no corpus]"
+            "others can judge the collection; all splits of a folder that is not a corpus]"
         ),
     ] = None,
     batch_size: Annotated[
@@ -59,42 +59,42 @@ def index(
         typer.Option(min=1, help="Images in one forward pass. [default: 32; on a GPU 128]"),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Begin anew: with another model, or after damage.")
+        bool, typer.Option("--rebuild", help="Start from scratch, for another model or after damage.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove what this corpus, or these splits, no longer hold.")
+        bool,
+        typer.Option("--prune", help="Delete points without a record in this corpus and these splits."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Show what would change, without doing it.")
     ] = False,
     url: ServerUrl = None,
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Embed part I of N; N machines fill one collection, and the last to end puts it in place.",
+            help="Embed part I of N, where N machines fill one collection; the last to finish makes it live.",
             rich_help_panel=_SERVER,
         ),
     ] = None,
     shards: Annotated[
-        int, typer.Option(min=1, help="Nodes a new collection is spread over.", rich_help_panel=_SERVER)
+        int, typer.Option(min=1, help="Number of shards of a new collection.", rich_help_panel=_SERVER)
     ] = 1,
     replicas: Annotated[
-        int, typer.Option(min=1, help="Nodes that hold each part of it.", rich_help_panel=_SERVER)
+        int, typer.Option(min=1, help="Number of copies of each shard.", rich_help_panel=_SERVER)
     ] = 1,
     quantize: Annotated[
         Literal["none", "int8", "binary"],
-        typer.Option(help="What it keeps of each number of a vector in memory.", rich_help_panel=_SERVER),
+        typer.Option(help="Quantization of the vectors kept in memory.", rich_help_panel=_SERVER),
     ] = "none",
     on_disk: Annotated[
-        bool, typer.Option("--on-disk", help="Keep its whole vectors on disk.", rich_help_panel=_SERVER)
+        bool, typer.Option("--on-disk", help="Keep the original vectors on disk.", rich_help_panel=_SERVER)
     ] = False,
     wait: Annotated[
         bool,
         typer.Option(
             "--wait/--no-wait",
-            help="Put it in place only when the server has built its search graph; until then questions are "
-            "answered, but slowly.",
+            help="Make it live only when the server has built its search graph; before that, search is slow.",
             rich_help_panel=_SERVER,
         ),
     ] = True,
@@ -107,8 +107,8 @@ def index(
 ) -> None:
     """Embed the images and captions of a corpus into a collection; again, only what changed.
 
-    Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
-    on where it stopped when it is started again.
+    Readers see the collection as it was before until the run is complete. An interrupted run continues where
+    it stopped when it is started again.
     """
     from medclip_cli.vector_index import indexer
     from medclip_cli.vector_index.server import ServerLayout
@@ -152,11 +152,11 @@ def _show(report: IndexReport, as_json: bool) -> None:
         ("unreadable", len(report.failed)),
         ("in the collection", report.points),
     ]
-    tables.show(f"{title}, if it were done" if report.dry_run else title, ("images", "count"), rows)
+    tables.show(f"{title} (dry run)" if report.dry_run else title, ("images", "count"), rows)
     if not report.in_place:
-        console.note("Not in place yet: other parts are still to come.")
+        console.note("Not live yet: other shards are still to come.")
     if report.left_out:
         left = ", ".join(f"{split} ({count:,})" for split, count in report.left_out.items())
-        console.note(f"Left out: {left}; --split all takes everything in.")
+        console.note(f"Left out: {left}; --split all includes them.")
     if not report.dry_run and report.added + report.changed:
         console.note(f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s.")

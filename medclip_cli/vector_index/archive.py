@@ -92,7 +92,7 @@ def export_collection(
             if not model_files:
                 raise CollectionError(f"there is no model folder {folder}: export without the model")
             if fault := _model_fault(info):
-                raise CollectionError(f"the model of collection {name!r} cannot be sent along ({fault})")
+                raise CollectionError(f"the model of collection {name!r} cannot be exported ({fault})")
             files |= {_MODEL + key: path for key, path in model_files.items()}
         _write(target, info, files)
     finally:
@@ -199,7 +199,7 @@ def _reading(source: Path) -> Iterator[tarfile.TarFile]:
         raise CollectionError(f"there is no file {source}") from error
     except (tarfile.TarError, EOFError) as error:
         raise CollectionError(
-            f"{source} is no collection, or is damaged ({error}): fetch it again"
+            f"{source} is not a collection, or is damaged ({error}): fetch it again"
         ) from error
 
 
@@ -207,7 +207,7 @@ def _read_head(source: Path, tar: tarfile.TarFile) -> dict[str, Any]:
     member = tar.next()
     file = tar.extractfile(member) if member and member.name == _HEAD and member.size < _HEAD_LIMIT else None
     if file is None:
-        raise CollectionError(f"{source} is no collection exported by medclip")
+        raise CollectionError(f"{source} is not a collection exported by medclip")
     text = file.read()
     try:
         head = json.loads(text)

@@ -1,4 +1,4 @@
-"""The port of the vector index: what a collection holds, what one may ask of it, what it promises.
+"""The port of the vector index: what a collection holds, what can be asked of it, what it promises.
 
 Two engines stand behind it, `edge` (embedded, no server) and `server` (qdrant-client), and one suite of
 contract tests runs over both. The rules they share:
@@ -195,7 +195,7 @@ class CollectionInfo:
             )
 
     def check_query(self, query: Query) -> None:
-        """Refuse a question that this collection cannot answer.
+        """Refuse a query that this collection cannot answer.
 
         Raises:
             UsageError: it is not one.
@@ -262,14 +262,14 @@ class StoredPoint:
 
 
 def check_name(name: str) -> str:
-    """Return the name if a folder and a server can bear it.
+    """Return the name if it can be a folder and a collection of a server.
 
     Raises:
         UsageError: it cannot be a collection's name.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot name a collection: use letters, digits, dots, dashes and underscores, and "
+            f"{name!r} is not a valid collection name: use letters, digits, dots, dashes, underscores; "
             "begin with a letter or a digit"
         )
     return name
@@ -349,10 +349,10 @@ class VectorIndex(Closing, Protocol):
         """What is known of the collection."""
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        """Answer each question with its neighbours, best first.
+        """Answer each query with its neighbours, best first.
 
         Raises:
-            UsageError: a question that cannot be answered.
+            UsageError: a query that cannot be answered.
             CollectionError: the collection cannot be read, or vectors of another length were given.
         """
 
@@ -394,14 +394,14 @@ class IndexWriter(Closing, Protocol):
         """Store points, replacing those with the same id.
 
         Raises:
-            CollectionError: the vectors have another length, or the place is full.
+            CollectionError: the vectors have another length, or the disk is full.
         """
 
     def delete(self, point_ids: Iterable[str]) -> None:
         """Remove points."""
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
-        """Finish the new generation and put it in place of the live one at once."""
+        """Finish the new generation and make it live in one step."""
 
     def close(self) -> None:
         """Stop without a commit: what was written is kept for the next run to go on with."""

@@ -1,7 +1,7 @@
-"""Captions and questions as sparse BM25 vectors.
+"""Captions and queries as sparse BM25 vectors.
 
-Both engines use the encoder of Qdrant Edge (a Rust stemmer and tokenizer, no torch), so that a question asked
-of either finds the same captions. Inverse document frequency is the engine's part, at question time.
+Both engines use the encoder of Qdrant Edge (a Rust stemmer and tokenizer, no torch), so that a query asked
+of either finds the same captions. Inverse document frequency is the engine's part, at query time.
 """
 
 from __future__ import annotations

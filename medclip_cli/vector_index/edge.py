@@ -41,10 +41,10 @@ LARGEST_COPY_BYTES = 2 << 30
 LEAST_FREE_BYTES = 1 << 20
 INDEXED_FIELDS = ("modality", "view", "region", "category", "findings", "group", "corpus", "age")
 # Below these sizes the engine is faster without: a payload index costs some time at every opening, a scan of
-# 10,000 payloads 10 ms a question; 64 MiB of vectors are compared in 2 ms, which no graph beats by much.
+# 10,000 payloads 10 ms a query; 64 MiB of vectors are compared in 2 ms, which no graph beats by much.
 PAYLOAD_INDEX_POINTS = 10_000
 HNSW_FROM_KILOBYTES = 65_536
-# A question reads only the pages it touches: at its defaults the engine reads all vectors of both kinds when
+# A query reads only the pages it touches: at its defaults the engine reads all vectors of both kinds when
 # it opens a shard, which was most of the time of asking 220,000 points once.
 PLACEMENT = qe.Memory.Cold
 # With a graph come copies of the vectors rounded to 8 bits, which are compared first; half as many again as
@@ -99,7 +99,7 @@ def _writable_copy(name: str, generation: Path, held: ExitStack) -> Path:
     if size > LARGEST_COPY_BYTES:
         raise CollectionError(
             f"collection {name!r} cannot be opened, since {why}, and {size / 1e9:.1f} GB are too much to "
-            "copy for a question: copy it into a MEDCLIP_HOME of your own, once"
+            "copy for a query: copy it into a MEDCLIP_HOME of your own, once"
         )
     try:
         copy = Path(held.enter_context(TemporaryDirectory(prefix="medclip-")))
@@ -165,10 +165,10 @@ class EdgeIndex(Closing):
         self._encoder = bm25.caption_encoder(info.average_words)
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        """Answer each question with its neighbours, best first; many at once are cheaper than one by one.
+        """Answer each query with its neighbours, best first; many at once are cheaper than one by one.
 
         Raises:
-            UsageError: a question that cannot be answered.
+            UsageError: a query that cannot be answered.
             CollectionError: the collection is damaged or closed, or vectors of another length were given.
         """
         for query in queries:
@@ -205,17 +205,17 @@ class EdgeIndex(Closing):
             return f"{error}: {HOW_TO_MEND}"
         return None
 
-    def _ask(self, question: Callable[[EdgeShard], _Result]) -> _Result:
+    def _ask(self, query: Callable[[EdgeShard], _Result]) -> _Result:
         if self._shard is None:
             raise CollectionError(f"collection {self.info.name!r} is closed")
         with engine_errors(self.info.name):
-            return question(self._shard)
+            return query(self._shard)
 
     def close(self) -> None:
         """Let go of the collection, so that an old generation can be removed.
 
         Its shard stays open until another one is asked or the process ends: closing one, the engine has the
-        system forget its pages. The next process, most often the next question, would fetch them from the
+        system forget its pages. The next process, most often the next query, would fetch them from the
         disk again, in ten times the time of asking (decision 7).
         """
         if self._shard is None:
@@ -272,10 +272,10 @@ def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
 
 
 def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.QueryRequest:
-    """Return one question as a request for ids and scores; whoever asks fetches the payloads it shows.
+    """Return one query as a request for ids and scores; the payloads of those shown are fetched after.
 
     Args:
-        query: the question.
+        query: the query.
         encoder: of its words.
         info: of the collection: how it writes its values, and its weights.
     """

@@ -1,4 +1,4 @@
-"""One index run on the embedded engine: a shard built beside the live generation, then put in its place.
+"""One index run on the embedded engine: a shard is built beside the live generation, then made live.
 
 Crash safety without a write-ahead log: points become durable at a flush. The engine writes a point's version
 last, and forgets points without one when it loads a shard, so that whatever an interrupted run leaves
@@ -167,7 +167,7 @@ class EdgeWriter(Closing):
         )
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
-        """Finish the new generation, put it in place of the live one, and remove what nobody reads any more.
+        """Finish the new generation, make it live, and remove old ones without readers.
 
         Without any change the live generation stays, and only its description is brought up to date.
 

@@ -93,8 +93,8 @@ def index(  # noqa: PLR0913 - the options of the command
 ) -> IndexReport:
     """Embed the images and captions of a corpus into a collection; again, only what changed.
 
-    Whoever asks the collection meanwhile sees it as it was before, until all is done. An interrupted run goes
-    on where it stopped when it is started again. What is None is taken from the settings.
+    Readers see the collection as it was before until the run is complete. An interrupted run continues where
+    it stopped when it is started again. What is None is taken from the settings.
 
     Args:
         corpus: a corpus, its folder, or a folder of images with captions, which is cleaned first.
@@ -103,7 +103,7 @@ def index(  # noqa: PLR0913 - the options of the command
         url: of the Qdrant server that keeps it; None keeps it under `home`.
         home: the folder of medclip's data.
         split: ``train``, ``val``, ``test``, several with commas, or ``all``. None takes train, so that the
-            others can judge the collection; all of a folder that was no corpus.
+            others can judge the collection; all of a folder that was not a corpus.
         batch_size: images in one forward pass; None for what suits where the model runs.
         rebuild: begin with an empty collection: with another model, or after damage.
         prune: remove points that no record of these splits stands for any more.
@@ -214,7 +214,7 @@ class _Run:
         """Bring the collection up to date with the corpus."""
         began = time.monotonic()
         if writer.resumed:
-            log.info("Going on where an interrupted run of collection %r stopped.", collection)
+            log.info("Resuming an interrupted run of collection %r.", collection)
         name = self.corpus.name
         stored = {point: digest for point, digest in writer.digests(name).items() if self._is_mine(point)}
         changes = find_changes(name, self.records(), stored, self.corpus.image_path)

@@ -156,7 +156,7 @@ def _number(field: str, text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to a collection.
+    """One query to a collection.
 
     Attributes:
         image_vector: ``[dim]``, an example image; compared with the stored ``image`` vectors.
@@ -242,7 +242,7 @@ class Query:
         return [dense] * (arms - 1) + [words] if self.asks_words else [1.0] * arms
 
     def check(self) -> None:
-        """Refuse a question that cannot be answered; a hybrid one makes do with what it is given.
+        """Refuse a query that cannot be answered; a hybrid one makes do with what it is given.
 
         Raises:
             UsageError: nothing to compare with in this mode, or a number out of range.
@@ -255,7 +255,7 @@ class Query:
         if self.weights is not None and (min(self.weights) < 0 or max(self.weights) == 0):
             raise UsageError(f"fusion weights must be 0 or more and not both 0, not {self.weights}")
         if self.diversity is not None and not 0 <= self.diversity <= 1:
-            raise UsageError(f"diversity lies between 0 and 1, not {self.diversity}")
+            raise UsageError(f"diversity must be between 0 and 1, not {self.diversity}")
 
 
 def combine(like: Sequence[Vector], unlike: Sequence[Vector] = ()) -> Vector:

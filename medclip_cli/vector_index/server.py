@@ -168,10 +168,10 @@ class ServerIndex(Closing):
         self._encoder = bm25.caption_encoder(info.average_words)
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        """Answer each question with its neighbours, best first, all in one request.
+        """Answer each query with its neighbours, best first, all in one request.
 
         Raises:
-            UsageError: a question that cannot be answered.
+            UsageError: a query that cannot be answered.
             CollectionError: the server cannot be asked, or vectors of another length were given.
         """
         for query in queries:
@@ -259,7 +259,7 @@ def stored_point(point: Point, encoder: Bm25) -> models.PointStruct:
 
 
 def query_request(query: Query, encoder: Bm25, info: CollectionInfo) -> models.QueryRequest:
-    """Return one question as a request; the same question as `edge.query_request` makes."""
+    """Return one query as a request; the same query as `edge.query_request` makes."""
     from qdrant_client import models
 
     must, must_not = ([_clause(one) for one in part] for part in query.clauses(info.fields))

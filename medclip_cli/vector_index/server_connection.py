@@ -61,7 +61,7 @@ class ServerOptions:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(
-                f"{shown_url(self.url)!r} is no address of a server: write it as http://localhost:6333"
+                f"{shown_url(self.url)!r} is not the address of a server: write it as http://localhost:6333"
             )
 
 
@@ -217,7 +217,7 @@ def _transport_fault(source: Exception) -> _Fault:
         return _Fault(_UNREACHABLE, passing=True)
     if isinstance(source, TransportError):
         return _Fault("the server at {url} broke the connection: try again, or see its log", passing=True)
-    return _Fault("what answers at {url} is no Qdrant server: check --url")
+    return _Fault("what answers at {url} is not a Qdrant server: check --url")
 
 
 def _status_fault(status: int, reason: str) -> _Fault:

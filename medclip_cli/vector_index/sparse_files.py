@@ -20,7 +20,7 @@ Range = tuple[int, int]
 def stable_files(folder: Path) -> list[Path]:
     """Return every file below a folder, in order, without hidden files and folders.
 
-    Whoever opens a shard writes its smallest files anew, in hidden places that are gone a moment later.
+    Opening a shard writes its smallest files anew, under hidden names that are gone a moment later.
     """
     found = []
     for parent, folders, names in os.walk(folder):  # passes over a folder that vanishes meanwhile

@@ -147,7 +147,7 @@ class _EdgeStore(Store):
         from medclip_cli.vector_index import edge_writer
 
         if part is not None:
-            raise UsageError("several machines cannot fill a collection without a server: give its url")
+            raise UsageError("a shard needs a Qdrant server, which all machines write to: give its url")
         timeout = self.lock_timeout_seconds
         return edge_writer.create_writer(self.home, name, spec, rebuild=rebuild, lock_timeout_seconds=timeout)
 

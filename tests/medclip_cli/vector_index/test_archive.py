@@ -156,7 +156,7 @@ def test_an_altered_content_is_refused(home, exported, part):
     def alter(name, content):
         return content[:-1] + bytes([content[-1] ^ 1]) if name.endswith(part) else content
 
-    refused(home, rewritten(exported, alter), "is damaged or was altered|is no collection")
+    refused(home, rewritten(exported, alter), "is damaged or was altered|is not a collection")
 
 
 def test_an_altered_head_with_valid_json_is_refused(home, exported):
@@ -257,20 +257,20 @@ def test_impossible_stretches_are_refused(home, exported, ranges):
 def test_a_cut_off_file_is_refused(home, exported):
     changed = exported.with_name("changed.medclip")
     changed.write_bytes(exported.read_bytes()[: exported.stat().st_size // 2])
-    refused(home, changed, "is damaged|is no collection, or is damaged")
+    refused(home, changed, "is damaged|is not a collection, or is damaged")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no tar", mtime=0), os.urandom(2000)])
 def test_what_is_no_archive_is_refused(home, tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    refused(home, tmp_path / "file", "is no collection")
+    refused(home, tmp_path / "file", "is not a collection")
 
 
 def test_a_tar_of_something_else_is_refused(home, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with tarfile.open(tmp_path / "file", "w") as tar:
         tar.add(tmp_path / "letter.txt", "letter.txt")
-    refused(home, tmp_path / "file", "is no collection exported by medclip")
+    refused(home, tmp_path / "file", "is not a collection")
 
 
 def test_a_missing_file_is_named(home, tmp_path):
@@ -287,5 +287,5 @@ def test_a_newer_format_is_refused(home, exported):
 
 
 def test_a_name_that_no_collection_can_have(home, exported):
-    with pytest.raises(UsageError, match="cannot name a collection"):
+    with pytest.raises(UsageError, match="not a valid collection name"):
         import_collection(home, exported, name="../up")

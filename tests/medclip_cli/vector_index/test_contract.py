@@ -270,7 +270,7 @@ def test_equal_scores_are_ordered_by_id(engine):
             UsageError,
             "fusion weights must be 0 or more",
         ),
-        (Query(image_vector=draw_vector(1), diversity=1.5), UsageError, "diversity lies between 0 and 1"),
+        (Query(image_vector=draw_vector(1), diversity=1.5), UsageError, "diversity must be between 0 and 1"),
         (
             Query(image_vector=draw_vector(1, dim=5)),
             CollectionError,

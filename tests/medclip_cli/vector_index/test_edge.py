@@ -24,7 +24,7 @@ def test_an_unknown_collection_names_those_there_are(edge, home):
 
 @pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "a b", "x" * 101])
 def test_names_that_no_folder_should_bear_are_refused(home, name):
-    with pytest.raises(UsageError, match="cannot name a collection"):
+    with pytest.raises(UsageError, match="not a valid collection name"):
         open_collection(home, name)
 
 

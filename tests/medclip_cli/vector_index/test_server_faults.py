@@ -96,8 +96,8 @@ def test_a_server_that_hangs_is_asked_again():
         (401, 1, "refuses the API key: set MEDCLIP_QDRANT_API_KEY"),
         (403, 1, "refuses the API key"),
         (400, 1, "answers 400 Bad Request: see its log"),
-        (b"<html>hello</html>", 1, "is no Qdrant server: check --url"),
-        ({"result": 3}, 1, "is no Qdrant server: check --url"),
+        (b"<html>hello</html>", 1, "is not a Qdrant server: check --url"),
+        ({"result": 3}, 1, "is not a Qdrant server: check --url"),
     ],
 )
 def test_a_lasting_fault_is_one_line(fault, tries, message):
@@ -133,7 +133,7 @@ def test_a_missing_collection_names_what_to_do():
 
 @pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "http://", ""])
 def test_what_is_no_address_is_refused(url):
-    with pytest.raises(UsageError, match="is no address of a server: write it as http://localhost:6333"):
+    with pytest.raises(UsageError, match="is not the address of a server"):
         ServerOptions(url)
 
 
