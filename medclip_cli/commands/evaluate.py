@@ -117,9 +117,12 @@ def evaluate(
     """
     from medclip_cli.collection import open_collection
     from medclip_cli.evaluation import run
+    from medclip_cli.pages import check_page
     from medclip_cli.terminal import console, json_output
     from medclip_cli.terminal.progress import reported
 
+    if html is not None:
+        check_page(html)
     opened = open_collection(collection, url=url, model=model, offline=offline, lock_timeout=lock_timeout)
     with opened, reported() as on_progress:
         report = run.evaluate(

@@ -116,13 +116,8 @@ def score_captions(
         joined = join_references(words, counts)
         matches.append(clipped_matches(words, counts, joined))
         cider += cider_d(words, counts, joined) / MAX_ORDER
-    bleu, rouge = bleu_counts(words, matches), rouge_l(pairs)
-    items = dict(zip(BLEU_NAMES, coco_bleu(bleu).T, strict=True)) | {
-        "rouge_l": rouge.f_coco,
-        "rouge_l_p": rouge.precision,
-        "rouge_l_r": rouge.recall,
-        "rouge_l_f1": rouge.f1,
-    }
+    bleu = bleu_counts(words, matches)
+    items = dict(zip(BLEU_NAMES, coco_bleu(bleu).T, strict=True)) | rouge_l(pairs)
     of_corpus = dict(zip(BLEU_NAMES, corpus_bleu(bleu), strict=True))
     if meteor_program is not None:
         found = meteor.meteor(meteor_program, candidates, truths)

@@ -132,18 +132,11 @@ def sacrebleu_signature(tokenize: str, references_per_item: int | None) -> str:
     return str(metric.get_signature())
 
 
-@dataclass(frozen=True, slots=True)
-class RougeL:
-    """[n] each: precision, recall, COCO's F (beta 1.2) and F1 of the items."""
+def rouge_l(pairs: CaptionPairs) -> dict[str, Floats]:
+    """[n] each: COCO's F (beta 1.2), precision, recall and F1 of the items.
 
-    precision: Floats
-    recall: Floats
-    f_coco: Floats
-    f1: Floats
-
-
-def rouge_l(pairs: CaptionPairs) -> RougeL:
-    """ROUGE-L of every item; each distinct pair of sentences is compared once."""
+    Each distinct pair of sentences is compared once.
+    """
     tokens, ends = pairs.tokens.tolist(), np.cumsum(pairs.lengths).tolist()
     sentences = [tokens[start:end] or _EMPTY for start, end in zip([0, *ends], ends, strict=False)]
     both = np.stack([pairs.paired_candidate, pairs.reference])
@@ -155,7 +148,12 @@ def rouge_l(pairs: CaptionPairs) -> RougeL:
     first_pair = np.flatnonzero(np.diff(pairs.item, prepend=-1))
     precision: Floats = np.maximum.reduceat(common / lengths[pairs.paired_candidate], first_pair)
     recall: Floats = np.maximum.reduceat(common / lengths[pairs.reference], first_pair)
-    return RougeL(precision, recall, _f_measure(precision, recall, BETA), _f_measure(precision, recall, 1.0))
+    return {
+        "rouge_l": _f_measure(precision, recall, BETA),
+        "rouge_l_p": precision,
+        "rouge_l_r": recall,
+        "rouge_l_f1": _f_measure(precision, recall, 1.0),
+    }
 
 
 def lcs_length(first: Sequence[int], second: Sequence[int]) -> int:

@@ -115,16 +115,13 @@ def count_ngrams(pairs: CaptionPairs) -> Iterator[NgramCounts]:
         if order > 1:  # grow each (n-1)-gram by the word after it, where its sentence has one
             fits = start + order <= ends[start]
             start = start[fits]
-            ngram = _renumber(ngram[fits] * len(pairs.vocabulary) + pairs.tokens[start + order - 1])
+            longer = ngram[fits] * len(pairs.vocabulary) + pairs.tokens[start + order - 1]
+            ngram = np.unique(longer, return_inverse=True)[1]
         distinct = int(ngram.max(initial=-1)) + 1
         rows, count = np.unique(sentence[start] * distinct + ngram, return_counts=True)
         row_sentence, row_ngram = np.divmod(rows, max(distinct, 1))
         first_row = np.searchsorted(row_sentence, np.arange(sentences + 1))
         yield NgramCounts(distinct, row_sentence, row_ngram, count, first_row)
-
-
-def _renumber(keys: Ints) -> Ints:
-    return np.unique(keys, return_inverse=True)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +143,12 @@ class ReferenceRows:
 
 def join_references(pairs: CaptionPairs, counts: NgramCounts) -> ReferenceRows:
     """Look every n-gram of every reference up in the candidate of the same item."""
-    begin, end = counts.first_row[pairs.reference], counts.first_row[pairs.reference + 1]
-    pair = np.repeat(np.arange(len(pairs.reference)), end - begin)
-    row = np.arange(len(pair)) + np.repeat(begin - _exclusive_cumsum(end - begin), end - begin)
+    begin = counts.first_row[pairs.reference]
+    length = counts.first_row[pairs.reference + 1] - begin
+    pair = np.repeat(np.arange(len(pairs.reference)), length)
+    row = np.arange(len(pair)) + np.repeat(begin - (np.cumsum(length) - length), length)
     table = counts.sentence * counts.distinct + counts.ngram
     wanted = pairs.paired_candidate[pair] * counts.distinct + counts.ngram[row]
     position = np.searchsorted(table, wanted)
     found = table[np.minimum(position, len(table) - 1)] == wanted
     return ReferenceRows(pair, row, np.where(found, position, -1))
-
-
-def _exclusive_cumsum(values: Ints) -> Ints:
-    return np.cumsum(values) - values
