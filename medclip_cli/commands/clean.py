@@ -50,13 +50,9 @@ def clean(
         ),
     ] = None,
     root: Annotated[
-        Path | None,
-        typer.Argument(metavar="ROOT", help="The folder it was downloaded to."),
+        Path | None, typer.Argument(metavar="ROOT", help="The folder it was downloaded to.")
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The corpus folder to make."),
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The corpus folder to make.")] = None,
     caption: Annotated[
         str | None,
         typer.Option(
@@ -81,12 +77,10 @@ def clean(
         ),
     ] = UncertainLabels.mention,
     modality: Annotated[
-        str | None,
-        typer.Option(help="Keep only these modalities, for example CT,MR.", rich_help_panel=_ROWS),
+        str | None, typer.Option(help="Keep only these modalities, for example CT,MR.", rich_help_panel=_ROWS)
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of rows to read.", rich_help_panel=_ROWS),
+        int | None, typer.Option(min=1, help="Maximum number of rows to read.", rich_help_panel=_ROWS)
     ] = None,
     splits: Annotated[
         Splits,
@@ -100,9 +94,7 @@ def clean(
     skip_image_check: Annotated[
         bool,
         typer.Option(
-            "--skip-image-check",
-            help="Clean the metadata alone, without images.",
-            rich_help_panel=_ROWS,
+            "--skip-image-check", help="Clean the metadata alone, without images.", rich_help_panel=_ROWS
         ),
     ] = False,
     strict: Annotated[
@@ -114,12 +106,10 @@ def clean(
         typer.Option(help="The table of captions. [default: found in ROOT]", rich_help_panel=_TABLE),
     ] = None,
     image_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of image paths. [default: guessed]", rich_help_panel=_TABLE),
+        str | None, typer.Option(help="Its column of image paths. [default: guessed]", rich_help_panel=_TABLE)
     ] = None,
     caption_column: Annotated[
-        str | None,
-        typer.Option(help="Its column of captions. [default: guessed]", rich_help_panel=_TABLE),
+        str | None, typer.Option(help="Its column of captions. [default: guessed]", rich_help_panel=_TABLE)
     ] = None,
     group_pattern: Annotated[
         str | None,
@@ -129,16 +119,13 @@ def clean(
         ),
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="The corpus's name. [default: that of the --out folder]"),
+        str | None, typer.Option(help="The corpus's name. [default: that of the --out folder]")
     ] = None,
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images decoded in parallel. [default: one per core]"),
+        int | None, typer.Option(min=1, help="Images decoded in parallel. [default: one per core]")
     ] = None,
     copy_images: Annotated[
-        bool,
-        typer.Option("--copy-images", help="Copy the images into the corpus: it needs no other folder."),
+        bool, typer.Option("--copy-images", help="Copy the images into the corpus: it needs no other folder.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count rows, but write nothing.")] = False,
     list_datasets: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,

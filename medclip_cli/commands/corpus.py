@@ -66,8 +66,7 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The corpus folder to make.")],
     name: Annotated[
-        str | None,
-        typer.Option(help="The corpus's name. [default: that of the --out folder]"),
+        str | None, typer.Option(help="The corpus's name. [default: that of the --out folder]")
     ] = None,
     force: Force = False,
     as_json: JsonOutput = False,
@@ -98,10 +97,7 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="The file, or for webdataset the folder. [default: stdout]"),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Only train, val or test. [default: all]"),
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, val or test. [default: all]")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Rows in one webdataset shard.")] = 10_000,
     quiet: Quiet = False,
     verbose: Verbose = False,

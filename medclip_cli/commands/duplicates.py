@@ -35,8 +35,7 @@ def duplicates(
         ),
     ] = None,
     min_score: Annotated[
-        float,
-        typer.Option("--min-score", min=0, max=1, help="Minimum cosine similarity of duplicates."),
+        float, typer.Option("--min-score", min=0, max=1, help="Minimum cosine similarity of duplicates.")
     ] = 0.99,
     url: ServerUrl = None,
     offline: Offline = None,

@@ -114,10 +114,7 @@ def _write_shard(corpus: Corpus, shard: Path, rows: list[CaptionedImage], start:
         for number, record in enumerate(rows, start):
             suffix = os.path.splitext(record.image)[1].lower() or ".img"
             description = json.dumps(asdict(record), ensure_ascii=False).encode()
-            for ending, content in (
-                (suffix, corpus.image_path(record).read_bytes()),
-                (".json", description),
-            ):
+            for ending, content in ((suffix, corpus.image_path(record).read_bytes()), (".json", description)):
                 # No owner, no time: the same corpus makes the same shards.
                 member = tarfile.TarInfo(f"{number:08d}{ending}")
                 member.size = len(content)

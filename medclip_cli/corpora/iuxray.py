@@ -101,11 +101,7 @@ def _kaggle_row(row: Row, reports: Mapping[str | None, Row], images: ImageFiles)
         image=images.find(name) or name,
         modality="XR",
         group=f"CXR{uid}",
-        texts=texts(
-            report=joined(findings, impression),
-            findings=findings,
-            impression=impression,
-        ),
+        texts=texts(report=joined(findings, impression), findings=findings, impression=impression),
         words=words(indication=report.get("indication"), comparison=report.get("comparison")),
         view=view_of(row.get("projection")),
         region="Chest",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import doctest
 import json
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from medclip_cli.corpora import dicom as adapter
 from medclip_cli.corpora.corpus_folder import Corpus
@@ -15,6 +19,7 @@ from medclip_cli.errors import CorpusError
 from tests.encoders.drawn_dicom import header_of, item, save, write_dicom
 from tests.medclip_cli.corpora.layouts import dicom
 from tests.medclip_cli.corpora.reading import rows_of, write
+from tests.medclip_cli.corpora.test_any_layout import HOSTILE_CELLS, rows_or_one_line
 from tests.medclip_cli.corpora.test_clean_command import run
 
 
@@ -130,3 +135,33 @@ def test_a_key_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CorpusError, match="cannot be used .*set MEDCLIP_HOME"):
         patient_key(tmp_path / "file")
+
+
+@pytest.fixture(scope="module")
+def dicom_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    stored = np.random.default_rng(0).integers(0, 4000, (32, 32), dtype=np.uint16)
+    path = write_dicom(
+        tmp_path_factory.mktemp("dicom") / "IM1", stored, PatientID="1", BodyPartExamined="CHEST"
+    )
+    return path.read_bytes()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(data=st.data())
+def test_damaged_dicom_headers_and_tables_give_rows_or_reasons(
+    dicom_file: bytes, data: st.DataObject
+) -> None:
+    damaged = bytearray(dicom_file)
+    for at in data.draw(st.lists(st.integers(132, len(damaged) - 1), max_size=8)):
+        damaged[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(132, len(damaged)))
+    cells = data.draw(st.lists(st.sampled_from(HOSTILE_CELLS), min_size=2, max_size=3))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "raw").mkdir()
+        (root / "raw" / "IM1").write_bytes(damaged[:cut])
+        (root / "raw" / "IM2").write_bytes(dicom_file)
+        rows = f"image,caption\nIM2,A scan.\n{','.join(cells)}\n"
+        (root / "t.csv").write_bytes(rows.encode("utf-8", "surrogatepass"))
+        rows_or_one_line("dicom", root / "raw")
+        rows_or_one_line("dicom", root / "raw", "--captions", root / "t.csv")

@@ -55,11 +55,7 @@ def test_no_header_no_quotes(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read_come_back_with_their_fault(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,caption\na.png,x,extra\nb.png\nc.png,x,,\n")
     rows = list(read_table(tmp_path / "t.csv"))
-    assert [(row.number, row.fault) for row in rows] == [
-        (2, "3 cells under 2 headers"),
-        (3, None),
-        (4, None),
-    ]
+    assert [(row.number, row.fault) for row in rows] == [(2, "3 cells under 2 headers"), (3, None), (4, None)]
     assert rows[1].cells == {"image": "b.png", "caption": ""}
     assert columns_of(tmp_path / "t.csv") == ["image", "caption"]
 

@@ -25,13 +25,7 @@ def description(name: str = "MPX1_a", **changes: Any) -> dict[str, Any]:
         "Plane": "Coronal",
         "Sex": "male",
     }
-    entry = {
-        "Type": "CT",
-        "U_id": "MPX1",
-        "image": name,
-        "Location": "Abdomen",
-        "Location Category": "Trunk",
-    }
+    entry = {"Type": "CT", "U_id": "MPX1", "image": name, "Location": "Abdomen", "Location Category": "Trunk"}
     return {**entry, **changes, "Description": {**about, **changes.get("Description", {})}}
 
 

@@ -18,8 +18,7 @@ def draw(root: Path) -> None:
     write(root / "valid_captions.csv", "ID,Caption\nROCOv2_2023_valid_000002,Ultrasound of a kidney\n")
     write(root / "train_concepts_manual.csv", "ID,CUIs\nROCOv2_2023_train_000001,C0040405;C0000726\n")
     write(
-        root / "train_concepts.csv",
-        "ID,CUIs\nROCOv2_2023_train_000001,C0023884\nROCOv2_2023_train_000004,\n",
+        root / "train_concepts.csv", "ID,CUIs\nROCOv2_2023_train_000001,C0023884\nROCOv2_2023_train_000004,\n"
     )
     write(root / "cui_mapping.csv", "CUI,Canonical name\nC0023884,Liver\nC0000726,Abdomen\n")
     write(
