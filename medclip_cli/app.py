@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
 
 
 class LazyCommands(Mapping[str, Any]):
-    """The commands by name. Each is imported when it is asked for, so that one pays for one."""
+    """The commands by name; each is imported when it is looked up."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer and click name the command type differently
         """Import a command and build it."""
@@ -139,7 +139,7 @@ def _one_line_errors() -> Iterator[None]:
         console.warn("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output (`| head -1`) has seen enough: no failure.
+        # The reader of the output has gone (`| head -1`): no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A collection opened for asking: captions for images, and images for words or examples."""
+"""An open collection: captions for images, and images for words or example images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Answers(list[Answer]):
         from medclip_cli import pages
         from medclip_cli.captioning.cards import answer_card
 
-        return pages.answers([answer_card(one) for one in self if one.error is None])
+        return pages.answers([answer_card(one) for one in self])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Hits(Sequence[Neighbour]):
 
 
 class Collection:
-    """A collection opened for asking. Close it, or open it in a `with` block."""
+    """An open collection. Close it, or open it in a `with` block."""
 
     def __init__(self, index: VectorIndex, model_path: Path | None = None) -> None:
         """Wrap an opened index; see `open_collection`."""
@@ -213,9 +213,9 @@ class Collection:
         """Find known images by words, by example images, or by both.
 
         Args:
-            words: what to look for.
-            images: example images to look like.
-            not_like: example images to look unlike.
+            words: what to search for.
+            images: example images, to find similar ones.
+            not_like: example images, to find dissimilar ones.
             where: conditions, as `caption`.
             mode: ``dense`` compares vectors, ``words`` the words of captions (BM25), ``hybrid`` fuses both.
             k: how many to find.
@@ -227,7 +227,7 @@ class Collection:
             exclude_groups: patients or cases to leave out.
 
         Raises:
-            UsageError: nothing to look for, or an option has no such value.
+            UsageError: nothing to search for, or an option has no such value.
             ScanError: an example image cannot be read.
             CollectionError: the model is another one than made the collection.
         """
@@ -235,7 +235,7 @@ class Collection:
 
         words, like, unlike = (words or "").strip(), list(_sources(images)), list(_sources(not_like))
         if not (words or like or unlike):
-            raise UsageError("nothing to look for: give words or example images")
+            raise UsageError("nothing to search for: give words or example images")
         query = Query(
             words=words or None,
             mode=mode,
@@ -310,7 +310,7 @@ def open_collection(
     offline: bool | None = None,
     lock_timeout: float | None = None,
 ) -> Collection:
-    """Open a collection for asking; what is None is taken from the settings, as `medclip` does.
+    """Open a collection; what is None is taken from the settings, as `medclip` does.
 
     Args:
         name: of the collection; where nothing names one, the only one there is.
@@ -321,7 +321,7 @@ def open_collection(
         lock_timeout: seconds to wait for a collection that is busy.
 
     Raises:
-        CollectionError: there is none of this name, it is damaged or busy, or the server cannot be asked.
+        CollectionError: there is none of this name, it is damaged or busy, or the server cannot be reached.
         SettingsError: a settings file or variable that cannot be used.
         UsageError: a server was named, and the network must not be reached.
     """

@@ -19,23 +19,23 @@ SHOWN_FIELDS = ("modality", "view", "region", "category", "findings", "age", "se
 
 def answer_card(answer: Answer) -> AnswerCard:
     """Return an answer as a page shows it: the scan, the caption, and what it was read from."""
-    seen = b""
+    model_input = b""
     if answer.pixels is not None:
         from PIL import Image
 
-        seen = jpeg(Image.fromarray(answer.pixels))
+        model_input = jpeg(Image.fromarray(answer.pixels))
     best = answer.generated[0] if answer.generated and answer.caption is not None else None
     return AnswerCard(
         question=answer.image,
-        pictures=[answer.source if isinstance(answer.source, Path) else seen],
+        pictures=[answer.source if isinstance(answer.source, Path) else model_input],
         caption=answer.caption,
-        reason=answer.reason,
+        reason=answer.reason or answer.error,
         method=answer.method or "",
         confidence=answer.confidence,
         votes=[(name, vote.value, vote.share) for name, vote in answer.votes.items()],
         neighbours=hit_cards(answer.neighbours, answer.lender),
         attention=attention_of(best.pieces, best.attention) if best else (),
-        attended=seen,
+        attended=model_input,
     )
 
 

@@ -157,7 +157,7 @@ class Vote:
 def known_fields(record: CaptionedImage, names: Sequence[str] = JUDGED_FIELDS) -> dict[str, str]:
     """Return what is known of an image in the fields that answers are judged by."""
     known = {name: getattr(record, name) for name in names if getattr(record, name)}
-    # A modality is OT where nobody said which it is, too: two images that share it share nothing.
+    # OT also stands for an unknown modality: two images that share it share nothing.
     return {name: value for name, value in known.items() if (name, value) != ("modality", OTHER_MODALITY)}
 
 

@@ -101,6 +101,12 @@ class Answer:
         record["neighbours"] = [{**one.to_dict(), "lent": one is self.lender} for one in self.neighbours]
         return record | {"model": self.model, "collection": self.collection}
 
+    def _repr_html_(self) -> str:
+        from medclip_cli import pages
+        from medclip_cli.captioning.cards import answer_card
+
+        return pages.answers([answer_card(self)])
+
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
@@ -170,7 +176,7 @@ class Predictor:
     def _neighbours(self, source: Source, vector: NDArray[np.float32]) -> tuple[list[Neighbour], list[float]]:
         """The neighbours that may answer, and the scores of the nearest without conditions.
 
-        What is far from the CT scans asked for may be near to others, and no stranger.
+        An image far from the CT scans that `where` allows may be near to others, and so in the domain.
         """
         from medclip_cli.vector_index.base import Query
 

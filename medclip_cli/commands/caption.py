@@ -96,8 +96,8 @@ def caption(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write an HTML page: the neighbours of each scan, the words they share, where a decoder "
-            "looked.",
+            help="Write an HTML page: the neighbours of each scan, the words they share, the attention of "
+            "a decoder.",
             rich_help_panel=_ANSWER,
         ),
     ] = None,

@@ -61,7 +61,7 @@ def demo(
     )
     _announce(f"medclip index {corpus} --model {model} --collection {COLLECTION}")
     index.index(corpus, model=model, collection=COLLECTION, rebuild=True)
-    _announce(f"medclip caption IMAGE --collection {COLLECTION}   (images the model has never seen)")
+    _announce(f"medclip caption IMAGE --collection {COLLECTION}   (held-out images)")
     held_out = Corpus.open(corpus)
     _show_captions([(held_out.image_path(row), row) for row in _one_of_each(held_out.split("test"))])
     words = "coronal MR scan with a large lesion on the left side"

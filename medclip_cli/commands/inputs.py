@@ -125,7 +125,7 @@ def _named(argument: str) -> Iterator[Path]:
         yield path
         return
     if not found:
-        raise MedclipError(f"{argument} {missing}: look at the path again")
+        raise MedclipError(f"{argument} {missing}: check the path")
     yield from found
 
 

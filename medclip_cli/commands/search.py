@@ -41,7 +41,7 @@ _LIKE = "Example images"
 def search(
     words: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="What to look for; '-' reads texts from stdin, one per line."),
+        typer.Argument(metavar="TEXT", help="What to search for; '-' reads texts from stdin, one per line."),
     ] = None,
     images: Annotated[
         list[Path] | None,
@@ -49,7 +49,7 @@ def search(
             "--image",
             "-i",
             metavar="FILE",
-            help="Look for images like this one. Repeatable.",
+            help="Find images like this one. Repeatable.",
             rich_help_panel=_LIKE,
         ),
     ] = None,
@@ -123,7 +123,7 @@ def search(
 
     several = words == inputs.STDIN
     if not ((words or "").strip() or images or unlike):
-        raise UsageError("nothing to look for: give words, or --image FILE")
+        raise UsageError("nothing to search for: give words, or --image FILE")
     matching = conditions(where)
     answered = failed = 0
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The true captions of the images that are asked, and how near an answer comes to them."""
+"""The true captions of images, to score answers against."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Meteor = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], float]
 
-_DAY_IN_SECONDS = 24 * 3600.0  # however many images are asked, the program that scores them may go on
+_DAY_IN_SECONDS = 24 * 3600.0  # METEOR scores one image after another for as long as captions come
 
 
 class References:
@@ -85,7 +85,7 @@ def open_references(
     collection where no corpus is named.
 
     Args:
-        texts: true captions of every image that is asked.
+        texts: true captions of every image.
         corpus: a corpus, or its folder, that images may be rows of.
         index: the collection that answers.
 

@@ -64,6 +64,8 @@ def test_images_are_captioned_in_order_and_one_that_cannot_be_read_costs_itself(
     frame = answers.to_pandas()
     assert list(frame["caption"].notna()) == [True, False, True]
     assert answers[2].caption in answers._repr_html_()
+    assert answers[0].caption in answers[0]._repr_html_()
+    assert "not an image" in answers[1]._repr_html_()
 
 
 def test_consensus_shows_the_neighbour_that_lent_its_caption_however_far_away(opened, capsys):
@@ -126,7 +128,7 @@ def test_search_by_words_by_examples_and_by_both(opened):
         assert list(frame["rank"]) == [hit.rank for hit in hits]
         assert set(frame["modality"]) == {"CT"}
         assert hits[0].caption in hits._repr_html_()
-        with pytest.raises(UsageError, match="nothing to look for"):
+        with pytest.raises(UsageError, match="nothing to search for"):
             collection.search("  ")
         with pytest.raises(ScanError, match="broken"):
             collection.search(images=["broken"])

@@ -68,4 +68,4 @@ def test_no_text_is_nothing_to_do(search):
     assert (done.code, done.out, done.err) == (0, "", "")
     done = search("  ")
     assert (done.code, done.out) == (2, "")
-    assert "nothing to look for: give words, or --image FILE" in done.err
+    assert "nothing to search for: give words, or --image FILE" in done.err
