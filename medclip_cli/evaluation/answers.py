@@ -105,14 +105,15 @@ def baseline_captions(
     """
     from medclip_cli.scoring import baselines
 
-    def thumbnails(records: Sequence[CaptionedImage]) -> NDArray[np.uint8]:
-        return grey_thumbnails([corpus.image_path(record) for record in records], THUMBNAIL_SIDE)
-
+    grey_rows, grey_pool = (
+        grey_thumbnails([corpus.image_path(record) for record in records], THUMBNAIL_SIDE)
+        for records in (rows, pool)
+    )
     rng = np.random.default_rng(BASELINE_SEED)
     chosen = (
         baselines.random_baseline(len(rows), len(pool), rng),
         baselines.most_frequent_baseline(len(rows), [record.caption for record in pool]),
-        baselines.pixel_nearest_baseline(thumbnails(rows), thumbnails(pool)),
+        baselines.pixel_nearest_baseline(grey_rows, grey_pool),
         baselines.same_fields(
             [tuple(fields_of(row).values()) for row in rows],
             [tuple(fields_of(record).values()) for record in pool],
@@ -133,15 +134,7 @@ def fields_of(record: CaptionedImage) -> dict[str, str | None]:
 
 
 def grey_thumbnails(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
-    """Shrink images to grey thumbnails, for comparing them without any model.
-
-    Args:
-        paths: image files; one that cannot be read becomes all zero.
-        side: width and height of a thumbnail.
-
-    Returns:
-        uint8 ``[n, side, side]``.
-    """
+    """Return grey thumbnails, uint8 ``[n, side, side]``; an image that cannot be read becomes all zero."""
     from concurrent.futures import ThreadPoolExecutor
 
     from encoders.images import read_image
