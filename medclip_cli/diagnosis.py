@@ -135,7 +135,7 @@ def _collections(settings: Settings) -> list[Finding]:
         found = f"{counted(info.points, 'image')}, model {info.model_name}"
         fault = None
         try:
-            if load_model(Path(info.model_path)).fingerprint != info.fingerprint:
+            if load_model(info.model_folder).fingerprint != info.fingerprint:
                 fault = f"the model at {info.model_path} has changed: run medclip index again"
         except MedclipError as error:
             fault = str(error)

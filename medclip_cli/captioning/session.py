@@ -42,7 +42,7 @@ def open_matching_model(info: CollectionInfo, model_path: Path | None) -> Model:
     """
     from medclip_cli.models import load_model
 
-    own = Path(info.model_path)
+    own = info.model_folder
     if model_path is None and not own.exists():
         raise CollectionError(
             f"collection {info.name!r} was made with model {info.model_name!r} ({info.fingerprint}), "

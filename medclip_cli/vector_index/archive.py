@@ -87,7 +87,7 @@ def export_collection(
             raise CollectionError(f"collection {name!r} is damaged ({error}): {HOW_TO_MEND}") from error
         files = {_SHARD + key: path for key, path in _files_below(generation / generations.SHARD)}
         if with_model:
-            folder = Path(info.model_path)
+            folder = info.model_folder
             model_files = dict(_files_below(folder)) if folder.is_dir() else {}
             if not model_files:
                 raise CollectionError(f"there is no model folder {folder}: export without the model")
@@ -107,7 +107,7 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _model_fault(info: CollectionInfo) -> str | None:
     try:
-        model = models.load_model(Path(info.model_path))
+        model = models.load_model(info.model_folder)
         info.check_model(model.fingerprint, model.name)
     except MedclipError as error:
         return str(error)

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from medclip_cli.errors import CollectionError, UsageError
@@ -168,6 +169,11 @@ class CollectionInfo:
     average_words: float = 20.0
     fields: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     weights: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the model was; absolute, so that what a stranger wrote is never taken for a name on a hub."""
+        return Path(self.model_path).absolute()
 
     def summary(self) -> dict[str, Any]:
         """Return what a list of collections shows of it."""

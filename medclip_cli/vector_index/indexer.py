@@ -143,14 +143,12 @@ def _open_model(given: Model | Path | str | None, settings: Settings, store: Sto
         return given
     if given is None:
         try:
-            given = store.describe(settings.collection).model_path
+            given = store.describe(settings.collection).model_folder
         except CollectionError as error:
             if settings.model is None:
                 raise UsageError(f"no model given: name one ({error})") from error
             given = settings.model
-    if str(given).startswith(models.HUB_PREFIX):
-        given = models.hub_model(str(given), settings.home, offline=settings.offline)
-    return models.load_model(Path(given))
+    return models.load_model(given, home=settings.home, offline=settings.offline)
 
 
 def _choose_splits(corpus: Corpus, sizes: Mapping[str, int], wanted: str | None) -> tuple[str, ...]:

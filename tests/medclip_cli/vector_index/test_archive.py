@@ -100,6 +100,13 @@ def test_another_model_in_the_place_of_the_collections_own_is_not_sent_along(edg
     assert not (tmp_path / "both.medclip").exists()
 
 
+def test_an_archive_does_not_name_a_model_of_a_hub(edge, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "hub_model", lambda *_, **__: pytest.fail("asked the hub"))
+    edge.write(draw_points(3), spec=replace(SPEC, model_path="hf:stranger/model"))
+    export_collection(home, "scans", tmp_path / "out.medclip")
+    assert "hf:stranger/model" in import_collection(home, tmp_path / "out.medclip", name="copy").model_fault
+
+
 def test_holds_the_model_if_asked(edge, home, tmp_path, any_model):
     model = tmp_path / "model"
     model.mkdir()
