@@ -7,13 +7,12 @@ many sentences. A slide's name is the image's without its last part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from medclip_cli.corpora.folder import captions_of
 from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, list_images
 from medclip_cli.corpora.tables import read_json
-from medclip_cli.corpora.vocabulary import texts
 from medclip_cli.records import SourceRow
 
 _FILES = {
@@ -52,30 +51,19 @@ def _entries(content: object) -> Iterator[tuple[str, object]]:
 def _row(name: str, entry: object, split: str, images: ImageFiles) -> SourceRow:
     if not isinstance(entry, dict):
         return SourceRow(name, "", fault=("malformed_row", "not an image with captions"))
-    grade = _grade(entry)
+    label = entry.get("label")
+    grade = GRADES[label] if isinstance(label, int) and 0 <= label < len(GRADES) else None
     return SourceRow(
         key=name,
         image=images.find(f"{name}.png") or images.find(name) or f"Img/{name}.png",
         modality="HE",
         group=name.rpartition("_")[0] or name,
         split=split,
-        texts=_captions(entry.get("caption")),
-        view=None,
+        texts=captions_of(entry.get("caption")),
         region="Bladder",
         category=grade,
         findings=(grade,) if grade else (),
     )
-
-
-def _captions(value: object) -> dict[str, tuple[str, ...]]:
-    captions = value if isinstance(value, list) else [value]
-    found = [text for caption in captions for text in texts(report=caption).values()]
-    return {"report": tuple(text for (text,) in found)} if found else {}
-
-
-def _grade(entry: Mapping[str, Any]) -> str | None:
-    label = entry.get("label")
-    return GRADES[label] if isinstance(label, int) and 0 <= label < len(GRADES) else None
 
 
 LAYOUT = DatasetLayout(

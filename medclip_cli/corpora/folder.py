@@ -46,7 +46,12 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
         raise CorpusError(
             f"{root} has no images (PNG, JPEG, TIFF, BMP, WebP, DICOM): name the folder they are in"
         )
-    groups = _group_pattern(options.group_pattern)
+    try:
+        groups = re.compile(options.group_pattern) if options.group_pattern else None
+    except re.error as error:
+        raise UsageError(
+            f"group pattern {options.group_pattern!r} is not a regular expression: {error}"
+        ) from None
     if table is None:
         return _beside(root, images, groups)
     columns = Columns.of(table, options)
@@ -109,7 +114,7 @@ def _from_table(row: Row, columns: Columns, images: ImageFiles, groups: re.Patte
     image = images.find(named) or named.replace("\\", "/").removeprefix("./")
     captions = row.raw(columns.caption) if columns.caption else None
     return SourceRow(
-        key=columns.get(row, "id") or _key(image),
+        key=columns.get(row, "id") or os.path.splitext(image)[0],
         image=image,
         modality=modality_of(columns.get(row, "modality")),
         group=columns.get(row, "group") or _group(image, groups),
@@ -128,7 +133,7 @@ def _from_table(row: Row, columns: Columns, images: ImageFiles, groups: re.Patte
 def _beside(root: Path, images: ImageFiles, groups: re.Pattern[str] | None) -> Iterator[SourceRow]:
     for image in sorted(images.paths):
         yield SourceRow(
-            key=_key(image),
+            key=os.path.splitext(image)[0],
             image=image,
             group=_group(image, groups),
             split=_split_by_folder(image),
@@ -177,27 +182,16 @@ def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
     return tuple(text for part in parts if (text := known(part)))
 
 
-def _group_pattern(pattern: str | None) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern) if pattern else None
-    except re.error as error:
-        raise UsageError(f"--group-pattern {pattern!r} is no regular expression: {error}") from None
-
-
 def _group(image: str, pattern: re.Pattern[str] | None) -> str:
     match = pattern.search(image) if pattern else None
     if match is None:
-        return _key(image)
+        return os.path.splitext(image)[0]
     return match[1] if match.re.groups and match[1] else match[0]
 
 
 def _split_by_folder(image: str) -> str | None:
     top, slash, _ = image.partition("/")
     return split_of(top) if slash else None
-
-
-def _key(image: str) -> str:
-    return os.path.splitext(image)[0]
 
 
 def _plain(column: str) -> str:

@@ -7,14 +7,14 @@ an image says its view now and then. Removed words read ``XXXX``: ``--strip-mark
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, list_images
-from medclip_cli.corpora.tables import Row, read_json, read_table, unusable
-from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
+from medclip_cli.corpora.layout import ColumnMap, DatasetLayout, ImageFiles, ReadOptions, Source, list_images
+from medclip_cli.corpora.tables import Row, read_json, read_table
+from medclip_cli.corpora.vocabulary import known, split_of, texts, words
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
 
@@ -30,8 +30,8 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     """Yield one row an image, from whichever of the three forms is there."""
     if not root.is_dir():
         raise CorpusError(f"there is no folder {root}")
-    for table in sorted(root.rglob(KAGGLE_TABLE)):
-        return _read_kaggle(root, table)
+    if next(root.rglob(KAGGLE_TABLE), None):
+        return _READ_KAGGLE(root, options)
     for table in sorted(root.rglob(R2GEN_TABLE)):
         return _read_r2gen(root, table)
     reports = sorted(root.rglob("*.xml"), key=lambda path: (len(path.name), path.name))
@@ -82,31 +82,24 @@ def _view(text: str) -> str | None:
     return "Lateral" if lateral else "Frontal"
 
 
-def _read_kaggle(root: Path, table: Path) -> Iterator[SourceRow]:
-    """Yield one row a projection; the report is found by ``uid``."""
-    reports = {row.get("uid"): row for row in read_table(table)}
-    images = list_images(root)
-    return (_kaggle_row(row, reports, images) for row in read_table(table.with_name(_IMAGES)))
+def _find_kaggle(root: Path, options: ReadOptions) -> Source:
+    table = min(root.rglob(KAGGLE_TABLE))
+    reports = {row.get("uid") or "": row for row in read_table(table)}
+    return Source([(table.with_name(_IMAGES), None, "")], beside=reports)
 
 
-def _kaggle_row(row: Row, reports: Mapping[str | None, Row], images: ImageFiles) -> SourceRow:
-    name, uid = row.get("filename"), row.get("uid")
-    if row.fault or name is None or uid is None:
-        return unusable(row)
-    report = reports.get(uid, Row(0))
+def _kaggle(row: Row, name: str, source: Source) -> dict[str, Any]:
+    uid = str(row.get("uid"))
+    report = source.beside.get(uid, Row(0))
     findings, impression = report.get("findings"), report.get("impression")
     labels = (known(label) for label in (report.get("problems") or "").split(";"))
-    return SourceRow(
-        key=openi_id(name),
-        image=images.find(name) or name,
-        modality="XR",
-        group=f"CXR{uid}",
-        texts=texts(report=joined(findings, impression), findings=findings, impression=impression),
-        words=words(indication=report.get("indication"), comparison=report.get("comparison")),
-        view=view_of(row.get("projection")),
-        region="Chest",
-        findings=tuple(dict.fromkeys(label for label in labels if label)),
-    )
+    return {
+        "key": openi_id(name),
+        "group": f"CXR{uid}",
+        "texts": texts(report=joined(findings, impression), findings=findings, impression=impression),
+        "words": words(indication=report.get("indication"), comparison=report.get("comparison")),
+        "findings": tuple(dict.fromkeys(label for label in labels if label)),
+    }
 
 
 def openi_id(name: str) -> str:
@@ -118,6 +111,16 @@ def openi_id(name: str) -> str:
     stem = name.removesuffix(_SUFFIX)
     # OpenI itself repeats the number of its first report.
     return f"CXR1_{stem}" if stem.startswith("1_") else f"CXR{stem}"
+
+
+_READ_KAGGLE = ColumnMap(
+    title="IU X-Ray",
+    find=_find_kaggle,
+    image=lambda row: row.get("uid") and row.get("filename"),
+    columns={"view": "projection"},
+    fixed={"modality": "XR", "region": "Chest"},
+    quirks=_kaggle,
+)
 
 
 def _read_r2gen(root: Path, table: Path) -> Iterator[SourceRow]:

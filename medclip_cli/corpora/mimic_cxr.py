@@ -13,16 +13,16 @@ with its hand-made corrections for 54 reports, is read in place of the texts whe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
-from medclip_cli.corpora.layout import DatasetLayout, ReadOptions, base_folder, below
+from medclip_cli.corpora.layout import ColumnMap, DatasetLayout, ReadOptions, Source, base_folder, below
 from medclip_cli.corpora.table_layouts import chexpert_labels
-from medclip_cli.corpora.tables import Row, read_table, unusable
+from medclip_cli.corpora.tables import Row, read_table
 from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
-from medclip_cli.records import SourceRow
 
 _METADATA = "mimic-cxr-2.0.0-metadata.csv"
 _SPLITS = "mimic-cxr-2.0.0-split.csv"
@@ -45,60 +45,49 @@ _SECTIONS = {
 _VIEW_WORDS = frozenset("chest view views radiograph radiographs frontal lateral portable ap pa".split())
 _TYPING_MISTAKES = 0.8  # "IMPRESSON", "FINDNGS", "IMPRESSIN" pass; "EXPRESSION" does not
 
-_Labels = tuple[tuple[str, ...], tuple[str, ...]]
 _Sections = Callable[[str, str], Mapping[str, str]]
 
 
-def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
-    """Yield one row an image of the metadata table."""
+def _find(root: Path, options: ReadOptions) -> Source:
     base = base_folder(root, (_METADATA, f"{_METADATA}.gz"), "MIMIC-CXR-JPG")
-    metadata = _table(base, _METADATA)
-    split_table, sectioned = _table(base, _SPLITS), _table(base, _SECTIONED)
+    metadata, split_table, sectioned = (_table(base, name) for name in (_METADATA, _SPLITS, _SECTIONED))
     labels = next((table for name in _LABELS if (table := _table(base, name))), None)
-    splits = {row.get("dicom_id"): row.get("split") for row in read_table(split_table)} if split_table else {}
+    rows = read_table(split_table) if split_table else ()
     by_study = {row.get("study_id"): chexpert_labels(row) for row in read_table(labels)} if labels else {}
     sections = _from_table(sectioned) if sectioned else lru_cache(8)(partial(_from_text, base))
-    make = partial(_row, splits=splits, labels=by_study, sections=sections, prefix=below(root, base))
-    return map(make, read_table(metadata or base / _METADATA))
-
-
-def _row(
-    row: Row,
-    splits: Mapping[str | None, str | None],
-    labels: Mapping[str | None, _Labels],
-    sections: _Sections,
-    prefix: str,
-) -> SourceRow:
-    image, patient, study = row.get("dicom_id"), row.get("subject_id"), row.get("study_id")
-    if row.fault or image is None or patient is None or study is None:
-        return unusable(row)
-    positive, uncertain = labels.get(study, ((), ()))
-    report = sections(patient, study)
-    return SourceRow(
-        key=image,
-        image=f"{prefix}files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
-        modality="XR",
-        group=f"p{patient}",
-        split=split_of(splits.get(image)),
-        texts=texts(
-            report=whole_report(report), findings=report.get("findings"), impression=report.get("impression")
-        ),
-        words=words(
-            procedure=row.get("performedprocedurestepdescription"),
-            indication=report.get("indication"),
-            view=row.get("viewposition"),
-        ),
-        view=_view(row.get("viewposition")),
-        region="Chest",
-        findings=positive,
-        uncertain=uncertain,
+    return Source(
+        [(metadata or base / _METADATA, None, "")],
+        prefix=below(root, base),
+        splits={row.get("dicom_id"): split for row in rows if (split := split_of(row.get("split")))},
+        beside={"labels": by_study, "sections": sections},
     )
 
 
-def _view(position: str | None) -> str | None:
-    if position is None:
-        return None
-    return "Lateral" if position.endswith("LATERAL") else view_of(position)
+def _image(row: Row) -> str | None:
+    return row.get("subject_id") and row.get("study_id") and row.get("dicom_id")
+
+
+def _quirks(row: Row, image: str, source: Source) -> dict[str, Any]:
+    patient, study, position = str(row.get("subject_id")), str(row.get("study_id")), row.get("viewposition")
+    positive, uncertain = source.beside["labels"].get(study, ((), ()))
+    report = source.beside["sections"](patient, study)
+    is_lateral = position is not None and position.endswith("LATERAL")
+    return {
+        "key": image,
+        "image": f"{source.prefix}files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
+        "group": f"p{patient}",
+        "texts": texts(
+            report=whole_report(report), findings=report.get("findings"), impression=report.get("impression")
+        ),
+        "words": words(
+            procedure=row.get("performedprocedurestepdescription"),
+            indication=report.get("indication"),
+            view=position,
+        ),
+        "view": "Lateral" if is_lateral else view_of(position),
+        "findings": positive,
+        "uncertain": uncertain,
+    }
 
 
 def _table(base: Path, name: str) -> Path | None:
@@ -183,7 +172,14 @@ LAYOUT = DatasetLayout(
     "physionet.org/content/mimic-cxr",
     reads="mimic-cxr-2.0.0-{metadata,split,chexpert|negbio}.csv[.gz], files/, mimic-cxr-reports/ or "
     "mimic_cxr_sectioned.csv",
-    read=read,
+    read=ColumnMap(
+        title="MIMIC-CXR-JPG",
+        find=_find,
+        image=_image,
+        has_paths=True,
+        fixed={"modality": "XR", "region": "Chest"},
+        quirks=_quirks,
+    ),
     texts=("report", "findings", "impression"),
     sentence="{view} chest X-ray showing {labels}",
     fields="view: {view}, diagnosis: {labels}",

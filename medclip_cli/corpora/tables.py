@@ -72,7 +72,9 @@ def read_table(
     if suffix in (".jsonl", ".ndjson"):
         return _json_lines(path)
     if suffix == ".json":
-        return _json_rows(path)
+        content = read_json(path)
+        rows = content if isinstance(content, list) else [content]
+        return (_json_row(number, row) for number, row in enumerate(rows, 1))
     if _starts_with(path, _EXCEL_MAGIC):
         return _excel(path, columns)
     return _delimited(path, columns, delimiter, quoted)
@@ -167,16 +169,12 @@ def _headed(
             names = _names(cells)
         elif isinstance(cells, str):
             yield Row(number, fault=cells)
+        elif len(cells) > len(names) and any(known(cell) for cell in cells[len(names) :]):
+            yield Row(number, fault=f"{len(cells)} cells under {len(names)} headers")
         else:
-            yield _row(number, names, cells)
-
-
-def _row(number: int, names: Sequence[str], cells: Sequence[Any]) -> Row:
-    if len(cells) > len(names) and any(known(cell) for cell in cells[len(names) :]):
-        return Row(number, fault=f"{len(cells)} cells under {len(names)} headers")
-    row = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
-    row.pop("", None)
-    return Row(number, row)
+            row = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
+            row.pop("", None)
+            yield Row(number, row)
 
 
 def _names(cells: Sequence[Any]) -> list[str]:
@@ -193,13 +191,6 @@ def _json_lines(path: Path) -> Iterator[Row]:
                 yield _json_row(number, json.loads(line))
             except (ValueError, RecursionError):
                 yield Row(number, fault="not a line of JSON")
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    content = read_json(path)
-    rows = content if isinstance(content, list) else [content]
-    for number, row in enumerate(rows, 1):
-        yield _json_row(number, row)
 
 
 def _json_row(number: int, value: object) -> Row:

@@ -163,5 +163,5 @@ def test_splits_by_folder_and_groups_by_pattern(tmp_path: Path) -> None:
 
 def test_a_pattern_that_is_none(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
-    with pytest.raises(UsageError, match=r"--group-pattern '\(' is no regular expression"):
+    with pytest.raises(UsageError, match=r"group pattern '\(' is not a regular expression"):
         rows(tmp_path, group_pattern="(")
