@@ -44,7 +44,7 @@ def main() -> None:
     """Print the three claims."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = _model(Path(folder) / "model")
-        captioner, encoder = OnnxCaptioner(bundle), OnnxEncoder.open(bundle)
+        captioner, encoder = OnnxCaptioner(bundle), OnnxEncoder(bundle)
         pixels = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
         grids = np.random.default_rng(1).normal(size=(BATCH, CELLS, CHANNELS)).astype(np.float32)
 

@@ -58,7 +58,7 @@ def one_more_image(home: Path, scans: list[Path], runs: int) -> Comparison:
     from medclip_cli.models import load_model
     from medclip_cli.vector_index.edge import open_collection
 
-    model, encoder = load_model(base_model(FOLDER)), OnnxEncoder.open(ModelBundle.open(base_model(FOLDER)))
+    model, encoder = load_model(base_model(FOLDER)), OnnxEncoder(ModelBundle.open(base_model(FOLDER)))
     pixels = [load_pixels(scan, encoder.image_spec)[None] for scan in scans]
     with open_collection(home, COLLECTION) as index:
         return compare(

@@ -74,7 +74,7 @@ def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
     The other side has its pixels and captions ready, in batches of the same size.
     """
     path = base_model(FOLDER)
-    model, bare = load_model(path, for_many=True), OnnxEncoder.open(ModelBundle.open(path))
+    model, bare = load_model(path, for_many=True), OnnxEncoder(ModelBundle.open(path))
     tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
     captions = sorted((task.record.caption for task in tasks), key=len)
     pixels = np.stack([load_pixels(scan, bare.image_spec) for scan in scans])

@@ -22,7 +22,7 @@ import numpy as np
 from encoders.bundle import ModelBundle
 from encoders.runtime import OnnxEncoder
 
-encoder = OnnxEncoder.open(ModelBundle.open(sys.argv[1]))
+encoder = OnnxEncoder(ModelBundle.open(sys.argv[1]))
 if sys.argv[2] == "text":
     encoder.embed_texts(["sagittal MR of the spine"])
 else:

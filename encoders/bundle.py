@@ -249,10 +249,10 @@ def _image_preprocessing(content: dict[str, Any]) -> ImagePreprocessing:
 
 
 def check_replaceable(path: Path, *, force: bool) -> None:
-    """Make sure that a model folder may be written here: nothing stands there, or ``force`` and a model does.
+    """Make sure that a model folder may be written here: nothing exists, or a model and ``force`` is given.
 
     Raises:
-        BundleError: something else stands there, or ``force`` is missing.
+        BundleError: something else exists there, or ``force`` is missing.
     """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return

@@ -1,6 +1,6 @@
 """Captions from images by the decoder of a model folder, with ONNX Runtime (no torch).
 
-`DecoderConfig` is what ``decoder.json`` says, `CaptionCodec` its tokenizer, `OnnxCaptioner` looks and writes.
+`DecoderConfig` is what ``decoder.json`` says, `CaptionCodec` its tokenizer, `OnnxCaptioner` runs it.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class DecoderConfig:
 
     Attributes:
         architecture: how to build the torch module again.
-        grid: rows and columns of the image grid it looks at.
+        grid: rows and columns of the image grid.
         max_tokens: longest caption it was trained on, start and end included.
         retrieve: captions of neighbours it reads; 0 for none.
         retrieved_tokens: tokens it reads of each.
-        memory: names of the arrays it looks at, in order.
-        state: names of the arrays it remembers, in order.
+        memory: names of the arrays of the encoded image, in order.
+        state: names of the arrays that a step passes to the next, in order.
         trained_on: the corpus and the run.
         validation: scores on the validation split.
         format_version: of the file.
@@ -157,8 +157,8 @@ class CaptionCodec:
             for encoding in self._tokenizer.encode_batch(list(captions), add_special_tokens=False)
         ]
         ids = np.full((len(rows), max((len(row) for row in rows), default=1)), PAD_ID, dtype=np.int64)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = row
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -203,7 +203,7 @@ class GeneratedCaption:
         score: log probability by length; higher is better.
         log_probability: of the whole caption.
         pieces: the text of each token.
-        attention: where the decoder looked before each token, ``[tokens, rows, columns]``, each sums to 1.
+        attention: on the image before each token, ``[tokens, rows, columns]``, each sums to 1.
     """
 
     caption: str
@@ -241,7 +241,7 @@ class OnnxCaptioner:
         return self.config.retrieve
 
     def encode(self, pixels: Floats) -> tuple[Floats, Floats]:
-        """See preprocessed images.
+        """Encode preprocessed images.
 
         Args:
             pixels: float32 ``[b, 3, size, size]``.
@@ -260,7 +260,7 @@ class OnnxCaptioner:
         """Write captions.
 
         Args:
-            grid: ``[b, cells, channels]`` of `look`.
+            grid: ``[b, cells, channels]`` of `encode`.
             retrieved: captions of each image's neighbours, nearest first; None for a decoder that reads none.
             options: of the search.
 
@@ -268,7 +268,7 @@ class OnnxCaptioner:
             For each image its captions, best first.
 
         Raises:
-            OptionsError: longer captions are asked for than the decoder can write.
+            OptionsError: `max_tokens` is more than the decoder can write.
         """
         if options.max_tokens >= self.config.max_tokens:
             raise OptionsError(

@@ -1,4 +1,4 @@
-"""Caption decoders: what an image tower saw, written out (torch).
+"""Caption decoders: from the feature map of an image tower to tokens (torch).
 
 Both decoders do the same three things. `begin` reads the memory and the start token, `step` takes one token
 further with its state, and `forward` does a whole caption at once for training. Memory and state are tuples
@@ -184,7 +184,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -
 
 
 class TransformerDecoder(nn.Module):
-    """A transformer that looks at the grid and, if asked, at the captions of the nearest known images.
+    """A transformer over the grid and, with `retrieve`, over the captions of the nearest known images.
 
     Notable choices: retrieved captions are read by one self-attention layer with the decoder's own token
     embeddings, which makes copying a word of theirs easy; the output layer shares these embeddings too.
@@ -315,7 +315,7 @@ def encode_grid(model: DualEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """
     tower: Any = model.image_tower
     if not hasattr(tower, "features_and_map"):
-        raise PresetError("this model's image tower has no feature map for a decoder to look at")
+        raise PresetError("this model's image tower has no feature map, which decoders need")
     features, feature_map = tower.features_and_map(pixels)
     return model.project_images(features), feature_map.flatten(2).transpose(1, 2)
 

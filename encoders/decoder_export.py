@@ -80,14 +80,7 @@ def decoder_files(
     config: DecoderConfig,
     image_size: int,
 ) -> dict[str, bytes]:
-    """Everything a model folder needs to write captions, verified.
-
-    Args:
-        decoder: any device, any mode; it is copied, not changed.
-        encoder: whose grid it looks at; likewise.
-        codec: its tokenizer.
-        config: of `describe_decoder`.
-        image_size: side of the encoder's input.
+    """The verified files of a decoder in a model folder; decoder and encoder are copied, not changed.
 
     Raises:
         ExportError: a graph cannot be made, or disagrees with torch.
@@ -229,7 +222,7 @@ def _export(
 
 
 def check_close(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
-    """Make sure that an exported graph says what torch says.
+    """Make sure that an exported graph agrees with torch.
 
     Raises:
         ExportError: the shapes differ, or a value does by more than ``TOLERANCE`` of the largest.

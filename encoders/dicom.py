@@ -1,8 +1,8 @@
-"""A DICOM file to an 8-bit picture, by way of the tables the standard prescribes.
+"""A DICOM file to an 8-bit image, by the lookup tables of the standard.
 
 Stored values go through the modality LUT or rescale, then the VOI LUT or window, then are turned over for
 MONOCHROME1 (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2); without a window the percentiles serve. Of a multi-frame file
-one frame is decoded, the middle one unless told. Enhanced CT and MR keep these values by frame. No text of
+one frame is decoded, the middle one by default. Enhanced CT and MR keep these values by frame. No text of
 the header leaves here: not even in an error, since any of it may be a patient's.
 """
 
@@ -34,7 +34,7 @@ def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
         frame: which frame, from 0; the middle one by default.
 
     Returns:
-        A picture of mode ``L`` (monochrome) or ``RGB`` (colour and palette).
+        An image of mode ``L`` (monochrome) or ``RGB`` (colour and palette).
 
     Raises:
         ScanError: with the code ``unreadable_image``, ``tiny_image``, ``too_large``, ``no_pixel_data`` (a
@@ -45,7 +45,7 @@ def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
     _quiet_pydicom()
     try:
         header = dcmread(stream, force=True)
-        return _picture(header, frame)
+        return _image(header, frame)
     except ScanError:
         raise
     # Damaged files make pydicom raise nearly anything, with values of the header in the message.
@@ -53,11 +53,11 @@ def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
         raise ScanError(f"the DICOM data is damaged or cut short ({type(error).__name__})") from error
 
 
-def _picture(header: Dataset, frame: int | None) -> Image.Image:
+def _image(header: Dataset, frame: int | None) -> Image.Image:
     from pydicom.pixels import pixel_array
 
     if "PixelData" not in header or "Rows" not in header:
-        raise ScanError("the DICOM file holds no picture", code="no_pixel_data")
+        raise ScanError("the DICOM file holds no image", code="no_pixel_data")
     check_size(int(header.Columns), int(header.Rows))
     _check_decoder(header)
     frames = max(1, int(header.get("NumberOfFrames") or 1))
@@ -75,7 +75,7 @@ def _picture(header: Dataset, frame: int | None) -> Image.Image:
 
 
 def _check_decoder(header: Dataset) -> None:
-    """Say which decoder is missing before pydicom says it in ten lines."""
+    """Name a missing decoder in one line, where pydicom takes ten."""
     from pydicom.pixels import get_decoder
 
     syntax = header.file_meta.TransferSyntaxUID if "TransferSyntaxUID" in header.file_meta else None
@@ -93,9 +93,9 @@ def _check_decoder(header: Dataset) -> None:
 
 def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8]:
     padding = _padding(stored, header)
-    shown = _value_of_interest(header, index)
-    if shown is not None:
-        grey = in_strips(lambda strip: shown(_rescale(strip, header, index)), stored)
+    window = _value_of_interest(header, index)
+    if window is not None:
+        grey = in_strips(lambda strip: window(_rescale(strip, header, index)), stored)
     else:
         # Values scaled up or down have the same percentiles.
         scaled_up = _linear(header, index)[0] > 0
@@ -103,7 +103,7 @@ def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8
     if header.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     if padding is not None:
-        # What lies outside the scanner's circle stays background, also when the picture is turned over.
+        # What lies outside the scanner's circle stays background, also when the image is inverted.
         grey = np.where(padding, np.uint8(0), grey)
     return grey
 
@@ -128,7 +128,7 @@ def _linear(header: Dataset, index: int) -> tuple[float, float]:
 
 
 def _value_of_interest(header: Dataset, index: int) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
-    """Return what the file says of how values are to be shown, or None where it says nothing."""
+    """The VOI LUT or window of the file, or None where it has neither."""
     from pydicom.pixels import apply_voi
 
     if header.get("VOILUTSequence"):
@@ -195,7 +195,7 @@ def _scale(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def _functional_group(header: Dataset, index: int, name: str) -> Dataset | None:
-    """Return what an enhanced file says of one frame, else of all frames."""
+    """A functional group of one frame of an enhanced file, else of all frames."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = header.get("SharedFunctionalGroupsSequence") or []
     for group in (*per_frame[index : index + 1], *shared[:1]):

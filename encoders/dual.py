@@ -36,7 +36,6 @@ class ResidualProjection(nn.Module):
     """Linear, GELU, Linear, dropout, residual, LayerNorm: the head of preset original."""
 
     def __init__(self, features: int, dim: int, *, dropout: float = 0.1) -> None:
-        """Map ``features`` to ``dim``."""
         super().__init__()
         self.project = nn.Linear(features, dim)
         self.refine = nn.Linear(dim, dim)
@@ -84,17 +83,7 @@ class DualEncoder(nn.Module):
         temperature: float = 0.07,
         learn_temperature: bool = True,
     ) -> None:
-        """Join two towers.
-
-        Args:
-            image_tower: ``[b, 3, H, W] -> [b, f]``, with ``feature_dim`` and ``architecture``.
-            text_tower: ``[b, s], [b, s] -> [b, f]``, with ``feature_dim`` and ``architecture``.
-            embedding_dim: d.
-            projection: kind of both heads.
-            projection_dropout: of the residual heads.
-            temperature: initial softmax temperature.
-            learn_temperature: whether ``logit_scale`` is trained.
-        """
+        """Join two towers, each of which has ``feature_dim`` and ``architecture``."""
         super().__init__()
         self.embedding_dim = embedding_dim
         self.image_tower = image_tower
@@ -145,12 +134,6 @@ def build_tokenizer(
 
     Our own tower, and a hub model trained from scratch, get a WordPiece of the captions; every other tower
     keeps the tokenizer it was trained with.
-
-    Args:
-        preset: the model's shape.
-        captions: of the training split.
-        from_scratch: no pretrained weights will be loaded.
-        offline: never reach for the hub.
 
     Raises:
         WeightsError: the tokenizer is nowhere to be had.

@@ -1,16 +1,16 @@
 """Every error that medclip raises on purpose: one tree, from a file on disk to the command line.
 
 MedclipError (exit 1)
-├── UsageError (exit 2)       a value that was asked for is wrong
+├── UsageError (exit 2)       a value of an option or argument is wrong
 │   ├── OptionsError          options of training or generation, out of range or against each other
 │   └── PresetError           a preset or backbone nobody knows, or shapes that do not fit together
 ├── SettingsError             a settings file or variable that cannot be used
-├── ScanError                 an image file that cannot be read as a picture
+├── ScanError                 an image file that cannot be read
 ├── CorpusError               a data set or corpus folder that cannot be read or written
 ├── ModelError                a model that cannot be opened, exported or trained
 │   ├── WeightsError          pretrained weights that are not there, or do not fit
 │   ├── BundleError           a model folder that is missing, incomplete or altered
-│   ├── ExportError           an ONNX graph that does not say what torch says
+│   ├── ExportError           an ONNX graph that disagrees with torch
 │   └── TrainingError         training that failed
 │       ├── DataError         no usable training or validation pairs
 │       ├── DivergedError     the loss is no longer a number
@@ -30,7 +30,7 @@ class MedclipError(Exception):
 
 
 class UsageError(MedclipError):
-    """A value that was asked for is wrong."""
+    """A value of an option or argument is wrong."""
 
     exit_code = 2
 
@@ -48,7 +48,7 @@ class SettingsError(MedclipError):
 
 
 class ScanError(MedclipError):
-    """An image file cannot be read as a picture.
+    """An image file cannot be read.
 
     Attributes:
         code: the reason code of a rejected corpus row.

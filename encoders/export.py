@@ -139,7 +139,7 @@ def save_bundle(
         config: of ``describe_model``.
         samples: real inputs to check the graphs on, beside random ones.
         extra: further files by name (``training.jsonl``, ``MODEL_CARD.md``), listed like the rest.
-        force: replace a model folder that stands there.
+        force: replace an existing model folder.
 
     Raises:
         BundleError: the folder exists and may not be replaced, or cannot be written.
@@ -164,10 +164,7 @@ def save_bundle(
 def export_image_graph(model: DualEncoder, image_size: int, *, pixels: np.ndarray | None = None) -> bytes:
     """Export ``pixels`` float32 ``[b, 3, size, size]`` to ``vectors`` float32 ``[b, d]``, any batch size.
 
-    Args:
-        model: on the CPU, in evaluation mode.
-        image_size: side of its input.
-        pixels: a real batch to check the graph on, beside random ones.
+    The graph is compared with torch on random inputs, and on real ``pixels`` if given.
 
     Raises:
         ExportError: the graph cannot be made, or disagrees with torch.
@@ -183,10 +180,7 @@ def export_image_graph(model: DualEncoder, image_size: int, *, pixels: np.ndarra
 def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts: Sequence[str] = ()) -> bytes:
     """Export ``ids`` and ``mask``, int64 ``[b, s]``, to ``vectors`` float32 ``[b, d]``, any b and s.
 
-    Args:
-        model: on the CPU, in evaluation mode.
-        tokenizer: of its text tower.
-        texts: real captions to check the graph on, beside random ids.
+    The graph is compared with torch on random ids, and on real ``texts`` if given.
 
     Raises:
         ExportError: the graph cannot be made, or disagrees with torch.
@@ -229,12 +223,7 @@ def _export(
 
 
 def check_agreement(exported: np.ndarray, expected: np.ndarray, name: str) -> None:
-    """Make sure that an exported graph says what torch says.
-
-    Args:
-        exported: ``[b, d]`` from ONNX Runtime.
-        expected: ``[b, d]`` of unit length, from torch.
-        name: of the graph, for the message.
+    """Make sure that an exported graph agrees with torch.
 
     Raises:
         ExportError: some row's cosine is under ``MIN_COSINE``, a row is not of unit length, or not a number.
@@ -262,15 +251,9 @@ def export_module(
     outputs: Sequence[str],
     dynamic: Any,  # noqa: ANN401 - nested as the inputs are
 ) -> Any:  # noqa: ANN401 (an onnx.ModelProto)
-    """Export a module.
+    """Export a module that is on the CPU, and switch it to evaluation mode.
 
-    Args:
-        module: on the CPU; it is switched to evaluation mode.
-        name: for people.
-        sample: inputs of it, by name or by position.
-        inputs: their names in the graph.
-        outputs: names of what it returns.
-        dynamic: the axes that may vary, of each input.
+    ``inputs`` and ``outputs`` are names in the graph; ``dynamic`` has the axes of each input that may vary.
 
     Raises:
         ExportError: torch cannot export it.
@@ -332,15 +315,7 @@ def silence_exporter() -> Iterator[None]:
 
 
 def slim(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)
-    """Serialise an exported model.
-
-    Args:
-        model: an ``onnx.ModelProto``; it is changed.
-
-    Returns:
-        The bytes of a graph without stack traces, local paths and intermediate shapes, its large weights in
-        float16.
-    """
+    """The bytes of an exported ``onnx.ModelProto``, without metadata, its large weights in float16."""
     strip_metadata(model)
     _halve_weights(model.graph)
     data: bytes = model.SerializeToString()
@@ -373,9 +348,9 @@ def _halve_weights(graph: Any) -> None:  # noqa: ANN401
                 node.output[0] = f"{wanted}_float16"
                 after[node.output[0]].append(_cast(node_type, node.output[0], wanted))
         else:
-            wanted = tensor.name
-            tensor.name = f"{wanted}_float16"
-            casts.append(_cast(node_type, tensor.name, wanted))
+            full = tensor.name
+            tensor.name = f"{full}_float16"
+            casts.append(_cast(node_type, tensor.name, full))
     nodes = [*casts]
     for node in graph.node:
         nodes.append(node)

@@ -1,9 +1,9 @@
 """Writes captions token by token: beam search, greedy search and nucleus sampling (NumPy only, no torch).
 
 The search knows nothing of the decoder but a function that takes one token further, so the same code drives
-ONNX Runtime when a question is asked and torch when a training run judges itself.
+ONNX Runtime in `caption` and torch during training.
 
-Legend of the shapes: r rows (hypotheses), v vocabulary, g places of the memory that attention looks at.
+Legend of the shapes: r rows (hypotheses), v vocabulary, g positions of the memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PAD_ID, START_ID, END_ID = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a decoder says after one more token.
+    """The output of a decoder after one more token.
 
     Attributes:
         logits: of the next token, ``[r, v]``.
-        attention: where the decoder looked, ``[r, g]``, rows sum to 1.
+        attention: on the memory, ``[r, g]``, rows sum to 1.
         state: what the next step needs; the first axis of each array is r.
     """
 
@@ -101,7 +101,7 @@ class Hypothesis:
         tokens: without start and end.
         log_probability: of all its tokens, the end included.
         score: the log probability by length, what hypotheses are ranked by.
-        attention: where the decoder looked before each token, ``[tokens, g]``.
+        attention: on the memory before each token, ``[tokens, g]``.
     """
 
     tokens: tuple[int, ...]
@@ -116,8 +116,8 @@ def generate(
     """Write captions for a batch of images.
 
     Args:
-        first: what the decoder says after the start token, a row for each image.
-        memory: what it looks at, a row for each image.
+        first: the output after the start token, a row for each image.
+        memory: encoded images, a row for each.
         step: takes rows one token further.
         options: of the search.
 
@@ -136,7 +136,7 @@ class _Rows:
         count = len(first.logits)
         self.image = np.repeat(np.arange(count), copies)
         self.tokens: Ints = np.zeros((len(self.image), 0), dtype=np.int64)
-        self.looked: Floats = np.zeros((len(self.image), 0, first.attention.shape[1]), dtype=np.float32)
+        self.attention: Floats = np.zeros((len(self.image), 0, first.attention.shape[1]), dtype=np.float32)
         self.log_probability = np.zeros(len(self.image), dtype=np.float64)
         self._memory = tuple(array[self.image] for array in memory)
         self._step = Step(
@@ -165,12 +165,12 @@ class _Rows:
         """The caption of a row that ends here."""
         tokens = tuple(int(token) for token in self.tokens[row])
         score = log_probability / (len(tokens) + 1) ** penalty
-        return Hypothesis(tokens, float(log_probability), float(score), self.looked[row].copy())
+        return Hypothesis(tokens, float(log_probability), float(score), self.attention[row].copy())
 
     def keep(self, rows: Ints, tokens: Ints, log_probability: NDArray[np.float64]) -> None:
         """Go on with these rows, each one token longer; a row may be kept several times."""
         attention = self._step.attention[rows]
-        self.looked = np.concatenate([self.looked[rows], attention[:, None]], axis=1)
+        self.attention = np.concatenate([self.attention[rows], attention[:, None]], axis=1)
         self.tokens = np.concatenate([self.tokens[rows], tokens[:, None]], axis=1)
         self.log_probability = log_probability
         state = self._step.state
@@ -191,11 +191,11 @@ def _ban_repeats(logs: NDArray[np.float64], tokens: Ints, size: int) -> None:
     length = tokens.shape[1]
     if size == 0 or length < size:
         return
-    places = length - size + 1  # where a run of that size may begin
-    same = np.ones((len(tokens), places), dtype=bool)
+    starts = length - size + 1  # where a run of that size may begin
+    same = np.ones((len(tokens), starts), dtype=bool)
     for offset in range(size - 1):
         last = tokens[:, length - size + 1 + offset]
-        same &= tokens[:, offset : offset + places] == last[:, None]
+        same &= tokens[:, offset : offset + starts] == last[:, None]
     rows, begin = np.nonzero(same)
     logs[rows, tokens[rows, begin + size - 1]] = NEVER  # the end token is never among them
 
@@ -243,9 +243,9 @@ def _best_choices(totals: NDArray[np.float64], rows: _Rows, beam: int) -> Iterat
         best = np.argpartition(-flat, count - 1)[:count]
         best = best[np.lexsort((best, -flat[best]))]
         choices = [
-            (int(start + place // vocabulary), int(place % vocabulary), float(flat[place]))
-            for place in best
-            if flat[place] > NEVER
+            (int(start + cell // vocabulary), int(cell % vocabulary), float(flat[cell]))
+            for cell in best
+            if flat[cell] > NEVER
         ]
         yield int(rows.image[start]), choices
 
@@ -280,14 +280,14 @@ def _sample(
     """Draw captions; each has random numbers of its own, so a batch gives what single images give."""
     images, copies = len(first.logits), options.captions
     rows = _Rows(first, memory, copies)
-    dice = [np.random.default_rng((options.seed, copy)) for _ in range(images) for copy in range(copies)]
-    dice_of = np.arange(len(rows))
+    rngs = [np.random.default_rng((options.seed, copy)) for _ in range(images) for copy in range(copies)]
+    rng_of = np.arange(len(rows))
     done: list[list[Hypothesis]] = [[] for _ in range(images)]
     for length in range(1, options.max_tokens + 1):
         logs = rows.next_log_probabilities(options)
         going: list[Choice] = []
         for row in range(len(rows)):
-            token = _draw(logs[row], options.top_p, dice[dice_of[row]])
+            token = _draw(logs[row], options.top_p, rngs[rng_of[row]])
             total = float(rows.log_probability[row] + logs[row, token])
             if token == END_ID:
                 done[rows.image[row]].append(rows.finished(row, total, options.length_penalty))
@@ -297,7 +297,7 @@ def _sample(
             break
         parents, tokens, totals = (np.array(part) for part in zip(*going, strict=True))
         rows.keep(parents, tokens, totals)
-        dice_of = dice_of[parents]
+        rng_of = rng_of[parents]
         if length < options.max_tokens:
             rows.advance(step)
     else:
@@ -307,12 +307,12 @@ def _sample(
     return [_ranked(found) for found in done]
 
 
-def _draw(logs: NDArray[np.float64], top_p: float, dice: np.random.Generator) -> int:
+def _draw(logs: NDArray[np.float64], top_p: float, rng: np.random.Generator) -> int:
     """Draw a token from the nucleus: the fewest tokens that hold ``top_p`` of the probability."""
     order = np.argsort(-logs, kind="stable")
     probability = np.exp(logs[order])
     total = probability.sum()  # under 1 where tokens are ruled out
     nucleus = int(np.searchsorted(np.cumsum(probability), top_p * total)) + 1
     reached = np.cumsum(probability[:nucleus])
-    place = int(np.searchsorted(reached, dice.random() * reached[-1], side="right"))
-    return int(order[min(place, nucleus - 1)])
+    drawn = int(np.searchsorted(reached, rng.random() * reached[-1], side="right"))
+    return int(order[min(drawn, nucleus - 1)])

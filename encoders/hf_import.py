@@ -35,11 +35,7 @@ def convert_whole_model(
 ) -> ModelBundle:
     """Make a model folder of a transformers CLIP or SigLIP model.
 
-    Args:
-        name: a folder or a hub name, with or without ``hf:`` before it.
-        path: the model folder to make.
-        offline: never reach for the hub.
-        force: replace a model folder that stands there.
+    ``name`` is a folder or a hub name, with or without ``hf:`` before it.
 
     Raises:
         WeightsError: the model, its tokenizer or its preprocessing is nowhere to be had.
@@ -151,11 +147,6 @@ class PooledImageTower(nn.Module):
     """The vision half."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Build it with random weights; ``config`` holds a transformers configuration and its ``model_type``.
-
-        Raises:
-            PresetError: nobody knows the model type.
-        """
         super().__init__()
         self.model = _build(config)
         self.feature_dim = int(self.model.config.hidden_size)
@@ -171,11 +162,6 @@ class PooledTextTower(nn.Module):
     """The text half."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Build it with random weights; ``config`` holds a transformers configuration and its ``model_type``.
-
-        Raises:
-            PresetError: nobody knows the model type.
-        """
         super().__init__()
         self.model = _build(config)
         shape = self.model.config
@@ -193,12 +179,13 @@ class PooledTextTower(nn.Module):
 
 
 def _build(config: dict[str, Any]) -> Any:  # noqa: ANN401 (transformers is untyped)
+    """With random weights, from a transformers configuration and its ``model_type``."""
     import transformers
 
     model_type = str(config.get("model_type"))
     if model_type not in _HALVES:
         raise PresetError(
-            f"'{model_type}' is no half of a CLIP or SigLIP model: use one of {', '.join(_HALVES)}"
+            f"'{model_type}' is not half of a CLIP or SigLIP model: use one of {', '.join(_HALVES)}"
         )
     config_class, model_class = (getattr(transformers, name) for name in _HALVES[model_type])
     return model_class(config_class(**{key: value for key, value in config.items() if key != "model_type"}))

@@ -64,7 +64,7 @@ def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) 
 
     Args:
         source: a path, or a binary stream at the start of an image.
-        least_side: the caller will shrink the picture to this side anyway, so a JPEG may be decoded at a
+        least_side: the caller will shrink the image to this side anyway, so a JPEG may be decoded at a
             half, a quarter or an eighth of its size as long as both sides stay at least twice this; None
             decodes every pixel.
 
@@ -129,21 +129,21 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
 
 
-# So many threads may decode pictures of this share of the memory, or smaller ones, without asking for it.
+# So many threads may decode images of this share of the memory, or smaller ones, without asking for it.
 SMALL_SHARE = 64
 
 
 class PixelBudget:
-    """Lets threads decode side by side as long as their pictures together fit in memory."""
+    """Lets threads decode side by side as long as their images together fit in memory."""
 
     def __init__(self, pixels: int) -> None:
-        """Allow so many pixels at a time, or one larger picture alone."""
+        """Allow so many pixels at a time, or one larger image alone."""
         self._pixels, self._taken = pixels, 0
         self._changed = threading.Condition()
 
     @contextmanager
     def taken(self, width: int, height: int) -> Iterator[None]:
-        """Wait until there is room for a picture, and keep it while the block runs."""
+        """Wait until there is room for an image, and keep it while the block runs."""
         pixels = width * height
         if pixels * SMALL_SHARE <= self._pixels:
             yield
@@ -164,7 +164,7 @@ PIXELS_IN_MEMORY = PixelBudget(MAX_SCAN_PIXELS)
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse a picture by the size its header states, before anything is decoded.
+    """Refuse an image by the size its header states, before anything is decoded.
 
     Raises:
         ScanError: with the code ``too_large`` or ``tiny_image``.
@@ -199,7 +199,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparency onto black, the background of scans; strip by strip, to save memory."""
+    """Lay an image with transparency onto black, the background of scans; strip by strip, to save memory."""
     width, height = image.size
     flat = Image.new("L" if image.mode in ("L", "1", "LA", "La") else "RGB", image.size)
     for top in range(0, height, STRIP_ROWS):
@@ -245,7 +245,7 @@ def in_strips(convert: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -
 
 
 def _window(values: np.ndarray) -> tuple[float, float]:
-    # Of a very large picture a part is as good as all: its percentiles need a sorted copy.
+    # A part of a very large image is enough: its percentiles need a sorted copy.
     sample = values.reshape(-1)[:: 1 + values.size // SAMPLED_PIXELS]
     finite = sample[np.isfinite(sample)] if values.dtype.kind == "f" else sample
     if finite.size == 0:

@@ -31,10 +31,10 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class ImagePreprocessing:
-    """How a picture becomes the input of an image tower.
+    """How an image becomes the input of an image tower.
 
     Attributes:
-        size: side of the square, in pixels.
+        size: width and height of the input, in pixels.
         mean: of each channel, on the 0 to 1 scale.
         std: of each channel, on the 0 to 1 scale.
         fit: ``pad`` keeps the proportions and fills with black, ``squash`` does not keep them, ``crop`` keeps
@@ -50,7 +50,7 @@ class ImagePreprocessing:
 
 
 def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
-    """Bring a picture to the square the model sees.
+    """Bring an image to the size of the model's input.
 
     Args:
         image: mode ``L`` or ``RGB``.
@@ -69,24 +69,24 @@ def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
     resized = image.resize((new_width, new_height), _FILTERS[spec.resample])
     if (new_width, new_height) != (spec.size, spec.size):
         left, top = (new_width - spec.size) // 2, (new_height - spec.size) // 2
-        # A box that reaches outside the picture is filled with black.
+        # A box that reaches outside the image is filled with black.
         resized = resized.crop((left, top, left + spec.size, top + spec.size))
     return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
-def normalize_image(square: np.ndarray, spec: ImagePreprocessing) -> np.ndarray:
-    """Normalise a square.
+def normalize_image(image: np.ndarray, spec: ImagePreprocessing) -> np.ndarray:
+    """Normalise an image of the right size.
 
     Args:
-        square: uint8 ``[h, w, 3]``.
+        image: uint8 ``[h, w, 3]``.
         spec: the model's preprocessing.
 
     Returns:
-        float32 ``[3, h, w]``, contiguous: ``(square / 255 - mean) / std``.
+        float32 ``[3, h, w]``, contiguous: ``(image / 255 - mean) / std``.
     """
     std = np.asarray(spec.std, dtype=np.float32).reshape(3, 1, 1)
     mean = np.asarray(spec.mean, dtype=np.float32).reshape(3, 1, 1)
-    pixels = square.transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels = image.transpose(2, 0, 1).astype(np.float32, order="C")
     pixels *= 1.0 / (255.0 * std)
     pixels -= mean / std
     return pixels
@@ -96,7 +96,7 @@ def load_pixels(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.n
     """Read an image file into float32 ``[3, size, size]``.
 
     Raises:
-        ScanError: the file cannot be read as a picture.
+        ScanError: the file cannot be read.
     """
     return normalize_image(load_image(source, spec), spec)
 
@@ -105,7 +105,7 @@ def load_image(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.nd
     """Read an image file into uint8 ``[size, size, 3]``, decoding no more of a large JPEG than is needed.
 
     Raises:
-        ScanError: the file cannot be read as a picture.
+        ScanError: the file cannot be read.
     """
     return fit_image(read_image(source, least_side=spec.size), spec)
 

@@ -38,14 +38,14 @@ class EncoderPreset:
         name: of the preset; kept when fields are overridden.
         image_encoder: ``small-resnet`` (ours) or any torchvision classification model.
         text_encoder: ``small-transformer`` (ours), a transformers model name on the hub, or a folder of one.
-        image_size: side of the square the image tower sees, in pixels.
+        image_size: side of the input of the image tower, in pixels.
         max_tokens: longest caption the text tower reads, special tokens included.
         embedding_dim: length of the unit vectors both towers end in.
         projection: ``linear``, the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm), or
             ``none`` for towers that end in the shared space by themselves.
         projection_dropout: of the residual head.
         text_pooling: ``mean`` over the caption's tokens, or its first (``cls``) token.
-        image_fit: how a scan becomes a square, see ``ImagePreprocessing``.
+        image_fit: how an image is made square, see ``ImagePreprocessing``.
         temperature: initial softmax temperature; the logit scale is its inverse.
         learn_temperature: whether training moves it.
         vocab_size: of the WordPiece trained on the corpus, when the text tower brings no tokenizer.

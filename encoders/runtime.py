@@ -35,6 +35,9 @@ class OnnxEncoder:
     """Images and captions to unit vectors, by the graphs of a model folder.
 
     Attributes:
+        fingerprint: of the model.
+        dim: length of the vectors.
+        image_spec: how image files become what `embed_images` and `embed_pixels` take.
         usual_batch: images in one forward pass; more only costs memory.
         passes_at_once: one keeps all cores busy.
     """
@@ -49,30 +52,11 @@ class OnnxEncoder:
             bundle: an open model folder.
             threads: that one forward pass may use; None for one a core.
         """
-        self._bundle = bundle
-        self._threads = threads
+        self.fingerprint, self.dim = bundle.fingerprint, bundle.config.embedding_dim
+        self.image_spec: ImagePreprocessing = bundle.config.image
+        self._bundle, self._threads = bundle, threads
         self._image_session: InferenceSession | None = None
         self._text_graph: _TextGraph | None = None
-
-    @classmethod
-    def open(cls, bundle: ModelBundle, *, threads: int | None = None) -> OnnxEncoder:
-        """Make an encoder of an open model folder."""
-        return cls(bundle, threads=threads)
-
-    @property
-    def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self._bundle.fingerprint
-
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._bundle.config.embedding_dim
-
-    @property
-    def image_spec(self) -> ImagePreprocessing:
-        """How image files become the pixels that ``embed_pixels`` takes."""
-        return self._bundle.config.image
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Embed preprocessed images.
@@ -92,11 +76,11 @@ class OnnxEncoder:
             self._image_session = _open_graph(self._bundle, IMAGE_GRAPH_FILE, threads=self._threads)
         return _run(self._image_session, pixels=np.ascontiguousarray(pixels, dtype=np.float32))
 
-    def embed_images(self, squares: np.ndarray) -> np.ndarray:
-        """Embed images that are squares but not yet normalised.
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
+        """Embed images that are of the right size but not yet normalised.
 
         Args:
-            squares: uint8 ``[b, size, size, 3]`` of ``fit_image``.
+            images: uint8 ``[b, size, size, 3]`` of ``fit_image``.
 
         Returns:
             float32 ``[b, dim]``, unit length.
@@ -104,7 +88,7 @@ class OnnxEncoder:
         Raises:
             BundleError: the image graph is missing, altered or unreadable.
         """
-        pixels = [normalize_image(square, self.image_spec) for square in squares]
+        pixels = [normalize_image(image, self.image_spec) for image in images]
         return self.embed_pixels(np.stack(pixels) if pixels else np.zeros((0,)))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -199,6 +183,6 @@ def _open_graph(
 
 def _run(session: InferenceSession, **inputs: np.ndarray) -> np.ndarray:
     # The text graph of a model that reads no mask has no such input.
-    wanted = {item.name for item in session.get_inputs()}
-    (vectors,) = session.run(None, {name: value for name, value in inputs.items() if name in wanted})
+    inputs_of_graph = {item.name for item in session.get_inputs()}
+    (vectors,) = session.run(None, {name: value for name, value in inputs.items() if name in inputs_of_graph})
     return np.asarray(vectors, dtype=np.float32)

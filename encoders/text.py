@@ -107,15 +107,13 @@ def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
 
 
 class TransformersTower(nn.Module):
-    """Any text encoder of the transformers library, pooled to one vector a caption."""
+    """Any text encoder of the transformers library, pooled to one vector a caption.
+
+    Pooled is the ``mean`` over the caption's tokens, or the first (``cls``) token.
+    """
 
     def __init__(self, model: nn.Module, *, pooling: Pooling = "mean") -> None:
-        """Wrap a transformers model.
-
-        Args:
-            model: returns ``last_hidden_state`` for ``input_ids`` and ``attention_mask``.
-            pooling: ``mean`` over the caption's tokens, or the first (``cls``) token.
-        """
+        """Wrap a model that returns ``last_hidden_state`` for ``input_ids`` and ``attention_mask``."""
         super().__init__()
         self.model = model
         self.pooling = pooling
@@ -142,10 +140,6 @@ class TransformersTower(nn.Module):
 
 def transformers_tower(config: dict[str, Any], *, pooling: Pooling = "mean") -> TransformersTower:
     """Build a transformers text encoder with random weights from its configuration.
-
-    Args:
-        config: keys of a transformers configuration, ``model_type`` among them.
-        pooling: see ``TransformersTower``.
 
     Raises:
         PresetError: this version of transformers does not know the model type.

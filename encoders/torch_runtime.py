@@ -20,13 +20,13 @@ TEXT_BATCH = 256
 class TorchEncoder:
     """Images and captions to unit vectors, by the torch modules of a model folder.
 
-    Notable choices: squares cross to the device as bytes, a quarter of the traffic of float32, and are
+    Notable choices: images cross to the device as bytes, a quarter of the traffic of float32, and are
     normalised there; convolutions run channels-last; autocast to bfloat16 where the GPU has it, which moves a
     vector by a cosine of about 1e-4.
 
     Attributes:
         usual_batch: images in one forward pass: starting its hundreds of kernels takes as long for 32.
-        passes_at_once: the next one's squares reach the GPU while it works on those of one before.
+        passes_at_once: the next one's images reach the GPU while it works on those of one before.
     """
 
     usual_batch: ClassVar[int] = 128
@@ -42,7 +42,8 @@ class TorchEncoder:
         bfloat16: bool,
     ) -> None:
         """Use an already loaded model; see ``open``."""
-        self._bundle = bundle
+        self.fingerprint, self.dim = bundle.fingerprint, bundle.config.embedding_dim
+        self.image_spec: ImagePreprocessing = bundle.config.image
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
         self._tokenizer = tokenizer
         self._device = device
@@ -65,27 +66,12 @@ class TorchEncoder:
         Raises:
             BundleError: a file was altered or does not fit.
         """
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if bfloat16 is None:
             # Older GPUs emulate it, which is slower than float32.
-            bfloat16 = place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            bfloat16 = target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
-        return cls(bundle, load_dual_encoder(bundle), tokenizer, device=place, bfloat16=bfloat16)
-
-    @property
-    def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self._bundle.fingerprint
-
-    @property
-    def dim(self) -> int:
-        """Length of the vectors."""
-        return self._bundle.config.embedding_dim
-
-    @property
-    def image_spec(self) -> ImagePreprocessing:
-        """How image files become the squares and pixels this takes."""
-        return self._bundle.config.image
+        return cls(bundle, load_dual_encoder(bundle), tokenizer, device=target, bfloat16=bfloat16)
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Embed preprocessed images: float32 ``[b, 3, size, size]`` to float32 ``[b, dim]``, unit length."""
@@ -93,12 +79,12 @@ class TorchEncoder:
             return np.zeros((0, self.dim), dtype=np.float32)
         return self._embed_pixels(self._to_device(pixels.astype(np.float32, copy=False)))
 
-    def embed_images(self, squares: np.ndarray) -> np.ndarray:
-        """Embed squares: uint8 ``[b, size, size, 3]`` to float32 ``[b, dim]``, unit length."""
-        if len(squares) == 0:
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
+        """Embed images: uint8 ``[b, size, size, 3]`` to float32 ``[b, dim]``, unit length."""
+        if len(images) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        # [b, h, w, 3] seen as [b, 3, h, w] is channels-last already.
-        bytes_on_device = self._to_device(squares).permute(0, 3, 1, 2)
+        # [b, h, w, 3] viewed as [b, 3, h, w] is channels-last already.
+        bytes_on_device = self._to_device(images).permute(0, 3, 1, 2)
         return self._embed_pixels(bytes_on_device.float() * self._scale - self._shift)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -27,7 +27,6 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut (arXiv 1512.03385, figure 2)."""
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int = 1) -> None:
-        """Make a block that divides the sides by ``stride``."""
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels_out)
@@ -60,12 +59,7 @@ class SmallResNet(nn.Module):
     def __init__(
         self, *, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (1, 1, 1, 1)
     ) -> None:
-        """Make the tower.
-
-        Args:
-            widths: channels of each stage; every stage after the first halves the sides.
-            blocks: residual blocks of each stage.
-        """
+        """Make the tower from each stage's channels and residual blocks."""
         super().__init__()
         self.architecture: dict[str, Any] = {
             "kind": SMALL_RESNET,
@@ -119,11 +113,7 @@ class TorchvisionTower(nn.Module):
     """Any torchvision classification model, without its classification layer."""
 
     def __init__(self, name: str, *, image_size: int) -> None:
-        """Build the backbone with random weights.
-
-        Args:
-            name: as torchvision lists it, e.g. ``resnet50`` or ``densenet121``.
-            image_size: side of its input, which vision transformers need to know.
+        """Build a backbone that torchvision lists, with random weights.
 
         Raises:
             PresetError: torchvision has no such classification model, or it refuses this image size.
@@ -138,7 +128,9 @@ class TorchvisionTower(nn.Module):
         try:
             self.backbone: nn.Module = models.get_model(name, weights=None, **_options(name, image_size))
         except ValueError as error:
-            raise PresetError(f"image encoder '{name}' cannot see {image_size} pixels ({error})") from error
+            raise PresetError(
+                f"image encoder '{name}' does not take {image_size} pixels ({error})"
+            ) from error
         self.head_name, self.feature_dim = _remove_classifier(self.backbone)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -166,7 +158,7 @@ class TorchvisionTower(nn.Module):
                 hook.remove()
         if not maps or self.architecture["name"].startswith("vit_"):
             raise PresetError(
-                f"image encoder '{self.architecture['name']}' has no feature map for a decoder to look at: "
+                f"image encoder '{self.architecture['name']}' has no feature map, which decoders need: "
                 "use a convolutional one, e.g. resnet50"
             )
         return features, maps[0]
@@ -220,13 +212,7 @@ def build_image_tower(
     widths: Sequence[int] = (48, 96, 192),
     blocks: Sequence[int] = (1, 2, 2),
 ) -> nn.Module:
-    """Build an image tower, with random weights unless another package brings it.
-
-    Args:
-        name: ``small-resnet``, as another package offers it, or as torchvision lists it.
-        image_size: side of its input.
-        widths: of ``small-resnet``.
-        blocks: of ``small-resnet``.
+    """Build ``small-resnet``, a tower that another package offers, or a torchvision model, untrained.
 
     Raises:
         PresetError: nobody knows the name.
@@ -240,10 +226,6 @@ def build_image_tower(
 
 def build_offered_tower(name: str, *, image_size: int) -> nn.Module:
     """Build a tower that an installed package offers.
-
-    Args:
-        name: of its entry point.
-        image_size: side of its input, in pixels.
 
     Raises:
         PresetError: no installed package offers it, or it is no such tower.

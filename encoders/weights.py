@@ -221,12 +221,7 @@ def reachable(url: str) -> bool:
 
 
 def pretrained_text_tower(name: str, *, pooling: Pooling, offline: bool = False) -> TransformersTower:
-    """Load a transformers text encoder, in float32.
-
-    Args:
-        name: a folder or a hub name.
-        pooling: see ``TransformersTower``.
-        offline: never reach for the hub.
+    """Load a transformers text encoder from a folder or the hub, in float32.
 
     Raises:
         WeightsError: it is nowhere to be had, or its weights are incomplete.
@@ -241,12 +236,8 @@ def unpretrained_text_tower(
 ) -> TransformersTower:
     """Build a transformers text encoder with random weights, in the shape of a folder or hub model.
 
-    Args:
-        name: a folder, or a hub name; of a hub name only the configuration is fetched, and for ``BERT_BASE``
-            models not even that.
-        pooling: see ``TransformersTower``.
-        vocab_size: of the tokenizer that will feed it; None keeps the configuration's.
-        offline: never reach for the hub.
+    Of a hub model only the configuration is fetched, and for ``BERT_BASE`` models not even that. A vocabulary
+    size of None is the configuration's.
 
     Raises:
         WeightsError: its configuration is nowhere to be had.
@@ -285,15 +276,8 @@ def pretrained_model(
 ) -> Any:  # noqa: ANN401
     """A transformers model with all of its weights, in float32.
 
-    transformers leaves a tensor it does not find random, and says so in a note. Here names are found with a
-    prefix that a training loop put before them, too, and anything that is missing is an error.
-
-    Args:
-        name: a folder or a hub name.
-        auto_class: AutoModel or a sibling.
-        config: of `pretrained_config`.
-        part: picks what is used of the model; only that must be complete.
-        offline: never reach for the hub.
+    transformers leaves a tensor that it does not find random, with a note. Here a prefix that a training loop
+    put before the names is stripped, and anything missing of the ``part`` that is used is an error.
 
     Raises:
         WeightsError: it is nowhere to be had, or tensors are missing or have other shapes.
@@ -345,11 +329,11 @@ def pretrained_tokenizer(
     def load(local: bool) -> Any:  # noqa: ANN401 (transformers is untyped)
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        given = {"local_files_only": local, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(name, **given)
+        options = {"local_files_only": local, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             # The model's own class runs in Python, but a tokenizer.json may lie beside it.
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **given)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **options)
         return tokenizer
 
     loaded = from_cache_or_hub(name, load, offline=offline)
@@ -370,10 +354,7 @@ def pretrained_tokenizer(
 def from_cache_or_hub(name: str, load: Callable[[bool], T], *, offline: bool) -> T:
     """Load what is on this machine already; only else, and only if allowed, ask the hub.
 
-    Args:
-        name: a folder or a hub name.
-        load: called with True for "from this machine only".
-        offline: never reach for the hub.
+    ``load`` is called with True for "from this machine only".
 
     Raises:
         WeightsError: it is nowhere to be had, with the ways to go on, or it needs code of its own.

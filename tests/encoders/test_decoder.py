@@ -198,7 +198,7 @@ def test_a_decoder_writes_with_onnx_alone(writing_model):
     captioner = OnnxCaptioner(writing_model)
     pixels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
     vectors, grid = captioner.encode(pixels)
-    expected = OnnxEncoder.open(writing_model).embed_pixels(pixels)
+    expected = OnnxEncoder(writing_model).embed_pixels(pixels)
     np.testing.assert_allclose(vectors, expected, atol=2e-3)
     options = GenerationOptions(beam=3, captions=2, max_tokens=8)
     retrieved = [list(CAPTIONS[:2])] * 3 if captioner.retrieve else None

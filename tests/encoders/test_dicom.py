@@ -177,7 +177,7 @@ def test_size_is_judged_from_the_header(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_reports_and_plans_hold_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="the DICOM file holds no picture") as error:
+    with pytest.raises(ScanError, match="the DICOM file holds no image") as error:
         read_image(save(header_of(Modality="SR"), tmp_path / "report"))
     assert error.value.code == "no_pixel_data"
 

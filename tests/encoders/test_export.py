@@ -225,7 +225,7 @@ def _fields(config):
 
 def test_the_graphs_agree_with_torch_on_pictures_and_captions(saved_model, tokenizer, captions):
     bundle, model = saved_model
-    encoder = OnnxEncoder.open(ModelBundle.open(bundle.path))
+    encoder = OnnxEncoder(ModelBundle.open(bundle.path))
     pixels = torch.randn(7, 3, 32, 32)
     ids, mask = tokenizer(captions)
     with torch.no_grad():

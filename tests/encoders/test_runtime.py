@@ -16,7 +16,7 @@ from encoders.runtime import LIGHT_TEXTS, TEXT_BATCH, OnnxEncoder
 
 @pytest.fixture
 def encoder(saved_model):
-    return OnnxEncoder.open(saved_model[0], threads=1)
+    return OnnxEncoder(saved_model[0], threads=1)
 
 
 def test_it_knows_its_model(encoder, saved_model, preset):
@@ -55,7 +55,7 @@ def test_a_few_texts_get_a_light_session_and_more_a_full_one(saved_model, monkey
         return original(graph, threads=threads, light=light)
 
     monkeypatch.setattr(runtime, "open_session", open_session)
-    encoder = OnnxEncoder.open(saved_model[0])
+    encoder = OnnxEncoder(saved_model[0])
     first = encoder.embed_texts(["axial CT"])
     for _ in range(LIGHT_TEXTS - 1):
         encoder.embed_texts(["sagittal MR"])
@@ -63,7 +63,7 @@ def test_a_few_texts_get_a_light_session_and_more_a_full_one(saved_model, monkey
     np.testing.assert_allclose(encoder.embed_texts(["axial CT"]), first, atol=1e-5)
     encoder.embed_texts(["axial CT"])
     assert opened == [True, False]
-    OnnxEncoder.open(saved_model[0]).embed_texts(["axial CT"] * (LIGHT_TEXTS + 1))
+    OnnxEncoder(saved_model[0]).embed_texts(["axial CT"] * (LIGHT_TEXTS + 1))
     assert opened == [True, False, False]
 
 
@@ -83,7 +83,7 @@ def test_each_graph_is_opened_when_it_is_needed_and_once(saved_model, monkeypatc
             method,
             lambda self, name, original=original: read.append(name) or original(self, name),
         )
-    encoder = OnnxEncoder.open(saved_model[0])
+    encoder = OnnxEncoder(saved_model[0])
     assert read == []
     encoder.embed_pixels(np.zeros((1, 3, 32, 32), np.float32))
     encoder.embed_pixels(np.zeros((2, 3, 32, 32), np.float32))
@@ -98,7 +98,7 @@ def test_an_altered_graph_is_not_opened(saved_model, tmp_path):
     data = bytearray((folder / "text.onnx").read_bytes())
     data[-20] ^= 1
     (folder / "text.onnx").write_bytes(bytes(data))
-    encoder = OnnxEncoder.open(ModelBundle.open(folder))
+    encoder = OnnxEncoder(ModelBundle.open(folder))
     encoder.embed_pixels(np.zeros((1, 3, 32, 32), np.float32))
     with pytest.raises(BundleError, match="text.onnx was altered"):
         encoder.embed_texts(["axial"])
@@ -107,7 +107,7 @@ def test_an_altered_graph_is_not_opened(saved_model, tmp_path):
 def test_a_graph_onnx_runtime_does_not_know(saved_model, tmp_path):
     bundle = saved_model[0]
     files = {name: bundle.read_verified(name) for name in bundle.config.files} | {"image.onnx": b"no graph"}
-    encoder = OnnxEncoder.open(write_bundle(tmp_path / "model", bundle.config, files))
+    encoder = OnnxEncoder(write_bundle(tmp_path / "model", bundle.config, files))
     with pytest.raises(BundleError, match="ONNX Runtime cannot open image.onnx"):
         encoder.embed_pixels(np.zeros((1, 3, 32, 32), np.float32))
 
@@ -121,7 +121,7 @@ from encoders.bundle import ModelBundle
 from encoders.preprocessing import load_pixels
 from encoders.runtime import OnnxEncoder
 
-encoder = OnnxEncoder.open(ModelBundle.open(sys.argv[1]))
+encoder = OnnxEncoder(ModelBundle.open(sys.argv[1]))
 Image.new("L", (50, 40), 99).save(sys.argv[2])
 assert encoder.embed_pixels(load_pixels(sys.argv[2], encoder.image_spec)[None]).shape == (1, 8)
 assert encoder.embed_texts(["axial CT"]).shape == (1, 8)

@@ -16,7 +16,7 @@ TEXTS = ["axial CT of the brain", "", "sagittal MR", "chest"]
 
 @pytest.fixture(scope="module")
 def pair(saved_model):
-    return OnnxEncoder.open(saved_model[0]), TorchEncoder.open(saved_model[0], device="cpu")
+    return OnnxEncoder(saved_model[0]), TorchEncoder.open(saved_model[0], device="cpu")
 
 
 @pytest.fixture(scope="module")

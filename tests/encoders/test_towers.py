@@ -143,7 +143,7 @@ def test_an_unknown_backbone_names_near_ones():
 
 
 def test_an_image_size_a_backbone_refuses():
-    with pytest.raises(PresetError, match="'maxvit_t' cannot see 100 pixels"):
+    with pytest.raises(PresetError, match="'maxvit_t' does not take 100 pixels"):
         build_image_tower("maxvit_t", image_size=100)
 
 

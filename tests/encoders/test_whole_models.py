@@ -126,7 +126,7 @@ def test_texts_are_what_transformers_says(kind, request, converted):
     inputs = tokenizer(TEXTS, padding="max_length" if kind == "siglip" else True, return_tensors="pt")
     mask = {} if kind == "siglip" else {"attention_mask": inputs["attention_mask"]}
     expected = unit(model.get_text_features(input_ids=inputs["input_ids"], **mask))
-    np.testing.assert_allclose(OnnxEncoder.open(converted[kind]).embed_texts(TEXTS), expected, atol=2e-3)
+    np.testing.assert_allclose(OnnxEncoder(converted[kind]).embed_texts(TEXTS), expected, atol=2e-3)
     assert not np.allclose(expected[0], expected[1], atol=0.01)
 
 
@@ -139,7 +139,7 @@ def test_images_are_what_transformers_says(kind, request, converted, tmp_path):
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
     expected = unit(model.get_image_features(pixel_values=pixels))
-    encoder = OnnxEncoder.open(converted[kind])
+    encoder = OnnxEncoder(converted[kind])
     ours = encoder.embed_pixels(load_pixels(tmp_path / "scan.png", encoder.image_spec)[None])
     assert ours.shape == (1, encoder.dim) == expected.shape
     assert (ours * expected).sum() > 0.999
@@ -303,7 +303,7 @@ def test_a_model_that_is_nowhere(tmp_path):
 
 @pytest.mark.parametrize("tower", [PooledImageTower, PooledTextTower])
 def test_other_halves_are_refused(tower):
-    with pytest.raises(PresetError, match="'bert' is no half of a CLIP or SigLIP model"):
+    with pytest.raises(PresetError, match="'bert' is not half of a CLIP or SigLIP model"):
         tower({"model_type": "bert"})
 
 

@@ -34,7 +34,7 @@ def test_two_epochs_end_with_a_model_that_can_be_asked(pairs, tmp_path):
     out, listener = tmp_path / "model", Recorder()
     result = train_encoders(*pairs, out, small_options(), listener, provenance={"corpus": "drawn"})
     bundle = ModelBundle.open(out)
-    encoder = OnnxEncoder.open(bundle)
+    encoder = OnnxEncoder(bundle)
     vectors = encoder.embed_texts([pair.text for pair in pairs[1]])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert (result.bundle_path, result.epochs, result.interrupted, result.skipped) == (out, 2, False, 0)
@@ -78,7 +78,7 @@ def test_an_interruption_leaves_a_usable_model(pairs, tmp_path):
     assert (result.interrupted, result.best_epoch) == (True, 1)
     bundle = ModelBundle.open(tmp_path / "model")
     assert bundle.config.trained_on["interrupted"] is True
-    assert OnnxEncoder.open(bundle).embed_texts(["small lesion"]).shape == (1, 16)
+    assert OnnxEncoder(bundle).embed_texts(["small lesion"]).shape == (1, 16)
     assert listener.notes == ["interrupted in epoch 2: the best epoch so far, 1, is kept"]
 
 

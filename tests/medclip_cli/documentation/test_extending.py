@@ -80,7 +80,7 @@ def test_an_encoder(tmp_path, monkeypatch):
         expected = model.embed_images(pixels)
         again = load_dual_encoder(bundle).eval().embed_images(pixels)
     assert torch.equal(again, expected)
-    onnx = OnnxEncoder.open(bundle).embed_pixels(pixels.numpy())
+    onnx = OnnxEncoder(bundle).embed_pixels(pixels.numpy())
     assert torch.allclose(torch.from_numpy(onnx), expected, atol=1e-3)
     (tmp_path / "example-1.0.dist-info" / "entry_points.txt").write_text("")
     with pytest.raises(BundleError, match="no installed package offers the image encoder 'patches'"):
