@@ -162,6 +162,10 @@ class Collection:
             CollectionError: the model is another one than made the collection.
             ModelError: the model is damaged, or has no decoder to generate with.
         """
+        if k < 1:
+            raise UsageError(f"k must be 1 or more, not {k}")
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise UsageError(f"min_confidence must be between 0 and 1, not {min_confidence:g}")
         method, calibration = calibrated(self.model, method, min_confidence)
         predictor = Predictor(
             index=self.index,
@@ -242,7 +246,7 @@ class Collection:
             top=k,
             where=conditions(where),
             min_score=min_score,
-            exclude_groups=frozenset(exclude_groups),
+            exclude_groups=frozenset([exclude_groups] if isinstance(exclude_groups, str) else exclude_groups),
             exact=exact,
             fusion=fusion,
             diversity=diversity,

@@ -102,6 +102,8 @@ def test_an_image_is_scored_against_true_captions(opened):
         ({"beam": 3}, "beam"),
         ({"allow_repeats": True}, "allow_repeats"),
         ({"min_confidence": 0.5}, "min_confidence"),
+        ({"min_confidence": 2}, "between 0 and 1, not 2"),
+        ({"k": 0}, "k must be 1 or more"),
         ({"where": {"colour": "red"}}, "colour"),
     ],
 )
