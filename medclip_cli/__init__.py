@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medclip_cli.collection import Answers, Collection, Hits, open_collection
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.evaluation.run import evaluate
-    from medclip_cli.models import Model
+    from medclip_cli.models import Model, load_model
     from medclip_cli.scoring.score import score
     from medclip_cli.training import train_decoder, train_encoders
     from medclip_cli.vector_index.indexer import index
@@ -34,6 +34,7 @@ __all__ = [
     "errors",
     "evaluate",
     "index",
+    "load_model",
     "open_collection",
     "score",
     "train_decoder",
@@ -44,7 +45,7 @@ _MODULES = {
     "cleaning.corpus_builder": ("clean",),
     "corpora.corpus_folder": ("Corpus",),
     "evaluation.run": ("evaluate",),
-    "models": ("Model",),
+    "models": ("Model", "load_model"),
     "scoring.score": ("score",),
     "training": ("train_decoder", "train_encoders"),
     "vector_index.indexer": ("index",),

@@ -83,13 +83,14 @@ def embed(
         raise UsageError(f"out {str(out)!r} must end in .parquet or .npy")
     if texts is not None and (images or files_from or nul_separated):
         raise UsageError("texts and images cannot be embedded in one run: name one of them")
+    settings = load_settings({"offline": offline})
     if model is None and collection is None:
-        model = load_settings().model
+        model = settings.model
     if model is None:
         options = {"url": url, "offline": offline, "lock_timeout": lock_timeout}
         with open_collection(collection, **options) as opened:  # type: ignore[arg-type]
             model = opened.model.path
-    encoder = load_model(model, for_many=True)
+    encoder = load_model(model, offline=settings.offline, home=settings.home, for_many=True)
     with progress.track("Embedding", unit="images" if texts is None else "texts") as bar:
 
         def rows() -> Iterator[tuple[str, Vectors]]:
