@@ -1,4 +1,4 @@
-"""Judges a decoder by the greedy captions that it writes of the validation images."""
+"""The torch decoder of a run: built from its options, evaluated on the captions it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a caption decoder on what a frozen dual encoder sees; the epoch with the best CIDEr is kept."""
+"""Trains a caption decoder on the grids of a frozen image tower; the epoch with the best CIDEr is kept."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def train_decoder(
 
     Args:
         train: pairs to learn from.
-        validation: pairs each epoch is judged on; they should share no patient with ``train``.
+        validation: pairs each epoch is evaluated on; they should share no patient with ``train``.
         bundle: the encoder model; it is not changed.
         options: everything else.
         score: captions and their references to scores by name, ``cider`` among them.

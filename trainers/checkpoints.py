@@ -57,7 +57,7 @@ def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged file makes it raise
         raise CheckpointError(f"{path} cannot be read: force a new run") from error
-    before = state["options"]
+    before, options = (_with_new_names(values) for values in (state["options"], options))
     for name in sorted((before.keys() | options.keys()) - _CHANGEABLE_OPTIONS):
         if before.get(name) != options.get(name):
             raise CheckpointError(
@@ -67,6 +67,14 @@ def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict
     if state["data"] != data:
         raise CheckpointError(f"the pairs changed since the run in {folder} began: force a new run")
     return state
+
+
+def _with_new_names(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options in which the preset `original` does not have the name it once had."""
+    preset = options.get("preset")
+    if isinstance(preset, dict) and preset.get("name") == "seed":
+        return {**options, "preset": {**preset, "name": "original"}}
+    return options
 
 
 def data_fingerprint(*parts: Sequence[TrainingPair]) -> str:

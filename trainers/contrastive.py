@@ -71,7 +71,7 @@ def train_encoders(
 
     Args:
         train: pairs to learn from.
-        validation: pairs each epoch is judged on; they should share no patient with ``train``.
+        validation: pairs each epoch is evaluated on; they should share no patient with ``train``.
         out: the model folder to write.
         options: everything else.
         listener: hears of every step and epoch.

@@ -1,4 +1,4 @@
-"""What a contrastive run minimises: the loss of a batch by its name, and what is added to it."""
+"""What a contrastive run minimises: soft targets and label classes of a batch, and its loss."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class LabelFields:
         """Number the values of each field."""
         known = [_values(pair) for pair in pairs]
         several = {field for values in known for field, found in values.items() if len(found) > 1}
-        seen: dict[str, set[str]] = defaultdict(set)
+        found_values: dict[str, set[str]] = defaultdict(set)
         for values in known:
             for field in values.keys() - several:
-                seen[field].update(values[field])
-        self.names = tuple(sorted(field for field in seen if len(seen[field]) >= MIN_VALUES))
-        self.sizes = tuple(len(seen[field]) for field in self.names)
+                found_values[field].update(values[field])
+        self.names = tuple(sorted(field for field in found_values if len(found_values[field]) >= MIN_VALUES))
+        self.sizes = tuple(len(found_values[field]) for field in self.names)
         self._classes = np.full((len(pairs), len(self.names)), MISSING, dtype=np.int64)
         for place, field in enumerate(self.names):
-            numbers = {value: number for number, value in enumerate(sorted(seen[field]))}
+            numbers = {value: number for number, value in enumerate(sorted(found_values[field]))}
             for row, values in enumerate(known):
                 if field in values:
                     self._classes[row, place] = numbers[values[field][0]]

@@ -1,4 +1,4 @@
-"""From training pairs to batches: order, captions, images, one step ahead of the model."""
+"""From training pairs to batches: decoded images, tokens, order; one step ahead of the model."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class PairSplits:
 
     Attributes:
         train: to learn from.
-        validation: to judge by; they should share no patient with ``train``.
+        validation: to evaluate on; they should share no patient with ``train``.
     """
 
     train: Sequence[TrainingPair]
@@ -141,7 +141,7 @@ class Batch:
     Attributes:
         rows: of the pairs, int64 [b].
         images: uint8 images [b, h, w, 3], or float32 features of a frozen tower [b, f].
-        draws: how far each image is moved, for each view of it [b, 6].
+        draws: of the augmentation, for each view of the images [b, 6].
         texts: token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
     """
 

@@ -1,4 +1,4 @@
-"""Judges a model on the validation pairs."""
+"""Evaluates an encoder on the validation pairs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MIN_POOL = 2
 
 
 class Evaluation(NamedTuple):
-    """What an epoch was worth.
+    """The scores of an epoch.
 
     Attributes:
-        recall: both ways.
+        recall: in both directions.
         loss: the mean over the pairs.
     """
 
@@ -53,12 +53,12 @@ class RetrievalEvaluator:
         """Read the validation images; those that cannot be read leave the pool and are reported.
 
         Args:
-            pairs: to judge by.
+            pairs: to evaluate on.
             spec: the model's preprocessing.
             tokenizer: of the text tower.
             placement: of the model.
             criterion: the loss of these pairs.
-            batch_size: pairs the loss tells from each other.
+            batch_size: pairs the loss contrasts with each other.
             on_skip: hears of images that cannot be read.
 
         Raises:
@@ -89,9 +89,9 @@ class RetrievalEvaluator:
         """Recall and loss of an encoder, which is left in evaluation mode."""
         images, texts = self._embed(encoder.model)
         scale_and_bias = encoder.scale_and_bias().cpu()
-        places = torch.split(torch.arange(self.pool), self._loss_size)
-        losses = [self._loss(images[place], texts[place], scale_and_bias, place) for place in places]
-        loss = sum(loss * len(place) for loss, place in zip(losses, places, strict=True)) / self.pool
+        parts = torch.split(torch.arange(self.pool), self._loss_size)
+        losses = [self._loss(images[part], texts[part], scale_and_bias, part) for part in parts]
+        loss = sum(loss * len(part) for loss, part in zip(losses, parts, strict=True)) / self.pool
         return Evaluation(retrieval_recall(images.numpy(), texts.numpy(), self._captions), loss)
 
     @torch.inference_mode()
@@ -102,9 +102,9 @@ class RetrievalEvaluator:
 
     def _embed(self, model: DualEncoder) -> tuple[Tensor, Tensor]:
         model.eval()
-        places = torch.split(torch.arange(self.pool), BATCH_SIZE)
-        images = torch.cat([self._embed_images(model, place) for place in places])
-        return images, torch.cat([self._embed_texts(model, place) for place in places])
+        parts = torch.split(torch.arange(self.pool), BATCH_SIZE)
+        images = torch.cat([self._embed_images(model, part) for part in parts])
+        return images, torch.cat([self._embed_texts(model, part) for part in parts])
 
     def _loss(self, images: Tensor, texts: Tensor, scale_and_bias: Tensor, place: Tensor) -> float:
         targets = self._criterion.targets(self._rows[place.numpy()], images.device)

@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: what a model is, what it saw and how well it finds, written from its run."""
+"""``MODEL_CARD.md``: a model's shape, training and validation scores, written from its run."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def _head(config: ModelConfig) -> str:
 
 
 def _training(config: ModelConfig, options: Mapping[str, Any]) -> str:
-    seen = config.trained_on
-    corpus, captions = seen.get("corpus", "unnamed"), seen.get("caption_style") or "as they are"
+    run = config.trained_on
+    corpus, captions = run.get("corpus", "unnamed"), run.get("caption_style") or "as they are"
     chosen = {name: value for name, value in options.items() if name not in _NO_RECIPE}
-    how_it_ended = "interrupted" if seen.get("interrupted") else "finished"
+    how_it_ended = "interrupted" if run.get("interrupted") else "finished"
     return (
-        f"## Training\n\nCorpus `{corpus}` (captions: {captions}): {seen['pairs']:,} pairs of "
-        f"{seen['groups']:,} patients, cases or articles, of which {seen['skipped']:,} images could not be "
-        f"read. The run was {how_it_ended} after {seen['epochs']} epochs ({seen['steps']:,} steps, "
-        f"{seen['seconds']:.0f} s on {seen['device']}, {seen['precision']}). The weights are those of epoch "
-        f"{seen['best_epoch']}, the one with the highest mean recall.\n\n{_table(chosen)}"
+        f"## Training\n\nCorpus `{corpus}` (captions: {captions}): {run['pairs']:,} pairs of "
+        f"{run['groups']:,} patients, cases or articles, of which {run['skipped']:,} images could not be "
+        f"read. The run was {how_it_ended} after {run['epochs']} epochs ({run['steps']:,} steps, "
+        f"{run['seconds']:.0f} s on {run['device']}, {run['precision']}). The weights are those of epoch "
+        f"{run['best_epoch']}, the one with the highest mean recall.\n\n{_table(chosen)}"
     )
 
 

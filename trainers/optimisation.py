@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of how much of the run is behind."""
+"""AdamW with a learning rate for each tower, and the schedules of the rates."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def warmup_cosine(progress: float, warmup: float, floor: float = 0.0) -> float:
+def warmup_cosine(progress: float, warmup: float, lowest: float = 0.0) -> float:
     """Linear warm-up, then half a cosine (https://arxiv.org/abs/1608.03983, without restarts).
 
     Args:
-        progress: share of the run that is behind, 0 to 1; values outside are clamped.
+        progress: share of the run so far, 0 to 1; values outside are clamped.
         warmup: share of the run that warms up, 0 up to, not including, 1.
-        floor: factor at the end of the run.
+        lowest: factor at the end of the run.
 
     Returns:
         The factor the peak learning rate is multiplied with, 0 to 1.
@@ -71,14 +71,14 @@ def warmup_cosine(progress: float, warmup: float, floor: float = 0.0) -> float:
     progress = min(max(progress, 0.0), 1.0)
     if progress < warmup:
         return progress / warmup
-    behind = (progress - warmup) / (1.0 - warmup)
-    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * behind))
+    falling = (progress - warmup) / (1.0 - warmup)
+    return lowest + (1.0 - lowest) * 0.5 * (1.0 + math.cos(math.pi * falling))
 
 
 def run_progress(
     step: int, total_steps: int, elapsed_seconds: float = 0.0, limit_seconds: float | None = None
 ) -> float:
-    """Share of the run that is behind, by steps or by the clock, whichever is further.
+    """Share of the run so far, by steps or by the clock, whichever is further.
 
     A run with a time limit thus ends its cosine when its time ends, however slow the machine turns out to be.
 

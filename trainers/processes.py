@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, never inside one."""
+"""The processes of a run under torchrun (gloo on CPUs, NCCL on GPUs), and the signals that stop it."""
 
 from __future__ import annotations
 

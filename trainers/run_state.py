@@ -1,4 +1,4 @@
-"""How fast a run goes, how long it waits for data, and when it will be done."""
+"""The state of a run: how far it is, its best epoch, and its speed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Scores = TypeVar("Scores")
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands, between two steps.
+    """How far a run is, between two steps.
 
     Attributes:
-        step: steps of the run that are behind.
-        epochs: epochs that are behind.
-        steps_in_epoch: steps of the epoch under way that are behind.
+        step: steps taken.
+        epochs: epochs finished.
+        steps_in_epoch: steps taken in the current epoch.
         losses: of those, without the steps that had too few readable pairs.
     """
 
@@ -30,11 +30,11 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
     def count_step(self) -> None:
-        """Count a step of the epoch under way."""
+        """Count a step of the current epoch."""
         self.step, self.steps_in_epoch = self.step + 1, self.steps_in_epoch + 1
 
     def count_epoch(self) -> None:
-        """Count the epoch under way."""
+        """Count the current epoch as finished."""
         self.epochs, self.steps_in_epoch, self.losses = self.epochs + 1, 0, []
 
     @classmethod

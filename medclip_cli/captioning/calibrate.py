@@ -111,13 +111,13 @@ def find_neighbours(
     """
     total = len(corpus.split("train")) + len(corpus.split("val"))
     known = _embed(corpus, corpus.split("train"), model, total, 0, on_progress)
-    asked = _embed(corpus, corpus.split("val"), model, total, len(corpus.split("train")), on_progress)
+    validation = _embed(corpus, corpus.split("val"), model, total, len(corpus.split("train")), on_progress)
     groups = np.array([row.group for row in known.rows], dtype=object)
-    if not asked.rows or not all((groups != row.group).any() for row in asked.rows):
+    if not validation.rows or not all((groups != row.group).any() for row in validation.rows):
         raise CorpusError("confidence is measured on val images beside train images of other groups")
     vectors = np.stack(known.vectors)
     found = []
-    for row, vector in zip(asked.rows, asked.vectors, strict=True):
+    for row, vector in zip(validation.rows, validation.vectors, strict=True):
         similarity = vectors @ vector
         similarity[(groups == row.group) & (groups != "")] = -np.inf
         order = np.argsort(-similarity, kind="stable")[:count]
@@ -128,7 +128,7 @@ def find_neighbours(
                 if similarity[place] > -np.inf
             ]
         )
-    return Examples(asked.rows, found, asked.appearances, known.appearances)
+    return Examples(validation.rows, found, validation.appearances, known.appearances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def evaluate_generated(examples: Examples, captions: Sequence[str]) -> MethodRec
     """Score generated captions and fit their confidence.
 
     A generated caption has no fields but those it spells out: a field that the true caption names must be
-    named by it, too; of the others the neighbours' vote is judged.
+    named by it, too; of the others the neighbours' vote counts.
     """
     from medclip_cli.captioning.confidence import features_of
     from medclip_cli.captioning.consensus import distinct
@@ -205,8 +205,8 @@ def evaluate_generated(examples: Examples, captions: Sequence[str]) -> MethodRec
         near = distinct(neighbours)
         support, votes = support_of(caption, near)
         features.append(features_of([n.score for n in near], votes, support))
-        told = {name: vote.value for name, vote in votes.items()}
-        right.append(is_right(row, told | spelled_out(row, caption)))
+        voted = {name: vote.value for name, vote in votes.items()}
+        right.append(is_right(row, voted | spelled_out(row, caption)))
     return _record(examples, captions, features, right)
 
 
@@ -231,7 +231,7 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
     retrieved = iter(examples.neighbours)
     captions: list[str] = []
     while batch := list(islice(looked, WRITTEN_AT_ONCE)):
-        grids = np.stack([seen.grid for seen in batch if seen.grid is not None])
+        grids = np.stack([image.grid for image in batch if image.grid is not None])
         texts = [[neighbour.caption for neighbour in distinct(next(retrieved))] for _ in batch]
         captions += [written[0].caption for written in captioner.write(grids, texts, options)]
     return captions
@@ -303,8 +303,8 @@ def _card_section(measured: Calibration) -> str:
     ]
     if kept:
         paragraphs += [
-            "Confidence beside how often the answers were right, each judged by a calibration that did not "
-            "see its patient:",
+            "Confidence beside how often the answers were right, each evaluated by a calibration that did "
+            "not see its patient:",
             _table(("method", "confidence", "answers", "mean", "right"), kept),
         ]
     return "\n\n".join(paragraphs)

@@ -32,7 +32,7 @@ FORMAT_VERSION = 1
 # Shares of real held-out scans that may be refused, for lying far from their neighbours or looking foreign.
 REFUSED_SHARE = 0.01
 FOREIGN_SHARE = 0.01
-# What a method is judged by when one must win: it tells captions of one template apart best.
+# Methods are compared by this score: it distinguishes captions of one template best.
 DECIDING_SCORE = "cider"
 
 
@@ -43,9 +43,9 @@ class MethodRecord:
     Attributes:
         scores: caption scores by name.
         platt: from features to the probability that modality, view and region are right.
-        reliability: promised and kept, each answer judged by a calibration that did not see its patient.
+        reliability: promised and kept, each answer evaluated by a calibration that did not see its patient.
         right: share of answers that were right.
-        answers: how many were judged.
+        answers: how many were evaluated.
     """
 
     scores: dict[str, float]
@@ -82,7 +82,7 @@ class Calibration:
 
     @property
     def knows_confidence(self) -> bool:
-        """Whether enough validation images had fields that answers could be judged by."""
+        """Whether enough validation images had fields that answers can be checked against."""
         return any(record.platt is not None for record in self.methods.values())
 
     def confidence(self, method: str, features: Floats) -> float | None:
@@ -176,12 +176,12 @@ def calibrate_method(
     outcome = np.array([bool(value) for value in right], dtype=bool)[known]
     if len(outcome) < MIN_EXAMPLES:
         return MethodRecord(dict(scores))
-    judged = features[known]
+    checked = features[known]
     kept_apart = [group for group, is_known in zip(groups, known, strict=True) if is_known]
-    promised = cross_fitted(judged, outcome, kept_apart)
+    promised = cross_fitted(checked, outcome, kept_apart)
     return MethodRecord(
         dict(scores),
-        fit_platt(judged, outcome),
+        fit_platt(checked, outcome),
         reliability(promised, outcome),
         float(outcome.mean()),
         len(outcome),

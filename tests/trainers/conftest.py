@@ -1,11 +1,21 @@
 """What the tests of decoders share: drawn pairs, and the model folder they learn to write for."""
 
 import pytest
+import torch
 
 from tests.trainers.drawn import draw_pairs
 from tests.trainers.drawn_captions import drawn_bundle
 from trainers.captioning import forget_run
 from trainers.data import PairSplits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Models this small are slower on several threads, and much slower when others use the cores too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

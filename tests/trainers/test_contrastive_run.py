@@ -1,7 +1,6 @@
 """The loop on drawn images: it learns, it is repeatable, it survives what happens to real runs."""
 
 import json
-import os
 import signal
 from contextlib import closing, contextmanager
 
@@ -57,14 +56,14 @@ def weights_after(pairs, folder, **given):
 
 def test_it_learns_to_tell_drawn_lesions_apart(pairs, tmp_path):
     listener = Recorder()
-    with make_run(pairs, tmp_path, listener, epochs=20, learning_rate=5e-3) as run:
+    with make_run(pairs, tmp_path, listener, epochs=12, learning_rate=5e-3) as run:
         assert run.fit() is False
         # Chance is (1 + 5 + 10) / 12 / 3 = 0.44.
-        assert run.task.best_recall().mean_recall > 0.7
-    assert listener.epochs[-1].loss < 0.6 * listener.epochs[0].loss
-    assert listener.starts[0].total_steps == len(listener.steps) == 60
-    assert [report.step for report in listener.steps] == list(range(1, 61))
-    assert listener.steps[-1].learning_rate < 1e-4 < max(report.learning_rate for report in listener.steps)
+        assert run.task.best_recall().mean_recall > 0.6
+    assert listener.epochs[-1].loss < 0.8 * listener.epochs[0].loss
+    assert listener.starts[0].total_steps == len(listener.steps) == 36
+    assert [report.step for report in listener.steps] == list(range(1, 37))
+    assert listener.steps[-1].learning_rate < 2e-4 < max(report.learning_rate for report in listener.steps)
 
 
 @pytest.mark.parametrize("loss", ["infonce", "matched", "soft", "sigmoid"])
@@ -152,7 +151,7 @@ def test_a_signal_stops_between_two_steps(pairs, tmp_path):
         def on_step(self, report):
             super().on_step(report)
             if report.step == 5:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
     listener = Impatient()
     before = signal.getsignal(signal.SIGINT)  # a shell ignores it for what runs in the background
@@ -213,8 +212,8 @@ def test_a_second_signal_interrupts_at_once(pairs, tmp_path):
     class Twice(Recorder):
         def on_step(self, report):
             super().on_step(report)
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             self.reached = True
 
     listener = Twice()

@@ -1,11 +1,6 @@
-"""A run that was stopped, by a signal or by SIGKILL, ends with the weights of one that never was."""
+"""A run that was stopped, politely or not, ends with the weights of one that never was."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +12,10 @@ from trainers.augmentation import Augmentation
 from trainers.checkpoints import data_fingerprint, read_checkpoint, write_checkpoint
 
 RECIPE = {"epochs": 4, "learning_rate": 5e-3, "checkpoint_steps": 2, "augmentation": Augmentation()}
+
+
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does: nothing is caught, and nothing more is written."""
 
 
 class StopAt(Recorder):
@@ -31,7 +30,7 @@ class StopAt(Recorder):
         if report.step == self.step:
             if self.how == "interrupt":
                 raise KeyboardInterrupt
-            os.kill(os.getpid(), signal.SIGKILL)
+            raise Killed
 
 
 def pairs_in(folder):
@@ -85,7 +84,7 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("step", [2, 8, 16], ids=["on images alone", "in the third epoch", "in the sixth"])
+@pytest.mark.parametrize("step", [2, 16], ids=["on images alone", "in the sixth epoch"])
 def test_everything_that_can_be_added_resumes_too(tmp_path, step):
     weights, best, lines, listener = finish(tmp_path, tmp_path / "whole", **EVERYTHING)
     rates = {report.learning_rate for report in listener.steps}
@@ -106,16 +105,11 @@ def test_everything_that_can_be_added_resumes_too(tmp_path, step):
 
 def test_killed_in_mid_epoch(tmp_path):
     weights, best, _, _ = finish(tmp_path, tmp_path / "whole")
-    script = (
-        "import sys; from pathlib import Path; import torch; torch.set_num_threads(int(sys.argv[2]))\n"
-        "from tests.trainers.test_resuming import *\n"
-        "folder = Path(sys.argv[1])\n"
-        "with make_run(pairs_in(folder), folder / 'parts', StopAt(8, 'kill'), **RECIPE) as run: run.fit()\n"
-    )
-    root = Path(__file__).parents[2]
-    threads = str(torch.get_num_threads())
-    killed = subprocess.run([sys.executable, "-c", script, tmp_path, threads], cwd=root, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    with (
+        pytest.raises(Killed),
+        make_run(pairs_in(tmp_path), tmp_path / "parts", StopAt(8, "kill"), **RECIPE) as run,
+    ):
+        run.fit()
     resumed, resumed_best, _, listener = finish(tmp_path, tmp_path / "parts", resume=True)
     assert listener.starts[0].first_step == 6  # the last checkpoint, before the step that killed it
     assert_the_same(resumed, weights)

@@ -1,9 +1,11 @@
-"""The learning rate over a run."""
+"""The learning rate over a run, and what it remembers of its best epoch."""
 
 import pytest
 import torch
+from torch import nn
 
 from trainers.optimisation import LossPlateau, run_progress, warmup_cosine
+from trainers.run_state import BestEpoch
 
 
 def test_rises_linearly_then_falls_as_half_a_cosine():
@@ -18,9 +20,9 @@ def test_without_warmup_it_starts_at_the_peak():
     assert warmup_cosine(0.0, 0.0) == 1.0
 
 
-def test_it_falls_to_the_floor():
-    assert warmup_cosine(1.0, 0.1, floor=0.2) == pytest.approx(0.2)
-    assert warmup_cosine(0.55, 0.1, floor=0.2) == pytest.approx(0.6)
+def test_it_falls_to_the_lowest_factor():
+    assert warmup_cosine(1.0, 0.1, lowest=0.2) == pytest.approx(0.2)
+    assert warmup_cosine(0.55, 0.1, lowest=0.2) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(("progress", "same_as"), [(-1.0, 0.0), (2.0, 1.0)])
@@ -52,3 +54,23 @@ def test_the_plateau_falls_when_torchs_does():
         rates.append(mine.rate)
         assert mine.rate == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
     assert len(set(rates)) > 4
+
+
+def weights_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_the_best_weights_are_a_copy_in_the_same_place():
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    best: BestEpoch[float] = BestEpoch(lambda score: score)
+    assert best.offer(1, 0.5, module)
+    first, places = weights_of(module), {name: value.data_ptr() for name, value in best.weights.items()}
+    nn.init.ones_(module[0].weight)
+    assert not best.offer(2, 0.5, module)
+    assert all(torch.equal(best.weights[name], value) for name, value in first.items())
+    assert best.offer(3, 0.6, module)
+    assert torch.equal(best.weights["0.weight"], torch.ones(2, 3))
+    assert {name: value.data_ptr() for name, value in best.weights.items()} == places
+    assert best.epoch == 3
+    assert best.scores == 0.6
+    module.load_state_dict(best.weights)

@@ -189,7 +189,7 @@ def test_a_diverged_step_leaves_the_weights_alone(pairs):
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
-@pytest.mark.parametrize(("chunk", "advice"), [(None, "--cache-chunk 6"), (4, "--cache-chunk 2")])
+@pytest.mark.parametrize(("chunk", "advice"), [(None, "a cache chunk of 6"), (4, "a cache chunk of 2")])
 def test_out_of_memory_names_the_flags(pairs, chunk, advice):
     class Hungry(nn.Module):
         architecture, feature_dim = {}, 16
@@ -201,7 +201,7 @@ def test_out_of_memory_names_the_flags(pairs, chunk, advice):
     model = fresh_model(tokenizer)
     model.image_tower = Hungry()
     stepper, _ = stepper_for(pairs, model, cache_chunk=chunk)
-    with pytest.raises(DeviceMemoryError, match=f"{advice} to keep the batch, or a smaller --batch-size"):
+    with pytest.raises(DeviceMemoryError, match=f"{advice} to keep the batch, or a smaller batch size"):
         stepper.step(batches_of(pairs, tokenizer), 0, 1.0)
 
 
