@@ -129,14 +129,8 @@ def write_building(folder: Path, building: Building) -> None:
 
 def next_generation(folder: Path) -> int:
     """Return the number after the highest that is on disk."""
-    return max(_generation_numbers(folder), default=0) + 1
-
-
-def _generation_numbers(folder: Path) -> Iterator[int]:
-    with contextlib.suppress(FileNotFoundError):
-        for path in (folder / "generations").iterdir():
-            if path.name.isdigit():
-                yield int(path.name)
+    numbers = [int(path.name) for path in (folder / "generations").glob("*") if path.name.isdigit()]
+    return max(numbers, default=0) + 1
 
 
 def hold_generation(folder: Path, generation: int) -> int:
@@ -311,15 +305,10 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems cannot sync a folder
-        pass
+        with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -364,11 +353,9 @@ def _flock(descriptor: int, *, exclusive: bool) -> None:
 def _is_still(descriptor: int, path: Path) -> bool:
     """Return whether what was opened is what the path names now."""
     try:
-        found = path.stat()
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-    held = os.fstat(descriptor)
-    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
 
 def hold_folder(folder: Path, *, exclusive: bool) -> int:
@@ -425,14 +412,8 @@ def hold_writer_lock(folder: Path, timeout: float) -> int:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         return descriptor
 
-    return with_retries(attempt, timeout, _busy(folder, path))
-
-
-def _busy(folder: Path, path: Path) -> str:
+    holder = ""
     with contextlib.suppress(OSError, ValueError):
         holder = f" (process {int(path.read_text())})"
-        return _BUSY.format(name=folder.name, holder=holder)
-    return _BUSY.format(name=folder.name, holder="")
-
-
-_BUSY = "another run{holder} is writing to collection {name!r}: wait for it to end"
+    busy = f"another run{holder} is writing to collection {folder.name!r}: wait for it to end"
+    return with_retries(attempt, timeout, busy)

@@ -184,6 +184,7 @@ class _Fault:
 
 
 _UNREACHABLE = "no Qdrant server answers at {url}: start one with docker compose up -d, or check --url"
+_NOT_THERE = "no such collection at {url}"
 _REFUSED = "the server at {url} refuses the API key: set MEDCLIP_QDRANT_API_KEY to one that may do this"
 
 
@@ -197,14 +198,22 @@ def _classify(error: Exception) -> _Fault:
         wait = min(float(error.retry_after_s), LONGEST_PAUSE_SECONDS)
         return _Fault("the server at {url} is overloaded: try again later", passing=True, retry_after=wait)
     if isinstance(error, UnexpectedResponse):
-        return _status_fault(error.status_code or 0, error.reason_phrase)
+        status = error.status_code or 0
+        if status in _REFUSED_STATUS:
+            return _Fault(_REFUSED)
+        if status == 404:
+            return _Fault(_NOT_THERE, not_there=True)
+        answer = f"{status} {error.reason_phrase}".strip()
+        return _Fault(
+            f"the server at {{url}} answers {answer}: see its log", passing=status in _PASSING_STATUS
+        )
     if isinstance(error, RpcError):
         return _grpc_fault(error)
     if isinstance(error, (ResponseHandlingException, JSONDecodeError)):
         return _transport_fault(getattr(error, "source", error))
     # qdrant-client's local mode, which the tests run on, says it in words.
     if isinstance(error, ValueError) and "not found" in str(error):
-        return _Fault("no such collection at {url}", not_there=True)
+        return _Fault(_NOT_THERE, not_there=True)
     raise error
 
 
@@ -220,24 +229,13 @@ def _transport_fault(source: Exception) -> _Fault:
     return _Fault("what answers at {url} is not a Qdrant server: check --url")
 
 
-def _status_fault(status: int, reason: str) -> _Fault:
-    if status in _REFUSED_STATUS:
-        return _Fault(_REFUSED)
-    if status == 404:
-        return _Fault("no such collection at {url}", not_there=True)
-    return _Fault(
-        f"the server at {{url}} answers {status} {reason}: see its log".replace("  ", " "),
-        passing=status in _PASSING_STATUS,
-    )
-
-
 def _grpc_fault(error: Exception) -> _Fault:
     code = getattr(error, "code", lambda: None)()
     name = getattr(code, "name", "UNKNOWN")
     if name in _REFUSED_GRPC:
         return _Fault(_REFUSED)
     if name == "NOT_FOUND":
-        return _Fault("no such collection at {url}", not_there=True)
+        return _Fault(_NOT_THERE, not_there=True)
     if name == "UNAVAILABLE":
         return _Fault(_UNREACHABLE, passing=True)
     return _Fault(f"the server at {{url}} answers {name}: see its log", passing=name in _PASSING_GRPC)

@@ -224,7 +224,7 @@ class ServerWriter(Closing):
         if self._part is not None and not self._is_last_part(building, self._part):
             return info
         building.describe({METADATA: info_to_json(info)})
-        _point_alias(self._server, info.name, building.name)
+        _move_alias(self._server, info.name, building.name)
         _remove_before(self._server, info.name, info.generation)
         self.live = info
         return info
@@ -240,16 +240,18 @@ class ServerWriter(Closing):
         self._server.close()
 
 
-def _point_alias(server: Server, name: str, target: str) -> None:
-    """Point an alias at another collection, in one step."""
+def _move_alias(server: Server, name: str, target: str | None) -> None:
+    """Point an alias at another collection in one step, or remove it."""
     from qdrant_client import models
 
-    create = models.CreateAlias(collection_name=target, alias_name=name)
-    operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
+    operations: list[Any] = []
     if name in aliases(server):
-        delete = models.DeleteAlias(alias_name=name)
-        operations.insert(0, models.DeleteAliasOperation(delete_alias=delete))
-    server.call(lambda client: client.update_collection_aliases(operations))
+        operations.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)))
+    if target is not None:
+        create = models.CreateAlias(collection_name=target, alias_name=name)
+        operations.append(models.CreateAliasOperation(create_alias=create))
+    if operations:
+        server.call(lambda client: client.update_collection_aliases(operations))
 
 
 def _remove_before(server: Server, name: str, generation: int) -> None:
@@ -267,11 +269,7 @@ def drop_collection(server: Server, name: str) -> None:
     Raises:
         CollectionError: the server refuses, or cannot be reached.
     """
-    from qdrant_client import models
-
-    if name in aliases(server):
-        operation = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name))
-        server.call(lambda client: client.update_collection_aliases([operation]))
+    _move_alias(server, name, None)
     _remove_before(server, name, 1 << 62)
 
 
