@@ -148,7 +148,7 @@ class EvaluationReport:
                 for method, answers in self.answers.items()
                 if any(findings)
             },
-            "retrieval": {name: ranked.scores().to_dict() for name, ranked in self.retrieval.items()},
+            "retrieval": {name: ranked.scores() for name, ranked in self.retrieval.items()},
             "recall_curve": {name: ranked.curve(CURVE) for name, ranked in self.retrieval.items()},
             "by": {field: self._retrieval_by(field) for field in self.by},
             "published": [
@@ -175,8 +175,7 @@ class EvaluationReport:
         of_row = np.array([str(getattr(row, field) or "-") for row in self.rows])
         return {
             str(value): {
-                name: ranked.only(of_row == value).scores().to_dict()
-                for name, ranked in self.retrieval.items()
+                name: ranked.only(of_row == value).scores() for name, ranked in self.retrieval.items()
             }
             for value in np.unique(of_row)
         }

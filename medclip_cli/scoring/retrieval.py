@@ -26,48 +26,6 @@ _SIMILARITIES_AT_ONCE = 8_000_000  # 64 MB of float64; the whole matrix of a lar
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalScores:
-    """One direction of retrieval.
-
-    Attributes:
-        recall: share of queries with a right answer among the first k, by k.
-        chance: the same for an order drawn at random.
-        median_rank: of the first right answer; 1 is best.
-        mean_rank: the same, as a mean.
-        mrr: mean of 1 / rank.
-        mean_average_precision: over all right answers of a query.
-        ndcg: normalised discounted gain of the first ten, the gain being the overlap of labels; NaN without
-            labels.
-        queries: how many had a right answer in the pool at all.
-        pool: how many candidates each was compared with.
-    """
-
-    recall: dict[int, float]
-    chance: dict[int, float]
-    median_rank: float
-    mean_rank: float
-    mrr: float
-    mean_average_precision: float
-    ndcg: float
-    queries: int
-    pool: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, by the names that reports use."""
-        return {
-            **{f"r@{k}": value for k, value in self.recall.items()},
-            **{f"chance_r@{k}": value for k, value in self.chance.items()},
-            "median_rank": self.median_rank,
-            "mean_rank": self.mean_rank,
-            "mrr": self.mrr,
-            "map": self.mean_average_precision,
-            "ndcg@10": self.ndcg,
-            "queries": self.queries,
-            "pool": self.pool,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class RankedQueries:
     """The ranks of each query's right answers.
 
@@ -113,22 +71,29 @@ class RankedQueries:
             "chance": list(chance_recall(self.right, self.pool, ks).values()) if ks else [],
         }
 
-    def scores(self, ks: Sequence[int] = RECALL_AT) -> RetrievalScores:
-        """Sum up; queries with no right answer in the pool are left out, and counted."""
+    def scores(self, ks: Sequence[int] = RECALL_AT) -> dict[str, float]:
+        """Sum up; queries with no right answer in the pool are left out.
+
+        Returns:
+            By name: ``r@k`` (share of queries with a right answer among the first k) and ``chance_r@k`` (the
+            same in random order); ``median_rank`` and ``mean_rank`` of the first right answer, 1 is best;
+            ``mrr``, mean of 1 / rank; ``map``, mean average precision over all right answers; ``ndcg@10``,
+            the gain being the overlap of labels (NaN without labels); ``queries`` counted; ``pool``.
+        """
         answerable = self.rank > 0
         rank = self.rank[answerable]
         some = len(rank) > 0
-        return RetrievalScores(
-            recall=self.recall(ks),
-            chance=chance_recall(self.right, self.pool, ks),
-            median_rank=float(np.median(rank)) if some else float("nan"),
-            mean_rank=float(np.mean(rank)) if some else float("nan"),
-            mrr=float(np.mean(1.0 / rank)) if some else 0.0,
-            mean_average_precision=float(np.mean(self.average_precision[answerable])) if some else 0.0,
-            ndcg=float(np.mean(self.ndcg[answerable])) if some else float("nan"),
-            queries=len(rank),
-            pool=self.pool,
-        )
+        return {
+            **{f"r@{k}": value for k, value in self.recall(ks).items()},
+            **{f"chance_r@{k}": value for k, value in chance_recall(self.right, self.pool, ks).items()},
+            "median_rank": float(np.median(rank)) if some else float("nan"),
+            "mean_rank": float(np.mean(rank)) if some else float("nan"),
+            "mrr": float(np.mean(1.0 / rank)) if some else 0.0,
+            "map": float(np.mean(self.average_precision[answerable])) if some else 0.0,
+            "ndcg@10": float(np.mean(self.ndcg[answerable])) if some else float("nan"),
+            "queries": len(rank),
+            "pool": self.pool,
+        }
 
 
 def rank_queries(
