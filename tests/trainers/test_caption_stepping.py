@@ -35,7 +35,7 @@ def _some_steps(rank, world, port, splits, model, folder):
             torch.manual_seed(0)
             decoder = build_decoder(options, prepared.codec.vocab_size, prepared.grid)
             stepper = CaptionStepper(decoder, options, placement, processes)
-            batches = list(prepared.feed.epoch(0))
+            batches = list(prepared.batches.epoch(0))
             losses = [stepper.step(batch, step, 1.0) for step, batch in enumerate(batches)]
             gradients = {name: value.grad.clone() for name, value in decoder.named_parameters()}
             found.append((losses, gradients, decoder.state_dict()))
