@@ -109,7 +109,7 @@ def clean(  # noqa: PLR0913 - the options of one command
     caption: str | None = None,
     strip_marks: bool = False,
     uncertain: Uncertain = "mention",
-    modality: Collection[str] = (),
+    modality: str | Collection[str] = (),
     splits: SplitPolicy = "official",
     seed: int = 0,
     limit: int | None = None,
@@ -134,7 +134,7 @@ def clean(  # noqa: PLR0913 - the options of one command
         caption: a style or a template; the data set's own by default.
         strip_marks: drop de-identification marks and enumeration from free texts.
         uncertain: what a label that the source calls uncertain means.
-        modality: the modalities to keep; empty keeps all.
+        modality: the modalities to keep, as a collection or as ``CT,MR``; empty keeps all.
         splits: ``official`` where there are any, ``filtered`` without held-out groups that stand in train,
             or new ones by ``group``.
         seed: of new splits.
@@ -159,7 +159,9 @@ def clean(  # noqa: PLR0913 - the options of one command
     root, out = Path(root), None if out is None else Path(out)
     if copy_images and skip_image_check:
         raise UsageError("copy_images copies images that were checked: leave out skip_image_check")
-    if unknown := sorted(set(modality) - set(MODALITIES)):
+    named = modality.split(",") if isinstance(modality, str) else modality
+    modalities = frozenset(part.strip().upper() for part in named if part.strip())
+    if unknown := sorted(modalities - set(MODALITIES)):
         raise UsageError(f"modality {unknown[0]!r} is not one of {', '.join(MODALITIES)}")
     name = name or (out or Path(layout.name)).absolute().name
     # A table of captions that somebody names is one that they want used.
@@ -169,7 +171,7 @@ def clean(  # noqa: PLR0913 - the options of one command
         source=name if layout.is_own else layout.name,
         licence=layout.licence,
         style=caption_style(style, layout, strip_marks=strip_marks),
-        modalities=frozenset(modality),
+        modalities=modalities,
         uncertain=uncertain,
         splits=splits,
         seed=seed,

@@ -153,7 +153,7 @@ def clean(
             caption=caption,
             strip_marks=strip_marks,
             uncertain=uncertain.value,
-            modality=[part.strip().upper() for part in (modality or "").split(",") if part.strip()],
+            modality=modality or (),
             splits=splits.value,
             seed=seed,
             limit=limit,

@@ -95,8 +95,9 @@ def test_clean_from_python(scans: Path, tmp_path: Path) -> None:
     assert seen[-1] == Progress("Decoding", 3, 3, failed=1)
     assert report.to_pandas()["rows"].tolist() == [2, 1, 1]
     assert "unreadable_image" in report._repr_html_()
-    with pytest.raises(UsageError, match="'ct' is not one of"):
-        corpus_builder.clean("folder", scans, None, modality={"ct"})
+    with pytest.raises(UsageError, match="'CAT' is not one of"):
+        corpus_builder.clean("folder", scans, None, modality={"cat"})
+    assert corpus_builder.clean("folder", scans, None, modality="ot, ct", skip_image_check=True).kept == 3
 
 
 def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
