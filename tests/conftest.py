@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from medclip_cli.terminal import console
+from tests.medclip_cli.in_process import forget
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure():
+    """One thread of torch in each process: there are several, and others may use the machine."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +26,7 @@ def isolated_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     yield home
-    console.verbosity.quiet = console.verbosity.verbose = console.verbosity.debug = False
-    console.forget_streams()
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -264,6 +264,6 @@ class CaptioningTask:
     def restore(self, weights: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(current_names(weights["decoder"], self.module))
         best = state["best"]
-        self.best.epoch, self.best.weights = best["epoch"], best["weights"]
+        self.best.epoch, self.best.weights = best["epoch"], current_names(best["weights"], self.module)
         self.best.scores = best["scores"] or None
         self._plateau = PlateauSchedule(state["cuts"], state["cut_epoch"])

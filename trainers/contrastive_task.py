@@ -240,6 +240,7 @@ class ContrastiveTask:
         if self._average:
             self._average.encoder.load_state_dict(current_names(weights["average"], self._average.encoder))
         recall = state["best_recall"]
-        self.best.epoch, self.best.weights = state["best_epoch"], state["best_weights"]
+        self.best.epoch = state["best_epoch"]
+        self.best.weights = current_names(state["best_weights"], self._kept_encoder.model)
         self.best.scores = RetrievalRecall.from_dict(recall) if recall else None
         self.plateau = LossPlateau(**state["plateau"])
