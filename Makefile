@@ -18,11 +18,11 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: install  ## Run the whole road on drawn phantoms: clean, train, index, caption, search, score.
+demo: install  ## Run the whole pipeline on generated data: clean, train, index, caption, search, score.
 	$(BIN)/medclip demo --out work/demo --force
 
-test: install  ## Run the tests.
-	$(BIN)/python -m pytest
+test: install  ## Run the tests, in two processes.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## Lint, types, layers, and whether docs/commands.md is fresh.
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medclip_cli.errors import ModelError, ScanError
+from medclip_cli.extras import missing, require
 from medclip_cli.parallel import ordered_map, usable_cores
 
 if TYPE_CHECKING:
@@ -195,6 +196,8 @@ def load_model(
             home = load_settings().home
         source = hub_model(str(source), home, offline=offline)
     bundle = ModelBundle.open(source)
+    if device not in (None, "cpu"):
+        require("train", f"device {device}")
     if device not in (None, "cpu") or (device is None and for_many and _has_gpu()):
         from encoders.torch_runtime import TorchEncoder
 
@@ -215,6 +218,7 @@ def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.removeprefix(HUB_PREFIX)).strip("-.")
     folder = home / "models" / plain_name(plain, "model name", ModelError)
     if not folder.exists():
+        require("train", f"the model {name}")
         from encoders.hf_import import convert_whole_model
 
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -223,9 +227,11 @@ def hub_model(name: str, home: Path, *, offline: bool = False) -> Path:
 
 
 def _has_gpu() -> bool:
-    """Look for an NVIDIA driver first: a machine without one must not pay for importing torch."""
+    """Look for torch and an NVIDIA driver first: a machine without one must not pay for importing torch."""
     from shutil import which
 
+    if missing("train"):
+        return False
     if not Path("/proc/driver/nvidia/version").exists() and which("nvidia-smi") is None:
         return False
     import torch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from medclip_cli.errors import CorpusError, UsageError
+from medclip_cli.extras import require
 from medclip_cli.progress import OnProgress, Progress, counted, log, no_progress
 
 if TYPE_CHECKING:
@@ -192,6 +193,9 @@ def train_encoders(
         CorpusError: the corpus cannot be read.
         ModelError: training failed, or the folder cannot be written.
     """
+    require("train", "medclip train")
+    if tensorboard is not None:
+        require("tensorboard", "tensorboard")
     opened, out = _opened(corpus), Path(out)
     _announce(opened)
     from encoders.presets import preset_named
@@ -250,6 +254,7 @@ def train_decoder(
         CorpusError: the corpus cannot be read.
         ModelError: training failed, or the folder cannot be read or written.
     """
+    require("train", "medclip train")
     opened, model = _opened(corpus), Path(model)
     if not opened.split("train") or not opened.split("val"):
         raise UsageError(f"{opened.path} needs images in its train and val splits to train a decoder")

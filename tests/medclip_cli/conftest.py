@@ -1,40 +1,24 @@
-"""One walk over the whole road, on drawn phantoms, that the tests of the command line share."""
+"""One walk through the whole pipeline, on drawn phantoms, that the tests of the command line share."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
 from medclip_cli.phantoms import draw_dataset
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A process that ended: its exit code and both of its streams."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def records(self):
-        """The JSON Lines of stdout; raises where a line is no JSON."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def answer(self):
-        """The one JSON document of stdout."""
-        return json.loads(self.out)
+from tests.medclip_cli.in_process import Finished, run_here
 
 
 @dataclass(frozen=True)
 class Road:
-    """Folders of every station, and `medclip` itself."""
+    """Folders of every step, and `medclip` itself."""
 
     folder: Path
 
@@ -60,25 +44,41 @@ class Road:
         return self.raw / "images" / "phantom0000.png"
 
     def medclip(self, *arguments, stdin="", home=None, env=None):
+        """Run medclip in this process."""
+        environment = {"MEDCLIP_HOME": str(home or self.folder / "home"), **(env or {})}
+        done = run_here(arguments, stdin.encode("utf-8", "surrogateescape"), environment)
+        assert "Traceback" not in done.err and "internal error" not in done.err, done.err
+        return done
+
+    def medclip_process(self, *arguments, stdin="", home=None, env=None):
         """Run medclip as a process of its own, as a person does."""
-        # Two threads, or as many as the person who runs the tests says: on a busy machine one is faster.
-        environment = {
-            "OMP_NUM_THREADS": "2",
-            **os.environ,
-            "MEDCLIP_HOME": str(home or self.folder / "home"),
-        }
-        command = [sys.executable, "-m", "medclip_cli", *map(str, arguments)]
+        environment = {**os.environ, "MEDCLIP_HOME": str(home or self.folder / "home"), **(env or {})}
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "medclip_cli", *map(str, arguments)],
             input=stdin,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",  # what is piped in need not be UTF-8
-            timeout=300,
-            env=environment | (env or {}),
+            env=environment,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def made_once(tmp_path_factory, name):
+    """Yield a folder, and whether it is still empty: one test process fills it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, complete = base / name, base / f"{name}.complete"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        yield folder, not complete.exists()
+        complete.touch()
 
 
 @pytest.fixture(scope="session")
@@ -86,25 +86,36 @@ def road(tmp_path_factory):
     """Clean, train and index 180 small phantoms once; the collection is `phantoms`."""
     road = Road(tmp_path_factory.mktemp("road"))
     draw_dataset(road.raw, images=180, side_pixels=48)
-    train = ("train", "encoders", road.corpus, "--out", road.model, "--preset", "tiny", "--from-scratch")
-    for command in (
-        ("clean", "folder", road.raw, "--out", road.corpus),
-        (*train, "--epochs", 2, "--batch-size", 32, "--image-size", 48, "--no-confidence", "--json"),
-        ("index", road.corpus, "--model", road.model, "--collection", "phantoms"),
-    ):
-        done = road.medclip(*command)
-        assert done.code == 0, done.err
-        if command[0] == "train":
-            (road.folder / "trained.json").write_text(done.out, encoding="utf-8")
+    run(road, "clean", "folder", road.raw, "--out", road.corpus)
+    with made_once(tmp_path_factory, "trained-encoders") as (shared, empty):
+        if empty:
+            out = ("--out", shared / "model", "--preset", "tiny", "--from-scratch", "--no-confidence")
+            size = ("--image-size", 48, "--image-widths", "8,16,32", "--image-blocks", "1,1,1")
+            text = ("--text-width", 64, "--text-layers", 1, "--precision", "fp32")
+            recipe = ("--epochs", 2, "--batch-size", 32, "--json")
+            trained = run(road, "train", "encoders", road.corpus, *out, *size, *text, *recipe).out
+            (shared / "trained.json").write_text(trained, encoding="utf-8")
+    shutil.copytree(shared, road.folder, dirs_exist_ok=True)
+    run(road, "index", road.corpus, "--model", road.model, "--collection", "phantoms")
     return road
 
 
 @pytest.fixture(scope="session")
 def trained_decoder(road, tmp_path_factory):
-    """Train a small decoder into a copy of the road's model once: the copy, and how the training ended."""
+    """Train a small decoder into a copy of the model once: the copy, and how the training ended."""
+    with made_once(tmp_path_factory, "trained-decoder") as (shared, empty):
+        if empty:
+            shutil.copytree(road.model, shared / "model")
+            options = ("--retrieve", 2, "--epochs", 3, "--width", 32, "--layers", 1, "--json")
+            done = run(road, "train", "decoder", road.corpus, "--model", shared / "model", *options)
+            (shared / "done.json").write_text(json.dumps(asdict(done)), encoding="utf-8")
     model = tmp_path_factory.mktemp("decoder") / "model"
-    shutil.copytree(road.model, model)
-    options = ("--retrieve", 2, "--epochs", 3, "--width", 32, "--layers", 1, "--json")
-    done = road.medclip("train", "decoder", road.corpus, "--model", model, *options)
+    shutil.copytree(shared / "model", model)
+    return model, Finished(**json.loads((shared / "done.json").read_text(encoding="utf-8")))
+
+
+def run(road, *arguments):
+    """Run a command that must succeed, whatever the settings of the person who runs the tests."""
+    done = road.medclip(*arguments, env={"XDG_CONFIG_HOME": str(road.folder / "config")})
     assert done.code == 0, done.err
-    return model, done
+    return done

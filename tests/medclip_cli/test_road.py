@@ -1,4 +1,4 @@
-"""The whole road, walked by one process after the other on drawn data."""
+"""The whole pipeline, command by command, on drawn data."""
 
 import json
 import os
@@ -127,8 +127,9 @@ def test_evaluate_of_an_empty_split_says_so(road, tmp_path):
 
 def test_a_model_of_another_fingerprint_is_refused(road, tmp_path):
     other = tmp_path / "other"
-    train = ("train", "encoders", road.corpus, "--out", other, "--preset", "tiny", "--from-scratch")
-    assert road.medclip(*train, "--epochs", 1, "--image-size", 48, "--no-confidence").code == 0
+    shutil.copytree(road.model, other)
+    config = other / "config.json"
+    config.write_text(config.read_text().replace('"fit": "pad"', '"fit": "squash"'))
     done = road.medclip("caption", road.scan, "--collection", "phantoms", "--model", other)
     assert done.code == 1
     assert "other" in done.err and "model" in done.err
@@ -152,7 +153,7 @@ def test_a_collection_whose_model_moved_or_became_another_says_so(road, tmp_path
     for arguments in (("caption", road.scan), ("collections", "export", "own", "--with-model", "--out", out)):
         other = road.medclip(*arguments, home=home)
         assert other.code == 1
-        assert f"at {model} lies another one now" in " ".join(other.err.split())
+        assert str(model) in "".join(other.err.split())
     assert not out.exists()
 
 

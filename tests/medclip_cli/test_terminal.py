@@ -1,15 +1,21 @@
-"""medclip among pipes, signals and terminals, as a process of its own."""
+"""medclip among pipes, signals and terminals; a process of its own where a shell or a signal is the point."""
 
 import json
 import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+
+from tests.medclip_cli.in_process import run_on
 
 MEDCLIP = f"{shlex.quote(sys.executable)} -m medclip_cli"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -27,43 +33,36 @@ def shell(road, environment):
 
     def shell(line):
         script = f'medclip() {{ {MEDCLIP} "$@"; }}; {line}'
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=road.folder, env=environment, capture_output=True, timeout=120
-        )
+        done = subprocess.run(["bash", "-c", script], cwd=road.folder, env=environment, capture_output=True)
         return done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode()
 
     return shell
 
 
 @pytest.fixture
-def on_terminal(road, environment):
-    """Run medclip with stdout and stderr on a terminal of its own; returns the exit code and what is seen."""
+def on_terminal(road, environment, monkeypatch):
+    """Run medclip with stdout and stderr on a terminal; returns the exit code and what is seen."""
+    monkeypatch.chdir(road.folder)
+    monkeypatch.delenv("NO_COLOR", raising=False)
 
     def run(*arguments, **variables):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medclip_cli", *map(str, arguments)],
-            cwd=road.folder,
-            env=environment | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        os.close(theirs)
-        seen = b""
-        while chunk := _read(ours):
-            seen += chunk
+        with ThreadPoolExecutor(1) as reader:
+            seen = reader.submit(_read_all, ours)
+            with open(os.devnull) as nothing, open(theirs, "w", encoding="utf-8") as screen:
+                code = run_on((nothing, screen, screen), arguments, environment | variables)
         os.close(ours)
-        return process.wait(timeout=60), seen.decode("utf-8").replace("\r\n", "\n")
+        return code, seen.result().decode("utf-8").replace("\r\n", "\n")
 
     return run
 
 
-def _read(descriptor):
-    try:
-        return os.read(descriptor, 65_536)
-    except OSError:  # the other end is closed: Linux says EIO
-        return b""
+def _read_all(descriptor):
+    seen = b""
+    with suppress(OSError):  # the other end is closed: Linux says EIO
+        while chunk := os.read(descriptor, 65_536):
+            seen += chunk
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -144,27 +143,34 @@ sys.argv = ["medclip", "doctor", "--help"]
 main()
 """
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "medclip: interrupted\n")
 
 
 @pytest.mark.parametrize(
-    "ask",
+    ("ask", "separator"),
     [
-        "find raw/images -name '*000[0-2].png' -print0 | sort -z | medclip caption -0 - --json",
-        "find raw/images -name '*000[0-2].png' -print0 | sort -z | medclip caption -0 --json",
-        "ls raw/images/*000[0-2].png | medclip caption - --json",
-        "ls raw/images/*000[0-2].png > list; medclip caption --files-from list --json",
-        "ls raw/images/*000[0-2].png | medclip caption --files-from - --json",
-        "medclip caption 'raw/images/*000[0-2].png' --json",
-        "mkdir -p three; cp raw/images/*000[0-2].png three; cd three; medclip caption . --json",
+        (("-0", "-"), "\0"),
+        (("-0",), "\0"),
+        (("-",), "\n"),
+        (("--files-from", "list"), ""),
+        (("--files-from", "-"), "\n"),
+        (("raw/images/*000[0-2].png",), ""),
+        (("three",), ""),
     ],
 )
-def test_every_way_to_name_images_gives_the_same_answers(shell, ask):
-    code, out, err = shell(ask)
-    assert (code, err) == (0, "")
-    names = [os.path.basename(json.loads(line)["image"]) for line in out.splitlines()]
-    assert names == [f"phantom000{n}.png" for n in range(3)]
+def test_every_way_to_name_images_gives_the_same_answers(road, monkeypatch, tmp_path, ask, separator):
+    names = [f"phantom000{n}.png" for n in range(3)]
+    monkeypatch.chdir(tmp_path)
+    os.symlink(road.raw, "raw")
+    os.mkdir("three")
+    for name in names:
+        shutil.copy(f"raw/images/{name}", "three")
+    Path("list").write_text("".join(f"raw/images/{name}\n" for name in names))
+    piped = "".join(f"raw/images/{name}{separator}" for name in names) if separator else ""
+    done = road.medclip("caption", *ask, "--json", stdin=piped)
+    assert (done.code, done.err) == (0, "")
+    assert [os.path.basename(record["image"]) for record in done.records] == names
 
 
 def test_an_image_on_stdin(shell, road):

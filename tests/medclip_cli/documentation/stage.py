@@ -27,12 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from typer.testing import CliRunner
 
-from medclip_cli.app import app
 from medclip_cli.phantoms import draw_dataset
-from medclip_cli.terminal import console
 from tests.medclip_cli.corpora.layouts import medpix2
+from tests.medclip_cli.in_process import run_here
 
 # What is added to a command so that it takes seconds instead of minutes.
 REDUCED = {
@@ -91,13 +89,8 @@ class Stage:
 
     @staticmethod
     def _run_here(arguments: list[str]) -> tuple[int, str]:
-        console.forget_streams()
-        result = CliRunner().invoke(app, arguments)
-        console.verbosity.quiet = console.verbosity.verbose = console.verbosity.debug = False
-        console.forget_streams()
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.output
+        done = run_here(arguments)
+        return done.code, done.out + done.err
 
 
 def _reduced(command: str) -> str:

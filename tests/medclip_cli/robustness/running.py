@@ -1,19 +1,15 @@
-"""Runs medclip in this process as a shell would run it, and says what is wrong with how it ended."""
+"""Runs medclip in this process with limits, and says what is wrong with how it ended."""
 
-import io
 import json
-import os
 import re
 import resource
 import signal
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from medclip_cli.terminal import console
+from tests.medclip_cli.in_process import run_here
 
 # Of computing, whoever else computes on this machine; and of waiting, for what waits for ever.
-CPU_SECONDS, WAITING_SECONDS = 10, 120
+CPU_SECONDS, WAITING_SECONDS = 60, 600
 MEMORY = 2 << 30
 # What a terminal would obey rather than show.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -44,53 +40,15 @@ class Case:
     environment: dict = field(default_factory=dict)
 
 
-@dataclass
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 def run(case):
     """Run one case; what takes too long kills this process by SIGPROF or SIGALRM."""
-    from medclip_cli.app import app
-
-    streams = sys.stdin, sys.stdout, sys.stderr
-    out, err = io.BytesIO(), io.BytesIO()
-    sys.stdin = io.TextIOWrapper(io.BytesIO(case.stdin), encoding="utf-8", errors="surrogateescape")
-    # As Python opens them: data must be UTF-8, while what is said of it is made so.
-    sys.stdout = io.TextIOWrapper(out, encoding="utf-8", errors="strict", write_through=True)
-    sys.stderr = io.TextIOWrapper(err, encoding="utf-8", errors="backslashreplace", write_through=True)
-    console.verbosity.quiet = console.verbosity.verbose = console.verbosity.debug = False
-    console.forget_streams()
-    code = 0
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     signal.setitimer(signal.ITIMER_REAL, WAITING_SECONDS)
     try:
-        with _environment(case.environment):
-            app(list(case.arguments), prog_name="medclip")
-    except SystemExit as end:
-        code = end.code or 0
+        return run_here(case.arguments, case.stdin, case.environment)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.stdout.detach(), sys.stderr.detach()
-        sys.stdin, sys.stdout, sys.stderr = streams
-        console.forget_streams()
-    return Outcome(code, out.getvalue().decode(), err.getvalue().decode())
-
-
-@contextmanager
-def _environment(variables):
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def faults(case, outcome):
