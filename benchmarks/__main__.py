@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other, and one table of what they found.
 
-    python -m benchmarks [NAME ...] [--table] [--into README.md]
+    python -m benchmarks [NAME ...] [--table] [--into docs/speed.md]
 
 NAME is that of a script without `bench_`; none means all. Rows are kept under work/bench, so that one script
 can be run again on its own: `--table` shows what is kept without running any. `--into` puts the table
