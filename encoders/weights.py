@@ -308,7 +308,10 @@ def _local_folder(name: str) -> Path:
         return Path(name)
     from huggingface_hub import try_to_load_from_cache
 
-    return Path(str(try_to_load_from_cache(name, "config.json"))).parent
+    config = try_to_load_from_cache(name, "config.json")
+    if not isinstance(config, str):
+        raise WeightsError(f"model '{name}' lacks tensors, and its files are not in the hub's cache")
+    return Path(config).parent
 
 
 def pretrained_tokenizer(

@@ -6,7 +6,7 @@ import pytest
 from medclip_cli import models
 from medclip_cli.errors import ModelError, ScanError
 from medclip_cli.evaluation import answers
-from tests.encoders.test_whole_models import clip  # noqa: F401 - a fixture: a tiny CLIP model as a folder
+from tests.encoders.test_hf_import import clip  # noqa: F401 - a fixture: a tiny CLIP model as a folder
 
 
 def vectors(model, images):
