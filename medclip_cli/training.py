@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
 
 SHOWN_SKIPS = 10
+DECODER_CURVES_FILE = "decoder-curves.png"  # the encoders have files of their own by the plain names
 NO_CONFIDENCE = (
     "Answers come without confidence: too few val images have a modality, view or region to judge them by."
 )
@@ -199,6 +200,7 @@ def train_encoders(
     opened, out = _opened(corpus), Path(out)
     _announce(opened)
     from encoders.presets import preset_named
+    from medclip_cli.pages.charts import training_curves
     from trainers.augmentation import Augmentation
     from trainers.contrastive import train_encoders as fit
     from trainers.options import options_for
@@ -213,7 +215,11 @@ def train_encoders(
 
         reported = TensorBoardListener(tensorboard, reported)
     train, validation = _pairs(opened, "train"), _pairs(opened, "val")
-    result = fit(train, validation, out, recipe, reported, provenance=_provenance(opened))
+    result = fit(
+        *(train, validation, out, recipe, reported),
+        provenance=_provenance(opened),
+        draw_curves=training_curves,
+    )
     calibration = None
     if confidence and is_first_process() and not result.interrupted:
         calibration = _measure_new_model(opened, out, on_progress)
@@ -261,8 +267,9 @@ def train_decoder(
     _announce(opened)
     from encoders.bundle import ModelBundle, add_files
     from medclip_cli.captioning.calibration import FILE_NAME as CALIBRATION_FILE
+    from medclip_cli.pages.charts import training_curves
     from medclip_cli.scoring.captions import score_captions
-    from trainers.captioning import forget_run
+    from trainers.captioning import JOURNAL, forget_run
     from trainers.captioning import train_decoder as fit
     from trainers.options import CaptioningOptions
 
@@ -280,7 +287,8 @@ def train_decoder(
     captioning = None
     if result.files:
         # What was measured of the decoder before is no longer true.
-        add_files(bundle, result.files, remove=(CALIBRATION_FILE,))
+        curves = {DECODER_CURVES_FILE: training_curves(result.files[JOURNAL])}
+        add_files(bundle, result.files | curves, remove=(CALIBRATION_FILE,))
         if not result.interrupted:
             forget_run(bundle)
         captioning = train_confidence(opened, model, on_progress=on_progress)

@@ -15,7 +15,6 @@ from trainers.caption_evaluation import ScoreCaptions
 from trainers.caption_features import grid_sides
 from trainers.caption_task import CaptioningTask, PreparedData, prepare
 from trainers.checkpoints import CHECKPOINT_FILE, data_fingerprint, plain_options, read_checkpoint
-from trainers.curves import draw_caption_curves
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors
 from trainers.listeners import CaptionListener, SilentListener
@@ -25,7 +24,6 @@ from trainers.training_run import TrainingRun
 
 # The encoders have files of their own by the plain names.
 JOURNAL = "decoder-training.jsonl"
-CURVES = "decoder-curves.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +157,4 @@ def _files(
         validation=scores,
     )
     journal = run.journal.content()
-    files = decoder_files(decoder, prepared.encoder, prepared.codec, config, spec.size)
-    return files | {JOURNAL: journal, CURVES: draw_caption_curves(journal)}
+    return decoder_files(decoder, prepared.encoder, prepared.codec, config, spec.size) | {JOURNAL: journal}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
 from trainers.checkpoints import CHECKPOINT_FILE, JOURNAL_FILE, data_fingerprint, plain_options
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
-from trainers.curves import CURVES_FILE, draw_curves
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors, tuned_convolutions
 from trainers.listeners import SilentListener, TrainingListener
@@ -27,6 +26,7 @@ from trainers.processes import Processes, joined_processes
 from trainers.randomness import seed_torch
 from trainers.training_run import TrainingRun
 
+CURVES_FILE = "curves.png"
 _LESS_MEMORY = "use a smaller image size or batch size"
 
 
@@ -63,6 +63,7 @@ def train_encoders(
     listener: TrainingListener | None = None,
     *,
     provenance: Mapping[str, Any] | None = None,
+    draw_curves: Callable[[bytes], bytes] | None = None,
 ) -> TrainingResult:
     """Train a dual encoder and write its model folder.
 
@@ -76,6 +77,7 @@ def train_encoders(
         options: everything else.
         listener: hears of every step and epoch.
         provenance: what is known of the corpus (name, caption style ...), for ``config.json``.
+        draw_curves: draws the journal as a PNG, for the model folder; None leaves the picture out.
 
     Raises:
         DeviceMemoryError: the GPU's memory is too small.
@@ -104,7 +106,7 @@ def train_encoders(
             run = TrainingRun(
                 task, placement, work_folder(out), data, listener=listener_here, processes=processes
             )
-            return _run_and_write(run, tokenizer, out, dict(provenance or {}))
+            return _run_and_write(run, tokenizer, out, dict(provenance or {}), draw_curves)
 
 
 def _build_model(
@@ -127,17 +129,22 @@ def _build_model(
 
 
 def _run_and_write(
-    run: TrainingRun[ContrastiveTask], tokenizer: CaptionTokenizer, out: Path, provenance: dict[str, Any]
+    run: TrainingRun[ContrastiveTask],
+    tokenizer: CaptionTokenizer,
+    out: Path,
+    provenance: dict[str, Any],
+    draw_curves: Callable[[bytes], bytes] | None,
 ) -> TrainingResult:
     try:
         interrupted = run.fit()
     except DivergedError as error:
         if not run.task.best.epoch:
             raise
-        _write_model(run, tokenizer, out, {**provenance, **_summary(run), "interrupted": True})
+        trained_on = {**provenance, **_summary(run), "interrupted": True}
+        _write_model(run, tokenizer, out, trained_on, draw_curves)
         raise DivergedError(f"{error}; the model of epoch {run.task.best.epoch} is in {out}") from error
     trained_on = {**provenance, **_summary(run), "interrupted": interrupted}
-    fingerprint = _write_model(run, tokenizer, out, trained_on)
+    fingerprint = _write_model(run, tokenizer, out, trained_on, draw_curves)
     if run.processes.is_first and not interrupted:
         shutil.rmtree(work_folder(out), ignore_errors=True)
     return TrainingResult(
@@ -195,7 +202,11 @@ def work_folder(out: Path) -> Path:
 
 
 def _write_model(
-    run: TrainingRun[ContrastiveTask], tokenizer: CaptionTokenizer, out: Path, trained_on: dict[str, Any]
+    run: TrainingRun[ContrastiveTask],
+    tokenizer: CaptionTokenizer,
+    out: Path,
+    trained_on: dict[str, Any],
+    draw_curves: Callable[[bytes], bytes] | None,
 ) -> str:
     recall, preset = run.task.best_recall(), run.task.options.preset
     if not run.processes.is_first:
@@ -205,6 +216,8 @@ def _write_model(
     config = describe_model(model, tokenizer, preset, trained_on=trained_on, validation=scores)
     journal = run.journal.content()
     card = write_card(config, plain_options(run.task.options))
-    extra = {JOURNAL_FILE: journal, CURVES_FILE: draw_curves(journal), CARD_FILE: card.encode()}
+    extra = {JOURNAL_FILE: journal, CARD_FILE: card.encode()}
+    if draw_curves is not None:
+        extra[CURVES_FILE] = draw_curves(journal)
     force = run.task.options.force or run.task.options.resume
     return save_bundle(out, model, tokenizer, config, extra=extra, force=force).fingerprint

@@ -1,151 +1,113 @@
-"""Draws docs/medclip.svg: what a terminal shows of two real commands, asked about drawn phantoms.
+"""Makes docs/answer-page.png: a real answer page, asked about generated scans, as a browser shows it.
 
-Run as ``python -m docs.tools.readme_picture [DEMO]``, where DEMO is what ``medclip demo --out DEMO`` made;
-without it, the demo is run first. The image asked about is of the held-out split: the model has not seen it,
-and it is nobody's.
+Run as ``python -m docs.tools.readme_picture [WORK]``. It draws phantoms of 512 px, cleans, trains, indexes,
+captions one that the model has never seen, and lets Debian's chromium take the picture. WORK keeps what was
+made: with the same folder again only the page and the picture are made anew.
 """
 
 from __future__ import annotations
 
 import os
-import pty
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from html import escape
-from io import StringIO
 from pathlib import Path
 
-from rich.color import Color
-from rich.console import Console
-from rich.segment import Segment
-from rich.style import Style
-from rich.terminal_theme import MONOKAI, TerminalTheme
-from rich.text import Text
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter
 
 from medclip_cli.corpora.corpus_folder import Corpus
+from medclip_cli.phantoms import draw_dataset
 
-PICTURE = Path(__file__).resolve().parents[1] / "medclip.svg"
-COMMANDS = (
-    "medclip caption scan.png -k 3 --pictures always",
-    'medclip search "axial CT with a large lesion" -k 3 --pictures always',
+PICTURE = Path(__file__).resolve().parents[1] / "answer-page.png"
+FINDING = "axial CT scan of the torso with a large lesion on the left side"
+IMAGES, SIDE = 270, 512
+WIDTH, HEIGHT, MARGIN = 1280, 2400, 12
+COLOURS = 64  # of the picture, which is mostly grey: with more of them noise makes it large
+MEDCLIP = (sys.executable, "-m", "medclip_cli")
+STEPS = (
+    "clean folder raw --out corpus",
+    "train encoders corpus --out model --preset tiny --from-scratch --image-size 64 --label-agreement 0 "
+    "--epochs 30",
+    "index corpus --model model --collection scans",
+    "train confidence corpus --model model --collection scans",
 )
-FINDING = "axial X-ray scan of the torso with a large lesion on the left"  # of the scan asked about
-COLUMNS = 112
-CELL_WIDTH, CELL_HEIGHT, MARGIN, BAR = 8.4, 18, 16, 36
-QUESTIONS = re.compile(r"\x1b\[c|\x1b_G.*?\x1b\\")  # what a program asks its terminal
-HALF_BLOCK = "▀"
-THEME: TerminalTheme = MONOKAI
 
 
 def main() -> None:
-    """Ask, and draw the answers."""
-    with tempfile.TemporaryDirectory() as folder:
-        demo = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _run_demo(Path(folder))
-        corpus = Corpus.open(demo / "corpus")
-        scan = next(row for row in corpus.split("test") if FINDING in row.caption)
-        shutil.copy(corpus.image_path(scan), Path(folder) / "scan.png")
-        shown = "".join(f"\x1b[1m$ {command}\x1b[0m\n{_run(command, Path(folder))}" for command in COMMANDS)
-    PICTURE.write_text(as_svg(shown), encoding="utf-8")
+    """Make the picture."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        if not (work / "ready").is_file():
+            draw_scans(work / "raw")
+            for step in STEPS:
+                run(step.split(), work)
+            (work / "ready").touch()
+        corpus = Corpus.open(work / "corpus")
+        scan = next(row for row in corpus.split("test") if row.caption == FINDING)
+        shutil.copy(corpus.image_path(scan), work / "scan.png")
+        run("caption scan.png --collection scans -k 4 --html page.html".split(), work)
+        take_picture(work / "page.html", PICTURE)
+    print(f"wrote {PICTURE}: {PICTURE.stat().st_size:,} bytes")
 
 
-def _run_demo(folder: Path) -> Path:
-    demo = [sys.executable, "-m", "medclip_cli", "demo", "--out", "demo"]
-    subprocess.run(demo, cwd=folder, check=True)
-    return folder / "demo"
-
-
-def _run(command: str, folder: Path) -> str:
-    """Run a command as a terminal does and return what it shows."""
-    program = Path(sys.executable).parent
-    env = {
-        **os.environ,
-        "PATH": f"{program}{os.pathsep}{os.environ['PATH']}",
-        "COLUMNS": str(COLUMNS),
-        "TERM": "xterm-256color",
-        "COLORTERM": "truecolor",
-        "MEDCLIP_COLLECTION": "demo",
-    }
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["bash", "-c", command], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    shown = b"".join(_read_all(ours))
-    os.close(ours)
-    if process.wait():
-        raise SystemExit(f"{command} failed:\n{shown.decode()}")
-    return QUESTIONS.sub("", shown.decode()).replace("\r\n", "\n")
-
-
-def _read_all(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
-            return
-        if not piece:
-            return
-        yield piece
-
-
-def as_svg(shown: str) -> str:
-    """Return terminal output as a drawing; half-block cells become two rectangles, which no font can tear."""
-    console = Console(width=COLUMNS, color_system="truecolor", force_terminal=True, file=StringIO())
-    lines = console.render_lines(Text.from_ansi(shown), pad=False)
-    drawn = "\n".join(
-        piece for row, line in enumerate(lines) for piece in _draw_line(line, BAR + row * CELL_HEIGHT)
-    )
-    width, height = COLUMNS * CELL_WIDTH + 2 * MARGIN, BAR + len(lines) * CELL_HEIGHT + MARGIN
-    lights = "".join(
-        f'<circle cx="{20 + 18 * n}" cy="18" r="6" fill="{colour}"/>'
-        for n, colour in enumerate(("#ff5f57", "#febc2e", "#28c840"))
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace" font-size="14">\n'
-        "<title>medclip in a terminal, asked about drawn phantoms</title>\n"
-        f'<rect width="100%" height="100%" rx="8" fill="{THEME.background_color.hex}"/>\n'
-        f"{lights}\n{drawn}\n</svg>\n"
-    )
-
-
-def _draw_line(line: list[Segment], top: float) -> Iterator[str]:
-    column = 0
-    for segment in line:
-        left, style = MARGIN + column * CELL_WIDTH, segment.style or Style.null()
-        if set(segment.text) == {HALF_BLOCK}:
-            yield from _draw_halves(style, left, top, len(segment.text))
-        elif segment.text.strip():
-            yield _draw_text(segment.text, style, left, top)
-        column += segment.cell_length
-
-
-def _draw_halves(style: Style, left: float, top: float, cells: int) -> Iterator[str]:
-    width, height = cells * CELL_WIDTH, CELL_HEIGHT / 2
-    for half, colour in enumerate((style.color, style.bgcolor)):
-        # A little too large, so that no line shows between neighbours.
-        yield (
-            f'<rect x="{left:.1f}" y="{top + half * height:g}" width="{width + 0.3:.1f}" '
-            f'height="{height + 0.3:g}" fill="{_hex(colour)}"/>'
+def draw_scans(folder: Path) -> None:
+    """Draw phantoms, and give them the soft edges and the texture of tissue that scans have."""
+    draw_dataset(folder, images=IMAGES, side_pixels=SIDE)
+    rng = np.random.default_rng(0)
+    for path in sorted((folder / "images").glob("*.png")):
+        with Image.open(path) as drawn:
+            soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(2.5)), dtype=np.float64)
+        texture = sum(
+            _blobs(rng, cells) * strength for cells, strength in ((8, 0.10), (24, 0.07), (96, 0.06))
         )
+        speckle = Image.fromarray(np.clip(rng.normal(128, 20, (SIDE, SIDE)), 0, 255).astype(np.uint8))
+        grain = np.asarray(speckle.filter(ImageFilter.GaussianBlur(0.9)), dtype=np.float64) - 128
+        Image.fromarray(np.clip(soft * (1 + texture) + grain, 0, 255).astype(np.uint8)).save(path)
 
 
-def _draw_text(text: str, style: Style, left: float, top: float) -> str:
-    weight = ' font-weight="bold"' if style.bold else ""
-    opacity = ' opacity="0.6"' if style.dim else ""
-    length = len(text) * CELL_WIDTH
-    return (
-        f'<text x="{left:.1f}" y="{top + 13:g}" fill="{_hex(style.color)}" textLength="{length:.1f}" '
-        f'xml:space="preserve"{weight}{opacity}>{escape(text)}</text>'
-    )
+def _blobs(rng: np.random.Generator, cells: int) -> NDArray[np.float32]:
+    """Smooth noise: so many bright and dark spots across a picture."""
+    coarse = Image.fromarray(rng.normal(0, 1, (cells, cells)).astype(np.float32))
+    return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _hex(colour: Color | None) -> str:
-    return THEME.foreground_color.hex if colour is None else colour.get_truecolor(THEME).hex
+def run(arguments: list[str], work: Path) -> None:
+    """Run a medclip command in the folder, with a home of its own."""
+    print("$ medclip", *arguments)
+    home = {**os.environ, "MEDCLIP_HOME": str(work / "home"), "MEDCLIP_OFFLINE": "1"}
+    subprocess.run([*MEDCLIP, *arguments], cwd=work, env=home, check=True)
+
+
+def take_picture(page: Path, picture: Path) -> None:
+    """Let a browser show the page, cut off what is empty below it, and save it small.
+
+    Raises:
+        SystemExit: there is no Chromium.
+    """
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        raise SystemExit("no chromium here: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --disable-sync"
+        shot = Path(profile) / "shot.png"
+        subprocess.run(
+            [
+                *(browser, *flags.split(), f"--user-data-dir={profile}"),
+                *(f"--screenshot={shot}", f"--window-size={WIDTH},{HEIGHT}", page.resolve().as_uri()),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        with Image.open(shot) as shown:
+            image = shown.convert("RGB")
+    empty = Image.new("RGB", image.size, image.getpixel((0, image.height - 1)))
+    box = ImageChops.difference(image, empty).getbbox() or (0, 0, *image.size)
+    cut = image.crop((0, 0, image.width, min(image.height, box[3] + MARGIN)))
+    cut.quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

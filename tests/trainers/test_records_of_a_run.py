@@ -1,51 +1,14 @@
-"""Curves and TensorBoard; the card and the journal are read where runs are tested."""
+"""TensorBoard; the card and the journal are read where runs are tested."""
 
-import io
-import json
 import sys
 from types import ModuleType
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from encoders.errors import OptionsError
 from tests.trainers.drawn import Recorder, draw_pairs
 from tests.trainers.test_contrastive_run import make_run
-from trainers.curves import COLOURS, HEIGHT, WIDTH, draw_curves
 from trainers.listeners import TensorBoardListener
-
-
-def journal(losses):
-    way = {"r1": 0.1, "r5": 0.2, "r10": 0.5, "median_rank": 3.0}
-    epochs = [
-        {"event": "epoch", "loss": loss, "validation": {"image_to_text": way, "text_to_image": way}}
-        for loss in losses
-    ]
-    return "\n".join(json.dumps(event) for event in ({"event": "start"}, *epochs)).encode()
-
-
-def picture_of(losses):
-    with Image.open(io.BytesIO(draw_curves(journal(losses)))) as image:
-        assert image.size == (WIDTH, HEIGHT)
-        return np.asarray(image).astype(int)
-
-
-def test_the_loss_falls_from_the_upper_left_to_the_lower_right():
-    pixels = picture_of([4.0, 3.0, 2.0, 1.0])
-    upper = pixels[: HEIGHT // 2, : WIDTH - 200]
-    rows, columns = np.nonzero((upper == COLOURS[0]).all(axis=2))
-    assert rows[columns.argmin()] < rows[columns.argmax()] - 50
-    lower = pixels[HEIGHT // 2 :, : WIDTH - 200]
-    assert all(
-        (lower == colour).all(axis=2).any() for colour in COLOURS[2:]
-    )  # the lines coincide: the last is on top
-
-
-@pytest.mark.parametrize("losses", [[], [2.0]])
-def test_a_run_of_no_or_one_epoch_has_a_picture_too(losses):
-    pixels = picture_of(losses)
-    assert (pixels[: HEIGHT // 2, : WIDTH - 200] == COLOURS[0]).all(axis=2).any() == bool(losses)
 
 
 class FakeWriter:

@@ -1,10 +1,12 @@
 """The page and the charts of an evaluation: complete, alone, escaped, and readable by a browser."""
 
 import io
+import json
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +20,7 @@ from medclip_cli.pages.charts import (
     Rectangle,
     evaluation_charts,
     score_chart,
+    training_curves,
     write_charts,
 )
 from medclip_cli.pages.reports import ShownItem, evaluation_page
@@ -149,6 +152,39 @@ def test_every_shape_is_drawn_in_the_colour_of_its_role():
     assert 'class="f-ours"' in themed
 
 
+def journal(losses, **worth):
+    epochs = [{"event": "epoch", "loss": loss, **worth} for loss in losses]
+    return "\n".join(json.dumps(event) for event in ({"event": "start"}, *epochs)).encode()
+
+
+RECALL = {"validation": {name: {"r1": 0.1, "r10": 0.5} for name in ("image_to_text", "text_to_image")}}
+
+
+def curves_of(*arguments, **worth):
+    with Image.open(io.BytesIO(training_curves(journal(*arguments, **worth)))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    return pixels[: len(pixels) // 2, :700], pixels[len(pixels) // 2 :, :700]
+
+
+def drawn_in(role, pixels):
+    return np.nonzero((pixels == list(bytes.fromhex(COLOURS[role][1:]))).all(axis=2))
+
+
+def test_the_loss_falls_from_the_upper_left_to_the_lower_right():
+    upper, lower = curves_of([4.0, 3.0, 2.0, 1.0], **RECALL)
+    rows, columns = drawn_in("ours", upper)
+    assert rows[columns.argmin()] < rows[columns.argmax()] - 50
+    assert drawn_in("other", lower)[0].size, "the lines coincide: the last are on top"
+    assert drawn_in("baseline", lower)[0].size
+
+
+@pytest.mark.parametrize("losses", [[], [2.0]])
+@pytest.mark.parametrize("worth", [RECALL, {"scores": {"bleu4": 0.1, "rouge_l": 0.2, "cider": 0.0}}])
+def test_a_run_of_no_or_one_epoch_has_curves_too(losses, worth):
+    upper, _ = curves_of(losses, **worth)
+    assert bool(drawn_in("ours", upper)[0].size) == bool(losses)
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_opens_it(page, tmp_path, width):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -167,7 +203,6 @@ def test_a_browser_opens_it(page, tmp_path, width):
         ],
         check=True,
         capture_output=True,
-        timeout=120,
     )
     with Image.open(shot) as image:
         assert image.width == width
