@@ -52,6 +52,15 @@ def test_every_session_runs(prepared, page, monkeypatch):
         assert code == 0, f"{name_of(page)}: $ {command}\n{said}"
 
 
+def test_the_python_of_the_readme_runs(prepared, monkeypatch, capsys):
+    prepared.reset()
+    monkeypatch.chdir(prepared.folder)
+    monkeypatch.setenv("MEDCLIP_HOME", str(prepared.folder / "home"))
+    (block,) = [block for block in blocks(REPOSITORY / "README.md") if block.language == "python"]
+    exec("\n".join(block.lines), {})
+    assert capsys.readouterr().out.strip()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_command_in_a_block_is_run_or_it_says_why_not(page):
     left_out = [
