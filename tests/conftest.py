@@ -10,6 +10,10 @@ from tests.medclip_cli.in_process import forget
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--update-snapshots", action="store_true", help="write what people read anew")
+
+
 def pytest_configure():
     """One thread of torch in each process: there are several, and others may use the machine."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
