@@ -69,7 +69,7 @@ class LazyCommands(Mapping[str, Any]):
             group.command(name, epilog=module.EXAMPLE)(getattr(module, name))
         command = typer.main.get_command(group)
         command.name = name
-        _ready_for_help(command)
+        _finish(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -81,14 +81,28 @@ class LazyCommands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-def _ready_for_help(command: Any) -> None:  # noqa: ANN401
-    """Make the help of a command say what was written: no bracket is markup, and a switch takes no value."""
-    for inner in getattr(command, "commands", {}).values():
-        _ready_for_help(inner)
+def _finish(command: Any) -> None:  # noqa: ANN401
+    """Give a command, or those of a group, the options that all have, and show help as it was written."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        command.params += _verbosity_options()
+    for one in (inner or {}).values():
+        _finish(one)
     for parameter in command.params:
-        parameter.help = (parameter.help or "").replace("[", r"\[")
+        parameter.help = (parameter.help or "").replace("[", r"\[")  # no bracket is markup
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""  # else typer says <bool>
+
+
+def _verbosity_options() -> list[Any]:
+    from medclip_cli.commands.options import set_verbosity, verbosity
+
+    one = typer.Typer(add_completion=False)
+    one.command()(verbosity)
+    options = [option for option in typer.main.get_command(one).params if option.name != "help"]
+    for option in options:
+        option.expose_value, option.callback = False, set_verbosity
+    return options
 
 
 class MedclipGroup(TyperGroup):

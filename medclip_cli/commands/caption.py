@@ -10,25 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.commands import inputs
-from medclip_cli.commands.options import (
-    CollectionName,
-    Debug,
-    FilesFrom,
-    Html,
-    JsonOutput,
-    LockTimeout,
-    MinScore,
-    ModelPath,
-    NulSeparated,
-    Offline,
-    Pictures,
-    Quiet,
-    ServerUrl,
-    StdinImage,
-    Top,
-    Verbose,
-    Where,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED
 from medclip_cli.records import DISCLAIMER
 from medclip_cli.terminal import console, json_output, progress, tables
@@ -146,23 +128,20 @@ def caption(
             rich_help_panel=_WRITING,
         ),
     ] = False,
-    top: Top = 5,
-    where: Where = None,
-    min_score: MinScore = None,
-    collection: CollectionName = None,
-    model: ModelPath = None,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    lock_timeout: LockTimeout = None,
-    files_from: FilesFrom = None,
-    nul_separated: NulSeparated = False,
-    from_stdin: StdinImage = False,
-    html: Html = None,
-    pictures: Pictures = "auto",
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    top: opt.Top = 5,
+    where: opt.Where = None,
+    min_score: opt.MinScore = None,
+    collection: opt.CollectionName = None,
+    model: opt.ModelPath = None,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    lock_timeout: opt.LockTimeout = None,
+    files_from: opt.FilesFrom = None,
+    nul_separated: opt.NulSeparated = False,
+    from_stdin: opt.StdinImage = False,
+    html: opt.Html = None,
+    pictures: opt.Pictures = "auto",
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Caption each image from the captions of the known images most like it."""
     from medclip_cli.collection import open_collection

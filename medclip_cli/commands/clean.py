@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medclip_cli.commands import completion
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, progress, tables
 
@@ -129,11 +129,8 @@ def clean(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count rows, but write nothing.")] = False,
     list_datasets: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
-    force: Force = False,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    force: opt.Force = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Read a data set, leave out what cannot be used, and write a corpus."""
     from medclip_cli.cleaning.corpus_builder import clean as clean_dataset

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medclip_cli.commands import completion
-from medclip_cli.commands.options import (
-    Debug,
-    Force,
-    JsonOutput,
-    ModelPath,
-    Offline,
-    Quiet,
-    ServerUrl,
-    Top,
-    Verbose,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, tables
 
@@ -43,12 +33,9 @@ _SHOWN_VALUES = 12
 
 @app.command("list", epilog="Example: medclip collections list --json | jq -r '.[].name'")
 def list_(
-    url: ServerUrl = None,
-    offline: Offline = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
     location = _location(url, offline)
@@ -81,12 +68,9 @@ def _size(size: int) -> str:
 @app.command(epilog="Example: medclip collections show medpix")
 def show(
     name: Name,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
     from medclip_cli.vector_index.base import info_to_json
@@ -119,11 +103,8 @@ def _describe_values(values: Any) -> str:  # noqa: ANN401
 def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
 ) -> None:
     """Remove a collection from disk; corpus, images and model stay."""
     if not yes:
@@ -142,11 +123,8 @@ def export_(
         typer.Option("--out", "-o", help="The file to write. [default: NAME.medclip]"),
     ] = None,
     with_model: Annotated[bool, typer.Option("--with-model", help="Include the model folder.")] = False,
-    force: Force = False,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    force: opt.Force = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Write a collection to one checksummed file; it holds captions and vectors, but no images."""
     from medclip_cli.settings import load_settings
@@ -169,11 +147,8 @@ def import_(
         str | None,
         typer.Option("--name", help="Name of the collection. [default: the one it had]"),
     ] = None,
-    force: Force = False,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    force: opt.Force = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Import a collection from a file; a damaged or altered file is refused, and nothing changes."""
     from medclip_cli.settings import load_settings
@@ -194,12 +169,9 @@ def import_(
 @app.command(epilog="Example: medclip collections verify medpix")
 def verify(
     name: Name,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Read every file and point of a collection, and compare the points with the corpora they came from.
 
@@ -239,14 +211,11 @@ def tune(
     name: Name,
     source: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus of the held-out captions.")],
     split: Annotated[Literal["val", "test"], typer.Option(help="Split of the queries.")] = "val",
-    model: ModelPath = None,
-    top: Top = 10,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    model: opt.ModelPath = None,
+    top: opt.Top = 10,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Learn how much words and vectors should count in hybrid search, and keep that with the collection.
 

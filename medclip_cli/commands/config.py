@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.terminal import json_output, tables
 
 EXAMPLE = "Example: medclip config show --json | jq -r .home.value"
@@ -22,9 +22,7 @@ def config() -> None:
 
 
 @app.command(epilog=EXAMPLE)
-def show(
-    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
-) -> None:
+def show(as_json: opt.JsonOutput = False) -> None:
     """Show every setting with its value and where the value came from."""
     from medclip_cli.settings import load_settings
 

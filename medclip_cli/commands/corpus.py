@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medclip_cli.commands import options as opt
 from medclip_cli.commands.clean import show_counts
-from medclip_cli.commands.options import Debug, Force, Html, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, progress, tables
 
@@ -39,11 +39,8 @@ class ExportFormat(str, Enum):
 def show(
     corpus: CorpusPath,
     samples: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 10,
-    html: Html = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    html: opt.Html = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Count what a corpus holds, by split, modality, view and region, and show some of its rows."""
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -68,11 +65,8 @@ def merge(
     name: Annotated[
         str | None, typer.Option(help="The corpus's name. [default: that of the --out folder]")
     ] = None,
-    force: Force = False,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    force: opt.Force = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Make one corpus of several: ids stay unique, groups whole, rows that come twice are counted once."""
     from medclip_cli.corpora.corpus_folder import Corpus, check_target
@@ -99,9 +93,6 @@ def export(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only train, val or test. [default: all]")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Rows in one webdataset shard.")] = 10_000,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
 ) -> None:
     """Write a corpus for other programs: JSON Lines, CSV, or WebDataset shards with the images in them."""
     from medclip_cli.corpora.corpus_folder import Corpus

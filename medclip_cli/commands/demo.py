@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medclip_cli.commands.options import Debug, Force, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import CorpusError
 from medclip_cli.terminal import console, tables
 
@@ -28,10 +28,7 @@ def demo(
     images: Annotated[int, typer.Option(min=90, help="Number of images to generate.")] = 720,
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 40,
     seed: Annotated[int, typer.Option(help="Random seed of the images.")] = 7,
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    force: opt.Force = False,
 ) -> None:
     """Generate phantom images, then clean, train, index, caption, search and evaluate.
 

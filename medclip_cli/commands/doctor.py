@@ -6,15 +6,13 @@ from dataclasses import asdict
 
 import typer
 
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.terminal import json_output, tables
 
 EXAMPLE = "Example: medclip doctor --json | jq '.findings[] | select(.ok | not)'"
 
 
-def doctor(
-    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
-) -> None:
+def doctor(as_json: opt.JsonOutput = False) -> None:
     """Say what is installed, which device, home, models and collections there are, and what is wrong."""
     from medclip_cli import diagnosis
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclip_cli.commands import completion
-from medclip_cli.commands.options import Debug, JsonOutput, Offline, Pictures, Quiet, ServerUrl, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED
 from medclip_cli.progress import counted
 from medclip_cli.terminal import console, json_output, tables
@@ -37,13 +37,10 @@ def duplicates(
     min_score: Annotated[
         float, typer.Option("--min-score", min=0, max=1, help="Minimum cosine similarity of duplicates.")
     ] = 0.99,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    pictures: Pictures = "auto",
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    pictures: opt.Pictures = "auto",
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Find duplicate images, as groups: by bytes, by picture, and by vector.
 

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclip_cli.commands import inputs
-from medclip_cli.commands.options import (
-    CollectionName,
-    Debug,
-    FilesFrom,
-    LockTimeout,
-    ModelPath,
-    NulSeparated,
-    Offline,
-    Quiet,
-    ServerUrl,
-    Verbose,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED, UsageError
 from medclip_cli.terminal import console, progress
 
@@ -63,16 +52,13 @@ def embed(
         int | None,
         typer.Option(min=1, help="Images or texts per forward pass. [default: by device]"),
     ] = None,
-    model: ModelPath = None,
-    collection: CollectionName = None,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    lock_timeout: LockTimeout = None,
-    files_from: FilesFrom = None,
-    nul_separated: NulSeparated = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    model: opt.ModelPath = None,
+    collection: opt.CollectionName = None,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    lock_timeout: opt.LockTimeout = None,
+    files_from: opt.FilesFrom = None,
+    nul_separated: opt.NulSeparated = False,
 ) -> None:
     """Embed images or texts as unit-length float32 vectors, one row each in the order of the input."""
     from medclip_cli.collection import open_collection

@@ -7,18 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from medclip_cli.commands.options import (
-    CollectionName,
-    Debug,
-    Html,
-    JsonOutput,
-    LockTimeout,
-    ModelPath,
-    Offline,
-    Quiet,
-    ServerUrl,
-    Verbose,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
 
@@ -89,7 +78,7 @@ def evaluate(
             rich_help_panel=SCORING,
         ),
     ] = None,
-    html: Html = None,
+    html: opt.Html = None,
     plots: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG.", rich_help_panel="Output"),
@@ -97,18 +86,15 @@ def evaluate(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel="Output")
     ] = False,
-    collection: CollectionName = None,
-    model: ModelPath = None,
+    collection: opt.CollectionName = None,
+    model: opt.ModelPath = None,
     meteor: Meteor = None,
     resamples: Resamples = 1_000,
     seed: Seed = 0,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    lock_timeout: LockTimeout = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    lock_timeout: opt.LockTimeout = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Score captions and retrieval on a held-out split, beside baselines that need no model.
 

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.commands import completion
-from medclip_cli.commands.options import (
-    CollectionName,
-    Debug,
-    JsonOutput,
-    LockTimeout,
-    Offline,
-    Quiet,
-    ServerUrl,
-    Verbose,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED
 from medclip_cli.terminal import console, json_output, progress, tables
 
@@ -46,7 +37,7 @@ def index(
             "a folder. [default: the collection's, if it exists]",
         ),
     ] = None,
-    collection: CollectionName = None,
+    collection: opt.CollectionName = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +59,7 @@ def index(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, without doing it.")
     ] = False,
-    url: ServerUrl = None,
+    url: opt.ServerUrl = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -98,12 +89,9 @@ def index(
             rich_help_panel=_SERVER,
         ),
     ] = True,
-    lock_timeout: LockTimeout = None,
-    offline: Offline = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    lock_timeout: opt.LockTimeout = None,
+    offline: opt.Offline = None,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Embed the images and captions of a corpus into a collection; again, only what changed.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medclip_cli.commands import options as opt
 from medclip_cli.commands.completion import model_folders
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.errors import ModelError
 from medclip_cli.terminal import console, json_output, tables
 
@@ -31,10 +31,7 @@ def list_(
         list[Path] | None,
         typer.Argument(metavar="FOLDER...", help="Look here too: model folders, or folders of them."),
     ] = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """List the models: of the settings, of the home folder, those that collections were made with.
 
@@ -82,10 +79,7 @@ def show(
             autocompletion=model_folders,
         ),
     ],
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Show one model: its towers, what it learned from, how it was judged, its files."""
     from medclip_cli.models import describe_model

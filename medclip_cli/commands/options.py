@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,47 +16,32 @@ _OUTPUT = "Output"
 _MACHINE = "Machine"
 
 
-def _set_quiet(value: bool) -> bool:
-    console.verbosity.quiet = console.verbosity.quiet or value
+def verbosity(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print nothing but warnings and errors on stderr.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Print more about what is done.", rich_help_panel=_OUTPUT),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show a traceback when something fails.", rich_help_panel=_OUTPUT),
+    ] = False,
+) -> None:
+    """How much a command says: options of every command, added by `app`, which no command sees."""
+
+
+def set_verbosity(_: Any, parameter: Any, value: bool) -> bool:  # noqa: ANN401 - typer's own types
+    """Keep what one of the options of `verbosity` says."""
+    if value:
+        setattr(console.verbosity, parameter.name, True)
     return value
 
 
-def _set_verbose(value: bool) -> bool:
-    console.verbosity.verbose = console.verbosity.verbose or value
-    return value
-
-
-def _set_debug(value: bool) -> bool:
-    console.verbosity.debug = console.verbosity.debug or value
-    return value
-
-
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet",
-        "-q",
-        help="Print nothing but warnings and errors on stderr.",
-        callback=_set_quiet,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose",
-        "-v",
-        help="Print more about what is done.",
-        callback=_set_verbose,
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug", help="Show a traceback when something fails.", callback=_set_debug, rich_help_panel=_OUTPUT
-    ),
-]
 Html = Annotated[
     Path | None,
     typer.Option(

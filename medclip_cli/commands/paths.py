@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.terminal import json_output, tables
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: medclip paths --json | jq -r .home.path"
 
 
-def paths(
-    as_json: JsonOutput = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
-) -> None:
+def paths(as_json: opt.JsonOutput = False) -> None:
     """Say where medclip keeps collections, models and caches, and which settings files it reads."""
     from medclip_cli.settings import load_settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
 
@@ -88,10 +88,7 @@ def score(
     ] = None,
     resamples: Resamples = 1_000,
     seed: Seed = 0,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Score captions of any system as COCO caption evaluation does: BLEU, ROUGE-L, METEOR, CIDEr.
 

@@ -9,22 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.commands import inputs
-from medclip_cli.commands.options import (
-    CollectionName,
-    Debug,
-    Html,
-    JsonOutput,
-    LockTimeout,
-    MinScore,
-    ModelPath,
-    Offline,
-    Pictures,
-    Quiet,
-    ServerUrl,
-    Top,
-    Verbose,
-    Where,
-)
+from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED, UsageError
 from medclip_cli.records import DISCLAIMER
 from medclip_cli.terminal import console, json_output, tables
@@ -102,20 +87,17 @@ def search(
             rich_help_panel="Query",
         ),
     ] = None,
-    top: Top = 10,
-    where: Where = None,
-    min_score: MinScore = None,
-    collection: CollectionName = None,
-    model: ModelPath = None,
-    url: ServerUrl = None,
-    offline: Offline = None,
-    lock_timeout: LockTimeout = None,
-    html: Html = None,
-    pictures: Pictures = "auto",
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    top: opt.Top = 10,
+    where: opt.Where = None,
+    min_score: opt.MinScore = None,
+    collection: opt.CollectionName = None,
+    model: opt.ModelPath = None,
+    url: opt.ServerUrl = None,
+    offline: opt.Offline = None,
+    lock_timeout: opt.LockTimeout = None,
+    html: opt.Html = None,
+    pictures: opt.Pictures = "auto",
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Find known images by words, by example images, or by both."""
     from medclip_cli.collection import conditions, open_collection

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medclip_cli.commands import options as opt
 from medclip_cli.commands import train_confidence, train_decoder
 from medclip_cli.commands import train_options as options
-from medclip_cli.commands.options import Debug, Force, JsonOutput, Offline, Quiet, Verbose
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -78,12 +78,9 @@ def encoders(
     tensorboard: options.TensorBoard = None,
     device: options.Device = "auto",
     precision: options.Precision = None,
-    offline: Offline = None,
-    force: Force = False,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    offline: opt.Offline = None,
+    force: opt.Force = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Train an image and a text encoder together, so that a scan and its caption meet.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
+from medclip_cli.commands import options as opt
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ def confidence(
         Path, typer.Argument(metavar="CORPUS", help="The corpus or folder the model was trained on.")
     ],
     model: Annotated[Path, typer.Option("--model", "-m", help="The model folder to add it to.")],
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Measure on the val split which caption method wins and how often its answers are right.
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from medclip_cli.commands import options as opt
 from medclip_cli.commands import train_confidence
 from medclip_cli.commands import train_options as options
-from medclip_cli.commands.options import Debug, JsonOutput, Quiet, Verbose
 from medclip_cli.terminal import console, json_output
 
 EXAMPLE = "Example: medclip train decoder work/medpix --model work/model --decoder transformer --retrieve 3"
@@ -58,10 +58,7 @@ def decoder(
         Literal["auto", "bf16", "fp32"] | None,
         _machine("Number format of tower and decoder; auto is bf16 where the hardware has it."),
     ] = None,
-    as_json: JsonOutput = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    as_json: opt.JsonOutput = False,
 ) -> None:
     """Train a caption decoder onto a model; it replaces the decoder the model has.
 
