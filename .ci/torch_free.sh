@@ -35,6 +35,7 @@ mkdir raw
 cp corpus/images/images/phantom000[0-2].png raw
 printf 'image,caption\nphantom000%d.png,"axial CT scan, %d"\n' 0 0 > raw/captions.csv
 "$medclip" clean folder raw --out cleaned --json > cleaned.json
+"$medclip" train confidence corpus --model model > /dev/null
 "$medclip" doctor > /dev/null
 "$place/venv/bin/python" - "$checkout" <<'API'
 import json, sys
