@@ -34,50 +34,32 @@ REQUIRED_FILES = (WEIGHTS_FILE, IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FIL
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a file of the model folder must be.
+    """What a file of the model folder must be."""
 
-    Attributes:
-        sha256: of its bytes, as 64 hex digits.
-        bytes: its size.
-    """
-
-    sha256: str
-    bytes: int
+    sha256: str  # of its bytes, as 64 hex digits
+    bytes: int  # its size
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Everything about a model that is not a weight.
+    """Everything about a model that is not a weight."""
 
-    Attributes:
-        preset: the preset it was made from, or the name of the whole model it was taken from.
-        image_encoder: name of the image tower.
-        text_encoder: name of the text tower.
-        embedding_dim: length of its unit vectors.
-        projection: kind of the projection heads.
-        image: how image files become pixels.
-        max_tokens: longest caption it reads.
-        vocab_size: token ids its text tower knows.
-        architecture: how to build the torch modules again; see ``DualEncoder.architecture``.
-        trained_on: the corpus and the run: name, number of pairs and groups, caption style ...
-        validation: scores on the validation split, with the size of the pool.
-        files: every other file of the folder by its name.
-        format_version: of the folder's layout.
-    """
-
-    preset: str
-    image_encoder: str
-    text_encoder: str
-    embedding_dim: int
-    projection: str
-    image: ImagePreprocessing
-    max_tokens: int
-    vocab_size: int
+    preset: str  # the preset it was made from, or the name of the whole model it was taken from
+    image_encoder: str  # name of the image tower
+    text_encoder: str  # name of the text tower
+    embedding_dim: int  # length of its unit vectors
+    projection: str  # kind of the projection heads
+    image: ImagePreprocessing  # how image files become pixels
+    max_tokens: int  # longest caption it reads
+    vocab_size: int  # token ids its text tower knows
+    # How to build the torch modules again; see ``DualEncoder.architecture``.
     architecture: dict[str, Any] = field(default_factory=dict)
+    # The corpus and the run: name, number of pairs and groups, caption style ...
     trained_on: dict[str, Any] = field(default_factory=dict)
+    # Scores on the validation split, with the size of the pool.
     validation: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
+    files: dict[str, FileRecord] = field(default_factory=dict)  # every other file of the folder by its name
+    format_version: int = FORMAT_VERSION  # of the folder's layout
 
     def to_json(self) -> str:
         """The content of ``config.json``."""
@@ -130,15 +112,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A model folder that was there, whole, when it was opened.
+    """A model folder that was there, whole, when it was opened."""
 
-    Attributes:
-        path: the folder.
-        config: its ``config.json``.
-    """
-
-    path: Path
-    config: ModelConfig
+    path: Path  # the folder
+    config: ModelConfig  # its ``config.json``
 
     @classmethod
     def open(cls, path: Path | str) -> ModelBundle:

@@ -56,31 +56,18 @@ ROWS_AT_ONCE = 48
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """Everything about a decoder that is not a weight.
+    """Everything about a decoder that is not a weight."""
 
-    Attributes:
-        architecture: how to build the torch module again.
-        grid: rows and columns of the image grid.
-        max_tokens: longest caption it was trained on, start and end included.
-        retrieve: captions of neighbours it reads; 0 for none.
-        retrieved_tokens: tokens it reads of each.
-        memory: names of the arrays of the encoded image, in order.
-        state: names of the arrays that a step passes to the next, in order.
-        trained_on: the corpus and the run.
-        validation: scores on the validation split.
-        format_version: of the file.
-    """
-
-    architecture: dict[str, Any]
-    grid: tuple[int, int]
-    max_tokens: int
-    retrieve: int
-    retrieved_tokens: int
-    memory: tuple[str, ...]
-    state: tuple[str, ...]
-    trained_on: dict[str, Any] = field(default_factory=dict)
-    validation: dict[str, Any] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
+    architecture: dict[str, Any]  # how to build the torch module again
+    grid: tuple[int, int]  # rows and columns of the image grid
+    max_tokens: int  # longest caption it was trained on, start and end included
+    retrieve: int  # captions of neighbours it reads; 0 for none
+    retrieved_tokens: int  # tokens it reads of each
+    memory: tuple[str, ...]  # names of the arrays of the encoded image, in order
+    state: tuple[str, ...]  # names of the arrays that a step passes to the next, in order
+    trained_on: dict[str, Any] = field(default_factory=dict)  # the corpus and the run
+    validation: dict[str, Any] = field(default_factory=dict)  # scores on the validation split
+    format_version: int = FORMAT_VERSION  # of the file
 
     def to_json(self) -> str:
         """The content of the file."""
@@ -196,21 +183,13 @@ def train_codec(captions: Iterable[str], vocab_size: int) -> CaptionCodec:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedCaption:
-    """One generated caption.
+    """One generated caption."""
 
-    Attributes:
-        caption: its text.
-        score: log probability by length; higher is better.
-        log_probability: of the whole caption.
-        pieces: the text of each token.
-        attention: on the image before each token, ``[tokens, rows, columns]``, each sums to 1.
-    """
-
-    caption: str
-    score: float
-    log_probability: float
-    pieces: tuple[str, ...]
-    attention: Floats
+    caption: str  # its text
+    score: float  # log probability by length; higher is better
+    log_probability: float  # of the whole caption
+    pieces: tuple[str, ...]  # the text of each token
+    attention: Floats  # on the image before each token, ``[tokens, rows, columns]``, each sums to 1
 
 
 class OnnxCaptioner:

@@ -58,15 +58,10 @@ _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, slots=True)
 class ExportSamples:
-    """Real inputs to compare an exported graph with torch on, beside the random ones.
+    """Real inputs to compare an exported graph with torch on, beside the random ones."""
 
-    Attributes:
-        pixels: float32 ``[n, 3, size, size]``, e.g. of validation images.
-        texts: captions.
-    """
-
-    pixels: np.ndarray | None = None
-    texts: Sequence[str] = ()
+    pixels: np.ndarray | None = None  # float32 ``[n, 3, size, size]``, e.g. of validation images.
+    texts: Sequence[str] = ()  # captions
 
 
 class ImageGraph(nn.Module):

@@ -27,17 +27,11 @@ PAD_ID, START_ID, END_ID = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The output of a decoder after one more token.
+    """The output of a decoder after one more token."""
 
-    Attributes:
-        logits: of the next token, ``[r, v]``.
-        attention: on the memory, ``[r, g]``, rows sum to 1.
-        state: what the next step needs; the first axis of each array is r.
-    """
-
-    logits: Floats
-    attention: Floats
-    state: Tensors
+    logits: Floats  # of the next token, ``[r, v]``
+    attention: Floats  # on the memory, ``[r, g]``, rows sum to 1
+    state: Tensors  # what the next step needs; the first axis of each array is r
 
 
 # The last tokens [r], the memory and the state of these rows -> the next step.
@@ -46,29 +40,20 @@ StepFunction = Callable[[Ints, Tensors, Tensors], Step]
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How captions are searched for; a value that no search can have is an OptionsError naming the field.
+    """How captions are searched for; a value that no search can have is an OptionsError naming the field."""
 
-    Attributes:
-        beam: hypotheses kept at each step; 1 is greedy search.
-        length_penalty: log probabilities are divided by length to this power (Wu et al., arXiv 1609.08144,
-            section 7, in its simpler form); 0 favours short captions.
-        temperature: above 0 samples instead of searching; 1 is the decoder's own distribution.
-        top_p: sample from the most probable tokens that hold this much of the probability (Holtzman et al.,
-            arXiv 1904.09751).
-        seed: of the samples.
-        max_tokens: longest caption.
-        no_repeat: no run of this many tokens comes twice; 0 allows all.
-        captions: how many to return for each image, best first; beam search returns at most ``beam``.
-    """
-
-    beam: int = 3
+    beam: int = 3  # hypotheses kept at each step; 1 is greedy search
+    # Log probabilities are divided by length to this power (Wu et al., arXiv 1609.08144, section 7, in its
+    # simpler form); 0 favours short captions.
     length_penalty: float = 1.0
-    temperature: float = 0.0
+    temperature: float = 0.0  # above 0 samples instead of searching; 1 is the decoder's own distribution
+    # Sample from the most probable tokens that hold this much of the probability (Holtzman et al., arXiv
+    # 1904.09751).
     top_p: float = 1.0
-    seed: int = 0
-    max_tokens: int = 96
-    no_repeat: int = 4
-    captions: int = 1
+    seed: int = 0  # of the samples
+    max_tokens: int = 96  # longest caption
+    no_repeat: int = 4  # no run of this many tokens comes twice; 0 allows all
+    captions: int = 1  # how many to return for each image, best first; beam search returns at most ``beam``
 
     def __post_init__(self) -> None:
         _check(self.beam >= 1, "beam", self.beam, "1 or more")
@@ -95,19 +80,12 @@ def _check(holds: bool, name: str, value: float, wanted: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One generated caption.
+    """One generated caption."""
 
-    Attributes:
-        tokens: without start and end.
-        log_probability: of all its tokens, the end included.
-        score: the log probability by length, what hypotheses are ranked by.
-        attention: on the memory before each token, ``[tokens, g]``.
-    """
-
-    tokens: tuple[int, ...]
-    log_probability: float
-    score: float
-    attention: Floats
+    tokens: tuple[int, ...]  # without start and end
+    log_probability: float  # of all its tokens, the end included
+    score: float  # the log probability by length, what hypotheses are ranked by
+    attention: Floats  # on the memory before each token, ``[tokens, g]``
 
 
 def generate(

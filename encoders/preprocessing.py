@@ -31,22 +31,15 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class ImagePreprocessing:
-    """How an image becomes the input of an image tower.
+    """How an image becomes the input of an image tower."""
 
-    Attributes:
-        size: width and height of the input, in pixels.
-        mean: of each channel, on the 0 to 1 scale.
-        std: of each channel, on the 0 to 1 scale.
-        fit: ``pad`` keeps the proportions and fills with black, ``squash`` does not keep them, ``crop`` keeps
-            them and cuts the longer side's ends off.
-        resample: interpolation filter; all of them smooth before they shrink.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    size: int  # width and height of the input, in pixels
+    mean: tuple[float, float, float]  # of each channel, on the 0 to 1 scale
+    std: tuple[float, float, float]  # of each channel, on the 0 to 1 scale
+    # ``pad`` keeps the proportions and fills with black, ``squash`` does not keep them, ``crop`` keeps them
+    # and cuts the longer side's ends off.
     fit: Fit = "pad"
-    resample: Resample = "bilinear"
+    resample: Resample = "bilinear"  # interpolation filter; all of them smooth before they shrink
 
 
 def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:

@@ -32,46 +32,29 @@ MIN_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class EncoderPreset:
-    """The shape of a dual encoder.
+    """The shape of a dual encoder."""
 
-    Attributes:
-        name: of the preset; kept when fields are overridden.
-        image_encoder: ``small-resnet`` (ours) or any torchvision classification model.
-        text_encoder: ``small-transformer`` (ours), a transformers model name on the hub, or a folder of one.
-        image_size: side of the input of the image tower, in pixels.
-        max_tokens: longest caption the text tower reads, special tokens included.
-        embedding_dim: length of the unit vectors both towers end in.
-        projection: ``linear``, the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm), or
-            ``none`` for towers that end in the shared space by themselves.
-        projection_dropout: of the residual head.
-        text_pooling: ``mean`` over the caption's tokens, or its first (``cls``) token.
-        image_fit: how an image is made square, see ``ImagePreprocessing``.
-        temperature: initial softmax temperature; the logit scale is its inverse.
-        learn_temperature: whether training moves it.
-        vocab_size: of the WordPiece trained on the corpus, when the text tower brings no tokenizer.
-        image_widths: channels of each stage of ``small-resnet``.
-        image_blocks: residual blocks of each stage of ``small-resnet``.
-        text_width: of a token in ``small-transformer``, a multiple of 32; there is a head for each 32.
-        text_layers: of ``small-transformer``.
-    """
-
-    name: str
-    image_encoder: str
+    name: str  # of the preset; kept when fields are overridden
+    image_encoder: str  # ``small-resnet`` (ours) or any torchvision classification model
+    # ``small-transformer`` (ours), a transformers model name on the hub, or a folder of one.
     text_encoder: str
-    image_size: int = 224
-    max_tokens: int = 128
-    embedding_dim: int = 256
+    image_size: int = 224  # side of the input of the image tower, in pixels
+    max_tokens: int = 128  # longest caption the text tower reads, special tokens included
+    embedding_dim: int = 256  # length of the unit vectors both towers end in
+    # ``linear``, the ``residual`` head (Linear, GELU, Linear, dropout, residual, LayerNorm), or ``none`` for
+    # towers that end in the shared space by themselves.
     projection: Projection = "linear"
-    projection_dropout: float = 0.0
-    text_pooling: Pooling = "mean"
-    image_fit: Fit = "pad"
-    temperature: float = 0.07
-    learn_temperature: bool = True
-    vocab_size: int = 4096
-    image_widths: tuple[int, ...] = (32, 64, 128, 256)
-    image_blocks: tuple[int, ...] = (1, 1, 1, 1)
+    projection_dropout: float = 0.0  # of the residual head
+    text_pooling: Pooling = "mean"  # ``mean`` over the caption's tokens, or its first (``cls``) token
+    image_fit: Fit = "pad"  # how an image is made square, see ``ImagePreprocessing``
+    temperature: float = 0.07  # initial softmax temperature; the logit scale is its inverse
+    learn_temperature: bool = True  # whether training moves it
+    vocab_size: int = 4096  # of the WordPiece trained on the corpus, when the text tower brings no tokenizer
+    image_widths: tuple[int, ...] = (32, 64, 128, 256)  # channels of each stage of ``small-resnet``
+    image_blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks of each stage of ``small-resnet``
+    # Of a token in ``small-transformer``, a multiple of 32; there is a head for each 32.
     text_width: int = 128
-    text_layers: int = 2
+    text_layers: int = 2  # of ``small-transformer``
 
     def __post_init__(self) -> None:
         """Refuse shapes no model can have."""

@@ -15,34 +15,21 @@ QUERIES_AT_ONCE = 1024  # all at once, the similarities of 20,000 pairs would fi
 
 @dataclass(frozen=True, slots=True)
 class DirectionRecall:
-    """Retrieval in one direction.
+    """Retrieval in one direction."""
 
-    Attributes:
-        r1: share of queries whose right answer ranks first.
-        r5: within the first 5.
-        r10: within the first 10.
-        median_rank: of the first right answer, 1 is best.
-    """
-
-    r1: float
-    r5: float
-    r10: float
-    median_rank: float
+    r1: float  # share of queries whose right answer ranks first
+    r5: float  # within the first 5
+    r10: float  # within the first 10
+    median_rank: float  # of the first right answer, 1 is best
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRecall:
-    """Retrieval in both directions over one pool.
+    """Retrieval in both directions over one pool."""
 
-    Attributes:
-        pool: pairs in the pool.
-        image_to_text: an image looks for its caption.
-        text_to_image: a caption looks for its image.
-    """
-
-    pool: int
-    image_to_text: DirectionRecall
-    text_to_image: DirectionRecall
+    pool: int  # pairs in the pool
+    image_to_text: DirectionRecall  # an image looks for its caption
+    text_to_image: DirectionRecall  # a caption looks for its image
 
     @property
     def mean_recall(self) -> float:

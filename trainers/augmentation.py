@@ -19,21 +19,13 @@ from encoders.preprocessing import ImagePreprocessing
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far each image may be moved from what was read; every draw is uniform and symmetric.
+    """How far each image may be moved from what was read; every draw is uniform and symmetric."""
 
-    Attributes:
-        rotation_degrees: largest rotation, either way.
-        zoom: largest change of scale, as a share.
-        shift: largest shift, as a share of the side.
-        brightness: largest shift of the grey values, in units of the full range.
-        contrast: largest change of contrast around the image's mean, as a share.
-    """
-
-    rotation_degrees: float = 10.0
-    zoom: float = 0.1
-    shift: float = 0.05
-    brightness: float = 0.05
-    contrast: float = 0.3
+    rotation_degrees: float = 10.0  # largest rotation, either way
+    zoom: float = 0.1  # largest change of scale, as a share
+    shift: float = 0.05  # largest shift, as a share of the side
+    brightness: float = 0.05  # largest shift of the grey values, in units of the full range
+    contrast: float = 0.3  # largest change of contrast around the image's mean, as a share
 
     def __post_init__(self) -> None:
         """Refuse amounts that make no sense."""

@@ -28,16 +28,11 @@ CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class CaptionBatch:
-    """This process's share of the captions of a step.
+    """This process's share of the captions of a step."""
 
-    Attributes:
-        ids: their tokens, int64 ``[b, s]``.
-        grids: of their images, float32 ``[b, g, c]``.
-        retrieved: captions of neighbours, int64 ``[b, k, r]``; None for a decoder that reads none.
-    """
-
-    ids: Tensor
-    grids: Tensor
+    ids: Tensor  # their tokens, int64 ``[b, s]``
+    grids: Tensor  # of their images, float32 ``[b, g, c]``
+    # Captions of neighbours, int64 ``[b, k, r]``; None for a decoder that reads none.
     retrieved: Tensor | None
 
     def __len__(self) -> int:

@@ -26,17 +26,11 @@ IN_MEMORY_BYTES = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Versions of each image that a decoder sees.
+    """Versions of each image that a decoder sees."""
 
-    Attributes:
-        count: how many, the image as it is among them.
-        augmentation: strength of the others' augmentation.
-        seed: of their draws.
-    """
-
-    count: int = 1
-    augmentation: Augmentation = NO_AUGMENTATION
-    seed: int = 0
+    count: int = 1  # how many, the image as it is among them
+    augmentation: Augmentation = NO_AUGMENTATION  # strength of the others' augmentation
+    seed: int = 0  # of their draws
 
 
 class GridCache:

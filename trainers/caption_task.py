@@ -37,25 +37,15 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """What a decoder learns from and is evaluated on.
+    """What a decoder learns from and is evaluated on."""
 
-    Attributes:
-        encoder: the frozen dual encoder, in evaluation mode.
-        codec: the decoder's tokenizer, learned on the training captions.
-        batches: of each epoch.
-        evaluator: None in processes that do not evaluate.
-        grid: cells and channels of the image tower's grid.
-        captions: training images that can be read.
-        skipped: images that cannot.
-    """
-
-    encoder: DualEncoder
-    codec: CaptionCodec
-    batches: CaptionBatches
-    evaluator: CaptionEvaluator | None
-    grid: tuple[int, int]
-    captions: int
-    skipped: int
+    encoder: DualEncoder  # the frozen dual encoder, in evaluation mode
+    codec: CaptionCodec  # the decoder's tokenizer, learned on the training captions
+    batches: CaptionBatches  # of each epoch
+    evaluator: CaptionEvaluator | None  # None in processes that do not evaluate
+    grid: tuple[int, int]  # cells and channels of the image tower's grid
+    captions: int  # training images that can be read
+    skipped: int  # images that cannot
 
 
 def prepare(

@@ -28,26 +28,17 @@ JOURNAL = "decoder-training.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class CaptioningResult:
-    """What came out of a decoder run.
+    """What came out of a decoder run."""
 
-    Attributes:
-        files: what belongs into the model folder, by name; empty in processes that do not write it, and
-            when no epoch was finished: the model then stays as it was.
-        best_epoch: it was taken from, from 1; 0 when no epoch was finished.
-        scores: of the best epoch's greedy captions on the validation images.
-        interrupted: whether the run was stopped before its end.
-        epochs: finished epochs.
-        skipped: images that could not be read.
-        seconds: the run took, without the export.
-    """
-
+    # What belongs into the model folder, by name; empty in processes that do not write it, and when no epoch
+    # was finished: the model then stays as it was.
     files: dict[str, bytes]
-    best_epoch: int
-    scores: dict[str, float]
-    interrupted: bool
-    epochs: int
-    skipped: int
-    seconds: float
+    best_epoch: int  # it was taken from, from 1; 0 when no epoch was finished
+    scores: dict[str, float]  # of the best epoch's greedy captions on the validation images
+    interrupted: bool  # whether the run was stopped before its end
+    epochs: int  # finished epochs
+    skipped: int  # images that could not be read
+    seconds: float  # the run took, without the export
 
 
 def train_decoder(

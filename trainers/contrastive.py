@@ -32,27 +32,16 @@ _LESS_MEMORY = "use a smaller image size or batch size"
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What came out of a run.
+    """What came out of a run."""
 
-    Attributes:
-        bundle_path: the model folder.
-        fingerprint: of the model; empty in processes that did not write it.
-        best_epoch: the epoch it was taken from, from 1; 0 when no epoch was finished.
-        validation: recall of the model on the validation pairs.
-        interrupted: whether the run was stopped before its end.
-        epochs: finished epochs.
-        skipped: training images that could not be read.
-        seconds: the run took, without the export.
-    """
-
-    bundle_path: Path
-    fingerprint: str
-    best_epoch: int
-    validation: RetrievalRecall
-    interrupted: bool
-    epochs: int
-    skipped: int
-    seconds: float
+    bundle_path: Path  # the model folder
+    fingerprint: str  # of the model; empty in processes that did not write it
+    best_epoch: int  # the epoch it was taken from, from 1; 0 when no epoch was finished
+    validation: RetrievalRecall  # recall of the model on the validation pairs
+    interrupted: bool  # whether the run was stopped before its end
+    epochs: int  # finished epochs
+    skipped: int  # training images that could not be read
+    seconds: float  # the run took, without the export
 
 
 def train_encoders(

@@ -136,55 +136,33 @@ VIEW_SCALE = 10.0  # 1 / temperature; SimCLR, table 5
 
 
 class EmbeddingPair(NamedTuple):
-    """What an encoder makes of a batch; all but the last have a row for each pair.
+    """What an encoder makes of a batch; all but the last have a row for each pair."""
 
-    Attributes:
-        images: unit vectors [b, d].
-        texts: unit vectors [b, d].
-        views: of a second view of each image, unit vectors [b, d]; without such views [0, d].
-        labels: logits of all classes of all fields, one field after the other [b, c]; without label heads
-            [b, 0].
-        scale_and_bias: the logit scale and bias [2].
-    """
-
-    images: Tensor
-    texts: Tensor
-    views: Tensor
+    images: Tensor  # unit vectors [b, d]
+    texts: Tensor  # unit vectors [b, d]
+    views: Tensor  # of a second view of each image, unit vectors [b, d]; without such views [0, d]
+    # Logits of all classes of all fields, one field after the other [b, c]; without label heads [b, 0].
     labels: Tensor
-    scale_and_bias: Tensor
+    scale_and_bias: Tensor  # the logit scale and bias [2]
 
 
 class Targets(NamedTuple):
-    """What a batch should come to.
+    """What a batch should come to."""
 
-    Attributes:
-        agreement: how much two pairs say the same [b, b], for the ``matched`` loss.
-        classes: of each field [b, fields], for the label heads.
-    """
-
-    agreement: Tensor | None = None
-    classes: Tensor | None = None
+    agreement: Tensor | None = None  # how much two pairs say the same [b, b], for the ``matched`` loss
+    classes: Tensor | None = None  # of each field [b, fields], for the label heads
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """The loss of a batch.
+    """The loss of a batch."""
 
-    Attributes:
-        loss: its name.
-        pair_weight: of the loss of that name.
-        label_weight: of the cross-entropy of the label heads; 0 for none.
-        view_weight: of the loss that tells views of one image from those of others; 0 for none.
-        agreement: of the training pairs, for the ``matched`` loss.
-        fields: of the training pairs, for the label heads.
-    """
-
-    loss: LossName
-    pair_weight: float = 1.0
-    label_weight: float = 0.0
-    view_weight: float = 0.0
-    agreement: SoftTargets | None = None
-    fields: LabelFields | None = None
+    loss: LossName  # its name
+    pair_weight: float = 1.0  # of the loss of that name
+    label_weight: float = 0.0  # of the cross-entropy of the label heads; 0 for none
+    view_weight: float = 0.0  # of the loss that tells views of one image from those of others; 0 for none
+    agreement: SoftTargets | None = None  # of the training pairs, for the ``matched`` loss
+    fields: LabelFields | None = None  # of the training pairs, for the label heads
 
     @property
     def label_sizes(self) -> tuple[int, ...]:

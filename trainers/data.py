@@ -102,52 +102,32 @@ Rows = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """An image and what was written about it.
+    """An image and what was written about it."""
 
-    Attributes:
-        id: unique among the pairs.
-        image: the image file.
-        text: its caption.
-        group: patient, else case, else article.
-        labels: ``field=value`` names: modality, view, region, findings ...
-        other_texts: further captions of the same image; each epoch draws one of them all.
-    """
-
-    id: str
-    image: Path
-    text: str
-    group: str = ""
-    labels: tuple[str, ...] = ()
-    other_texts: tuple[str, ...] = ()
+    id: str  # unique among the pairs
+    image: Path  # the image file
+    text: str  # its caption
+    group: str = ""  # patient, else case, else article
+    labels: tuple[str, ...] = ()  # ``field=value`` names: modality, view, region, findings
+    other_texts: tuple[str, ...] = ()  # further captions of the same image; each epoch draws one of them all
 
 
 @dataclass(frozen=True, slots=True)
 class PairSplits:
-    """The pairs of a run.
+    """The pairs of a run."""
 
-    Attributes:
-        train: to learn from.
-        validation: to evaluate on; they should share no patient with ``train``.
-    """
-
-    train: Sequence[TrainingPair]
-    validation: Sequence[TrainingPair]
+    train: Sequence[TrainingPair]  # to learn from
+    validation: Sequence[TrainingPair]  # to evaluate on; they should share no patient with ``train``
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs that are contrasted with each other in one forward pass.
+    """Pairs that are contrasted with each other in one forward pass."""
 
-    Attributes:
-        rows: of the pairs, int64 [b].
-        images: uint8 images [b, h, w, 3], or float32 features of a frozen tower [b, f].
-        draws: of the augmentation, for each view of the images [b, 6].
-        texts: token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
-    """
-
-    rows: Rows
-    images: Tensor
-    draws: tuple[Tensor, ...]
+    rows: Rows  # of the pairs, int64 [b]
+    images: Tensor  # uint8 images [b, h, w, 3], or float32 features of a frozen tower [b, f]
+    draws: tuple[Tensor, ...]  # of the augmentation, for each view of the images [b, 6]
+    # Token ids and their mask, int64 [b, s] each, or float32 features of a frozen tower [b, f].
     texts: tuple[Tensor, ...]
 
     def __len__(self) -> int:

@@ -15,15 +15,10 @@ from trainers.options import DeviceName, Precision
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A device and how it multiplies.
+    """A device and how it multiplies."""
 
-    Attributes:
-        device: the torch device.
-        bf16: whether matrices are multiplied in bfloat16; weights and losses stay float32.
-    """
-
-    device: torch.device
-    bf16: bool
+    device: torch.device  # the torch device
+    bf16: bool  # whether matrices are multiplied in bfloat16; weights and losses stay float32
 
     @property
     def precision(self) -> str:

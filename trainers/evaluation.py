@@ -25,15 +25,10 @@ MIN_POOL = 2
 
 
 class Evaluation(NamedTuple):
-    """The scores of an epoch.
+    """The scores of an epoch."""
 
-    Attributes:
-        recall: in both directions.
-        loss: the mean over the pairs.
-    """
-
-    recall: RetrievalRecall
-    loss: float
+    recall: RetrievalRecall  # in both directions
+    loss: float  # the mean over the pairs
 
 
 class RetrievalEvaluator:

@@ -15,86 +15,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """A run that is about to take its first step.
+    """A run that is about to take its first step."""
 
-    Attributes:
-        train_pairs: pairs to train on.
-        validation_pairs: pairs each epoch is evaluated on.
-        epochs: passes over the training pairs.
-        total_steps: steps of the whole run.
-        first_step: 0, or where a resumed run goes on.
-        device: the torch device.
-        precision: ``fp32`` or ``bf16``.
-        parameters: trainable numbers in the model.
-    """
-
-    train_pairs: int
-    validation_pairs: int
-    epochs: int
-    total_steps: int
-    first_step: int
-    device: str
-    precision: str
-    parameters: int
+    train_pairs: int  # pairs to train on
+    validation_pairs: int  # pairs each epoch is evaluated on
+    epochs: int  # passes over the training pairs
+    total_steps: int  # steps of the whole run
+    first_step: int  # 0, or where a resumed run goes on
+    device: str  # the torch device
+    precision: str  # ``fp32`` or ``bf16``
+    parameters: int  # trainable numbers in the model
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimiser step.
+    """One optimiser step."""
 
-    Attributes:
-        step: steps taken so far, this one included.
-        total_steps: steps of the whole run.
-        epoch: from 1.
-        loss: of the batch, before the step.
-        learning_rate: of the step, as a factor of the peak rates times the base rate.
-        images_per_second: since the run started or was resumed, without validation.
-        waiting_share: share of the training time spent waiting for data.
-        seconds_left: estimate for the rest of the run, validation included.
-    """
-
-    step: int
-    total_steps: int
-    epoch: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-    waiting_share: float
-    seconds_left: float
+    step: int  # steps taken so far, this one included
+    total_steps: int  # steps of the whole run
+    epoch: int  # from 1
+    loss: float  # of the batch, before the step
+    learning_rate: float  # of the step, as a factor of the peak rates times the base rate
+    images_per_second: float  # since the run started or was resumed, without validation
+    waiting_share: float  # share of the training time spent waiting for data
+    seconds_left: float  # estimate for the rest of the run, validation included
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One epoch and what it was worth.
+    """One epoch and what it was worth."""
 
-    Attributes:
-        epoch: from 1.
-        steps: steps taken so far.
-        loss: mean over the epoch.
-        validation_loss: of the validation pairs, in batches of the run's size; without the parts of the loss
-            that are added for labels and views.
-        learning_rate: of the last step.
-        logit_scale: 1 / temperature at its end.
-        validation: recall on the validation pairs.
-        is_best: no epoch before had a higher mean recall.
-        seconds: the epoch took, validation included.
-        images_per_second: of its training part.
-        waiting_share: share of its training time spent waiting for data.
-        skipped: training images that could not be read so far.
-    """
-
-    epoch: int
-    steps: int
-    loss: float
+    epoch: int  # from 1
+    steps: int  # steps taken so far
+    loss: float  # mean over the epoch
+    # Of the validation pairs, in batches of the run's size; without the parts of the loss that are added for
+    # labels and views.
     validation_loss: float
-    learning_rate: float
-    logit_scale: float
-    validation: RetrievalRecall
-    is_best: bool
-    seconds: float
-    images_per_second: float
-    waiting_share: float
-    skipped: int
+    learning_rate: float  # of the last step
+    logit_scale: float  # 1 / temperature at its end
+    validation: RetrievalRecall  # recall on the validation pairs
+    is_best: bool  # no epoch before had a higher mean recall
+    seconds: float  # the epoch took, validation included
+    images_per_second: float  # of its training part
+    waiting_share: float  # share of its training time spent waiting for data
+    skipped: int  # training images that could not be read so far
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the journal."""
@@ -112,29 +76,17 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class CaptionEpoch:
-    """One epoch and what it was worth.
+    """One epoch and what it was worth."""
 
-    Attributes:
-        epoch: from 1.
-        steps: steps taken so far.
-        loss: mean over the epoch, nats a token, smoothing included.
-        learning_rate: of the last step.
-        scores: of greedy captions of the validation images.
-        is_best: no epoch before had a higher CIDEr.
-        seconds: it took, validation included.
-        images_per_second: of its training part.
-        waiting_share: share of its training time spent waiting for data.
-    """
-
-    epoch: int
-    steps: int
-    loss: float
-    learning_rate: float
-    scores: dict[str, float]
-    is_best: bool
-    seconds: float
-    images_per_second: float
-    waiting_share: float
+    epoch: int  # from 1
+    steps: int  # steps taken so far
+    loss: float  # mean over the epoch, nats a token, smoothing included
+    learning_rate: float  # of the last step
+    scores: dict[str, float]  # of greedy captions of the validation images
+    is_best: bool  # no epoch before had a higher CIDEr
+    seconds: float  # it took, validation included
+    images_per_second: float  # of its training part
+    waiting_share: float  # share of its training time spent waiting for data
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the journal."""

@@ -96,23 +96,14 @@ def run_progress(
 
 @dataclass(slots=True)
 class LossPlateau:
-    """A rate that is lowered when the validation loss stops falling, as torch's ReduceLROnPlateau does.
+    """A rate that is lowered when the validation loss stops falling, as torch's ReduceLROnPlateau does."""
 
-    Attributes:
-        rate: the factor the peak learning rates are multiplied with.
-        best: lowest loss so far.
-        bad_epochs: epochs without a lower one since.
-        factor: what the rate is multiplied with.
-        patience: so many bad epochs are borne.
-        threshold: a loss is lower when it is by this share.
-    """
-
-    rate: float = 1.0
-    best: float = math.inf
-    bad_epochs: int = 0
-    factor: float = 0.8
-    patience: int = 1
-    threshold: float = 1e-4
+    rate: float = 1.0  # the factor the peak learning rates are multiplied with
+    best: float = math.inf  # lowest loss so far
+    bad_epochs: int = 0  # epochs without a lower one since
+    factor: float = 0.8  # what the rate is multiplied with
+    patience: int = 1  # so many bad epochs are borne
+    threshold: float = 1e-4  # a loss is lower when it is by this share
 
     def update(self, loss: float) -> None:
         """Take in the validation loss of an epoch."""
@@ -126,17 +117,11 @@ class LossPlateau:
 
 @dataclass(slots=True)
 class PlateauSchedule:
-    """A rate that is halved when neither a better epoch nor a cut was among the last few.
+    """A rate that is halved when neither a better epoch nor a cut was among the last few."""
 
-    Attributes:
-        cuts: how often the rate was halved.
-        cut_epoch: the epoch after which it last was.
-        patience: so many epochs without either are borne.
-    """
-
-    cuts: int = 0
-    cut_epoch: int = 0
-    patience: int = 2
+    cuts: int = 0  # how often the rate was halved
+    cut_epoch: int = 0  # the epoch after which it last was
+    patience: int = 2  # so many epochs without either are borne
 
     @property
     def rate(self) -> float:

@@ -21,84 +21,57 @@ HEAD_WIDTH = 32
 
 @dataclass(frozen=True, slots=True)
 class ContrastiveOptions:
-    """Options of one contrastive run.
+    """Options of one contrastive run."""
 
-    Attributes:
-        preset: the shape of the model.
-        from_scratch: start every weight at random, also where pretrained ones exist.
-        image_weights: a file of pretrained weights for the image tower.
-        text_weights: a folder of a pretrained text tower.
-        offline: never ask the network for weights.
-        loss: one of ``LossName``.
-        freeze: towers to freeze; their features are computed once, without augmentation of the image, so that
-            only the heads and the other tower cost time.
-        cache_frozen: keep those features; False computes them again in every step.
-        label_agreement: how much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
-        label_weight: of the loss of linear heads that predict modality, view, region ... from the image
-            vector and are dropped at the end; 0 for none.
-        view_weight: of a further loss that contrasts two views of each image (SimCLR); 0 for none.
-        image_epochs: so many epochs come first with the loss of those views alone.
-        epochs: passes over the training pairs, ``image_epochs`` included.
-        batch_size: image-caption pairs contrasted with each other, over all processes.
-        accumulate: batches whose gradients make one step; pairs of different batches are not contrasted.
-        cache_chunk: pairs that go through the towers at once; None takes the whole batch. The gradients stay
-            those of the whole batch (gradient caching), for one more forward pass.
-        learning_rate: peak, of every parameter that has no rate of its own.
-        image_learning_rate: peak of the image tower without its head.
-        text_learning_rate: peak of the text tower without its head.
-        weight_decay: of matrices; norms, biases and the scale have none.
-        schedule: ``cosine`` rises and falls over the run; ``plateau`` starts at the peak and is lowered when
-            the validation loss stops falling.
-        warmup_fraction: share of the run in which the cosine's rate rises.
-        clip_norm: gradients longer than this are shortened to it.
-        max_logit_scale: the learnable scale stays below this.
-        ema: share that the moving average of the weights keeps in a step; the average is then what is
-            evaluated and becomes the model. None for no average.
-        augmentation: strength of the augmentation of training images.
-        seed: of weights, order, augmentation and dropout.
-        device: ``auto`` takes a GPU when there is one.
-        precision: ``auto`` takes bf16 where the hardware has it.
-        time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
-        patience: the run ends after so many epochs without a better recall; None for no early stop.
-        checkpoint_steps: a checkpoint is written after so many steps, and after every epoch.
-        resume: go on with an interrupted run of the same options.
-        force: replace a model folder that exists.
-    """
-
-    preset: EncoderPreset
-    from_scratch: bool = False
-    image_weights: Path | None = None
-    text_weights: Path | None = None
-    offline: bool = False
-    loss: LossName = "matched"
+    preset: EncoderPreset  # the shape of the model
+    from_scratch: bool = False  # start every weight at random, also where pretrained ones exist
+    image_weights: Path | None = None  # a file of pretrained weights for the image tower
+    text_weights: Path | None = None  # a folder of a pretrained text tower
+    offline: bool = False  # never ask the network for weights
+    loss: LossName = "matched"  # one of ``LossName``
+    # Towers to freeze; their features are computed once, without augmentation of the image, so that only the
+    # heads and the other tower cost time.
     freeze: FrozenTowers = "none"
-    cache_frozen: bool = True
+    cache_frozen: bool = True  # keep those features; False computes them again in every step
+    # How much of a match two pairs with equal labels are to the ``matched`` loss, 0 to 1.
     label_agreement: float = 0.0
+    # Of the loss of linear heads that predict modality, view, region ... from the image vector and are
+    # dropped at the end; 0 for none.
     label_weight: float = 0.0
-    view_weight: float = 0.0
-    image_epochs: int = 0
-    epochs: int = 30
-    batch_size: int = 128
+    view_weight: float = 0.0  # of a further loss that contrasts two views of each image (SimCLR); 0 for none
+    image_epochs: int = 0  # so many epochs come first with the loss of those views alone
+    epochs: int = 30  # passes over the training pairs, ``image_epochs`` included
+    batch_size: int = 128  # image-caption pairs contrasted with each other, over all processes
+    # Batches whose gradients make one step; pairs of different batches are not contrasted.
     accumulate: int = 1
+    # Pairs that go through the towers at once; None takes the whole batch. The gradients stay those of the
+    # whole batch (gradient caching), for one more forward pass.
     cache_chunk: int | None = None
-    learning_rate: float = 1e-3
-    image_learning_rate: float | None = None
-    text_learning_rate: float | None = None
-    weight_decay: float = 0.05
+    learning_rate: float = 1e-3  # peak, of every parameter that has no rate of its own
+    image_learning_rate: float | None = None  # peak of the image tower without its head
+    text_learning_rate: float | None = None  # peak of the text tower without its head
+    weight_decay: float = 0.05  # of matrices; norms, biases and the scale have none
+    # ``cosine`` rises and falls over the run; ``plateau`` starts at the peak and is lowered when the
+    # validation loss stops falling.
     schedule: ScheduleName = "cosine"
-    warmup_fraction: float = 0.1
-    clip_norm: float = 1.0
-    max_logit_scale: float = 100.0
+    warmup_fraction: float = 0.1  # share of the run in which the cosine's rate rises
+    clip_norm: float = 1.0  # gradients longer than this are shortened to it
+    max_logit_scale: float = 100.0  # the learnable scale stays below this
+    # Share that the moving average of the weights keeps in a step; the average is then what is evaluated and
+    # becomes the model. None for no average.
     ema: float | None = None
+    # Strength of the augmentation of training images.
     augmentation: Augmentation = field(default_factory=Augmentation)
-    seed: int = 0
-    device: DeviceName = "auto"
-    precision: Precision = "auto"
+    seed: int = 0  # of weights, order, augmentation and dropout
+    device: DeviceName = "auto"  # ``auto`` takes a GPU when there is one
+    precision: Precision = "auto"  # ``auto`` takes bf16 where the hardware has it
+    # The run ends, schedule and all, when its time is over; None for no limit.
     time_limit_minutes: float | None = None
+    # The run ends after so many epochs without a better recall; None for no early stop.
     patience: int | None = None
-    checkpoint_steps: int = 1000
-    resume: bool = False
-    force: bool = False
+    checkpoint_steps: int = 1000  # a checkpoint is written after so many steps, and after every epoch
+    resume: bool = False  # go on with an interrupted run of the same options
+    force: bool = False  # replace a model folder that exists
 
     @property
     def views(self) -> int:
@@ -138,65 +111,41 @@ class ContrastiveOptions:
 
 @dataclass(frozen=True, slots=True)
 class CaptioningOptions:
-    """Options of one decoder run.
+    """Options of one decoder run."""
 
-    Attributes:
-        decoder: ``lstm`` or ``transformer``.
-        retrieve: captions of neighbours that a transformer reads; 0 for none.
-        retrieved_tokens: tokens it reads of each.
-        width: of the decoder's layers.
-        layers: of a transformer.
-        dropout: everywhere in the decoder.
-        vocab_size: of the byte-pair encoding learned on the captions, at most.
-        max_tokens: longest caption, start and end included; longer ones are cut.
-        epochs: passes over the training captions.
-        batch_size: captions in a step.
-        learning_rate: peak.
-        weight_decay: of matrices.
-        warmup_fraction: share of the run in which the rate rises.
-        label_smoothing: share of each target spread over the vocabulary (arXiv 1512.00567, section 7).
-        clip_norm: gradients longer than this are shortened to it.
-        views: versions of each image, one an epoch in turn, the first without augmentation. The image tower
-            is frozen, so each is embedded once and kept.
-        augmentation: of the views.
-        seed: of weights, order, augmentation and dropout.
-        device: ``auto`` takes a GPU when there is one.
-        precision: ``auto`` takes bf16 where the hardware has it.
-        time_limit_minutes: the run ends, schedule and all, when its time is over; None for no limit.
-        schedule: of the rate after its warm-up: ``cosine`` down to nothing, or ``plateau``, which halves it
-            when two epochs brought no better CIDEr.
-        patience: the run ends after so many epochs without a better CIDEr; None for no early stop.
-        checkpoint_steps: a checkpoint is written after so many steps, and after epochs.
-        resume: go on with an interrupted run of the same options.
-        force: start anew where an interrupted run stands.
-    """
-
-    decoder: DecoderName = "transformer"
-    retrieve: int = 0
-    retrieved_tokens: int = 48
-    width: int = 128
-    layers: int = 2
-    dropout: float = 0.2
-    vocab_size: int = 4096
-    max_tokens: int = 128
-    epochs: int = 20
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_fraction: float = 0.05
+    decoder: DecoderName = "transformer"  # ``lstm`` or ``transformer``
+    retrieve: int = 0  # captions of neighbours that a transformer reads; 0 for none
+    retrieved_tokens: int = 48  # tokens it reads of each
+    width: int = 128  # of the decoder's layers
+    layers: int = 2  # of a transformer
+    dropout: float = 0.2  # everywhere in the decoder
+    vocab_size: int = 4096  # of the byte-pair encoding learned on the captions, at most
+    max_tokens: int = 128  # longest caption, start and end included; longer ones are cut
+    epochs: int = 20  # passes over the training captions
+    batch_size: int = 64  # captions in a step
+    learning_rate: float = 2e-3  # peak
+    weight_decay: float = 0.05  # of matrices
+    warmup_fraction: float = 0.05  # share of the run in which the rate rises
+    # Share of each target spread over the vocabulary (arXiv 1512.00567, section 7).
     label_smoothing: float = 0.1
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # gradients longer than this are shortened to it
+    # Versions of each image, one an epoch in turn, the first without augmentation. The image tower is frozen,
+    # so each is embedded once and kept.
     views: int = 4
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    seed: int = 0
-    device: DeviceName = "auto"
-    precision: Precision = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)  # of the views
+    seed: int = 0  # of weights, order, augmentation and dropout
+    device: DeviceName = "auto"  # ``auto`` takes a GPU when there is one
+    precision: Precision = "auto"  # ``auto`` takes bf16 where the hardware has it
+    # The run ends, schedule and all, when its time is over; None for no limit.
     time_limit_minutes: float | None = None
+    # Of the rate after its warm-up: ``cosine`` down to nothing, or ``plateau``, which halves it when two
+    # epochs brought no better CIDEr.
     schedule: ScheduleName = "cosine"
+    # The run ends after so many epochs without a better CIDEr; None for no early stop.
     patience: int | None = None
-    checkpoint_steps: int = 1000
-    resume: bool = False
-    force: bool = False
+    checkpoint_steps: int = 1000  # a checkpoint is written after so many steps, and after epochs
+    resume: bool = False  # go on with an interrupted run of the same options
+    force: bool = False  # start anew where an interrupted run stands
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have.

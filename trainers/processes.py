@@ -23,15 +23,10 @@ WAIT = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of the run; alone, every exchange is a no-op.
+    """This process among those of the run; alone, every exchange is a no-op."""
 
-    Attributes:
-        rank: from 0; rank 0 judges, writes and reports.
-        world: how many there are.
-    """
-
-    rank: int = 0
-    world: int = 1
+    rank: int = 0  # from 0; rank 0 judges, writes and reports
+    world: int = 1  # how many there are
 
     @property
     def is_first(self) -> bool:

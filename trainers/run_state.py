@@ -15,18 +15,12 @@ Scores = TypeVar("Scores")
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is, between two steps.
+    """How far a run is, between two steps."""
 
-    Attributes:
-        step: steps taken.
-        epochs: epochs finished.
-        steps_in_epoch: steps taken in the current epoch.
-        losses: of those, without the steps that had too few readable pairs.
-    """
-
-    step: int = 0
-    epochs: int = 0
-    steps_in_epoch: int = 0
+    step: int = 0  # steps taken
+    epochs: int = 0  # epochs finished
+    steps_in_epoch: int = 0  # steps taken in the current epoch
+    # Of those, without the steps that had too few readable pairs.
     losses: list[float] = field(default_factory=list)
 
     def count_step(self) -> None:
@@ -45,19 +39,12 @@ class Progress:
 
 @dataclass(slots=True)
 class BestEpoch(Generic[Scores]):
-    """The epoch that ranks highest so far, and its weights.
+    """The epoch that ranks highest so far, and its weights."""
 
-    Attributes:
-        rank: what scores are compared by; the higher the better.
-        epoch: from 1; 0 before any was evaluated.
-        scores: of that epoch.
-        weights: its state dict, on the CPU.
-    """
-
-    rank: Callable[[Scores], float]
-    epoch: int = 0
-    scores: Scores | None = None
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    rank: Callable[[Scores], float]  # what scores are compared by; the higher the better
+    epoch: int = 0  # from 1; 0 before any was evaluated
+    scores: Scores | None = None  # of that epoch
+    weights: dict[str, Tensor] = field(default_factory=dict)  # its state dict, on the CPU
 
     def offer(self, epoch: int, scores: Scores, module: nn.Module) -> bool:
         """Keep a copy of the module's weights if no epoch before was as good."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from medclip_cli.captioning.appearance import appearance, learn_appearance
+from medclip_cli.captioning.appearance import QUANTILES, appearance, learn_appearance, quantiles
 from medclip_cli.captioning.calibration import Calibration
 
 SIDE = 64
@@ -93,3 +93,9 @@ def test_a_calibration_without_a_measure_refuses_nothing(known):
     assert not Calibration(5, 0.0).looks_foreign(square)
     assert not Calibration(5, 0.0, appearance=known).looks_foreign(None)
     assert Calibration(5, 0.0, appearance=known).looks_foreign(square)
+
+
+@pytest.mark.parametrize("side", [1, 2, 17, 64])
+def test_quantiles_are_numpys_to_the_last_bit(side):
+    values = np.random.default_rng(side).normal(size=(side, side))
+    np.testing.assert_array_equal(quantiles(values), np.quantile(values, QUANTILES))
