@@ -1,8 +1,8 @@
 """Makes docs/answer-page.png: a real answer page, asked about generated scans, as a browser shows it.
 
 Run as ``python -m docs.tools.readme_picture [WORK]``. It draws phantoms of 512 px, cleans, trains, indexes,
-captions one that the model has never seen, and lets Debian's chromium take the picture. WORK keeps what was
-made: with the same folder again only the page and the picture are made anew.
+captions one that the model has never seen and answers right, and lets Debian's chromium take the picture.
+WORK keeps what was made: with the same folder again only the page and the picture are made anew.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from medclip_cli.corpora.corpus_folder import Corpus
+from medclip_cli import Corpus, open_collection
 from medclip_cli.phantoms import draw_dataset
 
 PICTURE = Path(__file__).resolve().parents[1] / "answer-page.png"
-FINDING = "axial CT scan of the torso with a large lesion on the left side"
 IMAGES, SIDE = 270, 512
-WIDTH, HEIGHT, MARGIN = 1280, 2400, 12
-COLOURS = 64  # of the picture, which is mostly grey: with more of them noise makes it large
+WIDTH, HEIGHT, MARGIN = 1120, 2400, 12
+COLOURS = 48  # of the picture, which is mostly grey: with more of them noise makes it large
 MEDCLIP = (sys.executable, "-m", "medclip_cli")
 STEPS = (
-    "clean folder raw --out corpus",
-    "train encoders corpus --out model --preset tiny --from-scratch --image-size 64 --label-agreement 0 "
-    "--epochs 30",
-    "index corpus --model model --collection scans",
-    "train confidence corpus --model model --collection scans",
+    "clean folder raw --out phantoms",
+    "train encoders phantoms --out phantom-clip --preset tiny --from-scratch --image-size 64 "
+    "--label-agreement 0 --epochs 30",
+    "index phantoms --model phantom-clip --collection phantoms",
 )
 
 
@@ -46,12 +44,21 @@ def main() -> None:
             for step in STEPS:
                 run(step.split(), work)
             (work / "ready").touch()
-        corpus = Corpus.open(work / "corpus")
-        scan = next(row for row in corpus.split("test") if row.caption == FINDING)
-        shutil.copy(corpus.image_path(scan), work / "scan.png")
-        run("caption scan.png --collection scans -k 4 --html page.html".split(), work)
+        shutil.copy(held_out_scan(work), work / "scan.png")
+        run("caption scan.png --collection phantoms -k 4 --html page.html".split(), work)
         take_picture(work / "page.html", PICTURE)
     print(f"wrote {PICTURE}: {PICTURE.stat().st_size:,} bytes")
+
+
+def held_out_scan(work: Path) -> Path:
+    """Return the first axial scan of the test split that has a lesion and is answered right."""
+    corpus = Corpus.open(work / "phantoms")
+    rows = [row for row in corpus.split("test") if row.view == "Axial" and "lesion on" in row.caption]
+    os.environ["MEDCLIP_HOME"] = str(work / "home")
+    with open_collection("phantoms") as collection:
+        answers = collection.caption([corpus.image_path(row) for row in rows])
+    right = (row for row, answer in zip(rows, answers, strict=True) if answer.caption == row.caption)
+    return corpus.image_path(next(right))
 
 
 def draw_scans(folder: Path) -> None:

@@ -122,7 +122,7 @@ def open_gallery(
         parts = macros()
         file.write(parts.page_top(title, source))
         yield lambda answer: (file.write(parts.answer(_prepared(answer))), None)[1]
-        file.write(parts.page_bottom([source, command]))
+        file.write(parts.page_bottom([command]))
 
 
 def _prepared(answer: AnswerCard) -> dict[str, Any]:
