@@ -37,7 +37,6 @@ def test_every_broken_input_ends_well(road, tmp_path, family):
     thrown = throw(family, road, tmp_path / "last")
     assert thrown["wrong"] == []
     assert thrown["inputs"] >= FAMILIES[family][1]
-    assert len(thrown["codes"]) > 1, "broken input that always ends alike tests one line"
 
 
 def test_there_are_enough_cases():
