@@ -23,110 +23,65 @@ if TYPE_CHECKING:
     from medclip_cli.terminal.pictures import Mode
 
 EXAMPLE = "Example: medclip caption scan.jpg -k 5, or: ls *.png | medclip caption - --json | jq -r .caption"
-_ANSWER = "Answer"
-_WRITING = "Generation (with --method generate)"
+_answer, _generation = opt.panel("Answer"), opt.panel("Generation (with --method generate)")
 
 
 def caption(
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
-        ),
-    ] = None,
+    images: opt.Images = None,
     method: Annotated[
         Literal["auto", "nearest", "consensus", "generate"],
-        typer.Option(
-            help="nearest: the caption of the nearest known image; consensus: of the 20 nearest captions, "
-            "the one closest to all of them; generate: written by the model's decoder; auto: the method "
-            "that won on this model's validation images.",
-            rich_help_panel=_ANSWER,
+        _answer(
+            "nearest: the caption of the nearest known image; consensus: of the 20 nearest captions, "
+            "the one closest to all of them; generate: written by the model's decoder; auto: the "
+            "method that won on this model's validation images."
         ),
     ] = "auto",
     show_fields: Annotated[
-        bool,
-        typer.Option(
-            "--fields",
-            help="Show the neighbours' votes on modality, view, region and findings.",
-            rich_help_panel=_ANSWER,
-        ),
+        bool, _answer("Show the neighbours' votes on modality, view, region and findings.", "--fields")
     ] = False,
     min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Give no caption with a lower confidence than this.", rich_help_panel=_ANSWER
-        ),
+        float | None, _answer("Give no caption with a lower confidence than this.", min=0, max=1)
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(
+        _answer(
+            "The true caption, to score the answer against: BLEU, ROUGE-L, METEOR, CIDEr. Repeatable.",
             metavar="TEXT",
-            help="The true caption, to score the answer against: BLEU, ROUGE-L, METEOR, CIDEr. Repeatable.",
-            rich_help_panel=_ANSWER,
         ),
     ] = None,
     corpus: Annotated[
         Path | None,
-        typer.Option(
+        _answer(
+            "Score the answers for images of this corpus against their own captions; their own "
+            "patients and cases are left out of the neighbours.",
             metavar="CORPUS",
-            help="Score the answers for images of this corpus against their own captions; their own patients "
-            "and cases are left out of the neighbours.",
-            rich_help_panel=_ANSWER,
         ),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write an HTML page: the neighbours of each scan, the words they share, the attention of "
+        _answer(
+            "Write an HTML page: the neighbours of each scan, the words they share, the attention of "
             "a decoder.",
-            rich_help_panel=_ANSWER,
+            metavar="FILE",
         ),
     ] = None,
-    beam: Annotated[
-        int | None,
-        typer.Option(help="Beam width. [default: 3]", rich_help_panel=_WRITING),
-    ] = None,
+    beam: Annotated[int | None, _generation("Beam width. [default: 3]")] = None,
     length_penalty: Annotated[
         float | None,
-        typer.Option(
-            help="Exponent of the length normalisation; 0 favours short captions. [default: 1]",
-            rich_help_panel=_WRITING,
-        ),
+        _generation("Exponent of the length normalisation; 0 favours short captions. [default: 1]"),
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(
-            help="Sample instead of beam search; 1 samples from the decoder's own distribution.",
-            rich_help_panel=_WRITING,
-        ),
+        _generation("Sample instead of beam search; 1 samples from the decoder's own distribution."),
     ] = None,
     top_p: Annotated[
-        float | None,
-        typer.Option(
-            help="Sample from the most probable tokens that hold this much probability.",
-            rich_help_panel=_WRITING,
-        ),
+        float | None, _generation("Sample from the most probable tokens that hold this much probability.")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Random seed for sampling. [default: 0]", rich_help_panel=_WRITING),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="Longest caption, in tokens. [default: 96]", rich_help_panel=_WRITING),
-    ] = None,
-    num_captions: Annotated[
-        int | None,
-        typer.Option(help="Captions per image, with their scores.", rich_help_panel=_WRITING),
-    ] = None,
+    seed: Annotated[int | None, _generation("Random seed for sampling. [default: 0]")] = None,
+    max_tokens: Annotated[int | None, _generation("Longest caption, in tokens. [default: 96]")] = None,
+    num_captions: Annotated[int | None, _generation("Captions per image, with their scores.")] = None,
     allow_repeats: Annotated[
-        bool,
-        typer.Option(
-            "--allow-repeats",
-            help="Let the decoder repeat a run of four tokens.",
-            rich_help_panel=_WRITING,
-        ),
+        bool, _generation("Let the decoder repeat a run of four tokens.", "--allow-repeats")
     ] = False,
     top: opt.Top = 5,
     where: opt.Where = None,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Annotated, Literal
 
 from medclip_cli.commands import completion
 from medclip_cli.commands import options as opt
@@ -18,117 +15,64 @@ EXAMPLE = (
     "Example: medclip clean medpix2 MedPix-2-0 --out work/medpix --caption medpix-seed, "
     "or: medclip clean folder my-scans --out work/mine"
 )
-_CAPTIONS = "Captions"
-_ROWS = "Which rows"
-_TABLE = "Your own table"
-
-
-class UncertainLabels(str, Enum):
-    """What a label the source calls uncertain means."""
-
-    positive = "positive"
-    negative = "negative"
-    drop = "drop"
-    mention = "mention"
-
-
-class Splits(str, Enum):
-    """Where the splits come from."""
-
-    official = "official"
-    filtered = "filtered"
-    group = "group"
+_captions, _rows, _table = opt.panel("Captions"), opt.panel("Which rows"), opt.panel("Your own table")
 
 
 def clean(
     dataset: Annotated[
         str | None,
-        typer.Argument(
-            metavar="DATASET",
-            help="The data set's name; --list names them all.",
-            autocompletion=completion.datasets,
+        opt.argument(
+            "DATASET", "The data set's name; --list names them all.", autocompletion=completion.datasets
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Argument(metavar="ROOT", help="The folder it was downloaded to.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The corpus folder to make.")] = None,
+    root: Annotated[Path | None, opt.argument("ROOT", "The folder it was downloaded to.")] = None,
+    out: Annotated[Path | None, opt.option("The corpus folder to make.", "--out", "-o")] = None,
     caption: Annotated[
         str | None,
-        typer.Option(
-            help="A style (report, findings, impression, labels, template, fields, medpix-seed) or a "
-            "template like 'a {modality} of the {region}'. [default: the data set's own]",
-            rich_help_panel=_CAPTIONS,
+        _captions(
+            "A style (report, findings, impression, labels, template, fields, medpix-seed) or a "
+            "template like 'a {modality} of the {region}'. [default: the data set's own]"
         ),
     ] = None,
     strip_marks: Annotated[
-        bool,
-        typer.Option(
-            help="Drop de-identification marks (XXXX, ___) and enumeration from reports.",
-            rich_help_panel=_CAPTIONS,
-        ),
+        bool, _captions("Drop de-identification marks (XXXX, ___) and enumeration from reports.")
     ] = False,
     uncertain: Annotated[
-        UncertainLabels,
-        typer.Option(
-            help="Labels the source calls uncertain: count them as positive or negative, drop the row, or "
-            "mention them in the caption as possible.",
-            rich_help_panel=_CAPTIONS,
+        Literal["positive", "negative", "drop", "mention"],
+        _captions(
+            "Labels the source calls uncertain: count them as positive or negative, drop the row, or "
+            "mention them in the caption as possible."
         ),
-    ] = UncertainLabels.mention,
-    modality: Annotated[
-        str | None, typer.Option(help="Keep only these modalities, for example CT,MR.", rich_help_panel=_ROWS)
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of rows to read.", rich_help_panel=_ROWS)
-    ] = None,
+    ] = "mention",
+    modality: Annotated[str | None, _rows("Keep only these modalities, for example CT,MR.")] = None,
+    limit: Annotated[int | None, _rows("Maximum number of rows to read.", min=1)] = None,
     splits: Annotated[
-        Splits,
-        typer.Option(
-            help="official: the data set's own splits where there are any; filtered: the same without "
-            "held-out groups that are also in train; group: new ones by patient, case or article.",
-            rich_help_panel=_ROWS,
+        Literal["official", "filtered", "group"],
+        _rows(
+            "official: the data set's own splits where there are any; filtered: the same without "
+            "held-out groups that are also in train; group: new ones by patient, case or article."
         ),
-    ] = Splits.official,
-    seed: Annotated[int, typer.Option(help="Random seed of new splits.", rich_help_panel=_ROWS)] = 0,
+    ] = "official",
+    seed: Annotated[int, _rows("Random seed of new splits.")] = 0,
     skip_image_check: Annotated[
-        bool,
-        typer.Option(
-            "--skip-image-check", help="Clean the metadata alone, without images.", rich_help_panel=_ROWS
-        ),
+        bool, _rows("Clean the metadata alone, without images.", "--skip-image-check")
     ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Fail when train leaks into a held-out split.", rich_help_panel=_ROWS),
-    ] = False,
-    captions: Annotated[
-        Path | None,
-        typer.Option(help="The table of captions. [default: found in ROOT]", rich_help_panel=_TABLE),
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(help="Its column of image paths. [default: guessed]", rich_help_panel=_TABLE)
-    ] = None,
-    caption_column: Annotated[
-        str | None, typer.Option(help="Its column of captions. [default: guessed]", rich_help_panel=_TABLE)
-    ] = None,
+    strict: Annotated[bool, _rows("Fail when train leaks into a held-out split.", "--strict")] = False,
+    captions: Annotated[Path | None, _table("The table of captions. [default: found in ROOT]")] = None,
+    image_column: Annotated[str | None, _table("Its column of image paths. [default: guessed]")] = None,
+    caption_column: Annotated[str | None, _table("Its column of captions. [default: guessed]")] = None,
     group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="Regular expression on the image path; what it matches is the patient.",
-            rich_help_panel=_TABLE,
-        ),
+        str | None, _table("Regular expression on the image path; what it matches is the patient.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The corpus's name. [default: that of the --out folder]")
-    ] = None,
+    name: opt.CorpusName = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Images decoded in parallel. [default: one per core]")
+        int | None, opt.option("Images decoded in parallel. [default: one per core]", min=1)
     ] = None,
     copy_images: Annotated[
-        bool, typer.Option("--copy-images", help="Copy the images into the corpus: it needs no other folder.")
+        bool, opt.option("Copy the images into the corpus: it needs no other folder.", "--copy-images")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count rows, but write nothing.")] = False,
-    list_datasets: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
+    dry_run: Annotated[bool, opt.option("Count rows, but write nothing.", "--dry-run")] = False,
+    list_datasets: Annotated[bool, opt.option("List the data sets and exit.", "--list")] = False,
     force: opt.Force = False,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -149,9 +93,9 @@ def clean(
             name=name or (out or Path(dataset)).absolute().name,
             caption=caption,
             strip_marks=strip_marks,
-            uncertain=uncertain.value,
+            uncertain=uncertain,
             modality=modality or (),
-            splits=splits.value,
+            splits=splits,
             seed=seed,
             limit=limit,
             captions=captions,

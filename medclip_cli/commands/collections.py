@@ -24,10 +24,7 @@ app = typer.Typer(
     help="Collections: list, show, drop, move to another machine, verify.",
     epilog="Example: medclip collections show medpix",
 )
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help="The collection.", autocompletion=completion.collections),
-]
+Name = Annotated[str, opt.argument("NAME", "The collection.", autocompletion=completion.collections)]
 _SHOWN_VALUES = 12
 
 
@@ -102,7 +99,7 @@ def _describe_values(values: Any) -> str:  # noqa: ANN401
 @app.command(epilog="Example: medclip collections drop medpix --yes")
 def drop(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Annotated[bool, opt.option("Do not ask for confirmation.", "--yes", "-y")] = False,
     url: opt.ServerUrl = None,
     offline: opt.Offline = None,
 ) -> None:
@@ -119,10 +116,9 @@ def drop(
 def export_(
     name: Name,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The file to write. [default: NAME.medclip]"),
+        Path | None, opt.option("The file to write. [default: NAME.medclip]", "--out", "-o")
     ] = None,
-    with_model: Annotated[bool, typer.Option("--with-model", help="Include the model folder.")] = False,
+    with_model: Annotated[bool, opt.option("Include the model folder.", "--with-model")] = False,
     force: opt.Force = False,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -142,10 +138,9 @@ def export_(
 
 @app.command("import", epilog="Example: medclip collections import medpix.medclip --name medpix-2026")
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="Written by medclip collections export.")],
+    source: Annotated[Path, opt.argument("FILE", "Written by medclip collections export.")],
     name: Annotated[
-        str | None,
-        typer.Option("--name", help="Name of the collection. [default: the one it had]"),
+        str | None, opt.option("Name of the collection. [default: the one it had]", "--name")
     ] = None,
     force: opt.Force = False,
     as_json: opt.JsonOutput = False,
@@ -209,8 +204,8 @@ def _show_verification(name: str, found: Verification) -> None:
 @app.command(epilog="Example: medclip collections tune medpix work/medpix --split val")
 def tune(
     name: Name,
-    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="The corpus of the held-out captions.")],
-    split: Annotated[Literal["val", "test"], typer.Option(help="Split of the queries.")] = "val",
+    source: Annotated[Path, opt.argument("CORPUS", "The corpus of the held-out captions.")],
+    split: Annotated[Literal["val", "test"], opt.option("Split of the queries.")] = "val",
     model: opt.ModelPath = None,
     top: opt.Top = 10,
     url: opt.ServerUrl = None,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,21 +23,12 @@ app = typer.Typer(
     help="Corpora: show, merge, export.",
     epilog="Example: medclip corpus show work/medpix",
 )
-CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")]
-
-
-class ExportFormat(str, Enum):
-    """What a corpus is written as."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-    webdataset = "webdataset"
 
 
 @app.command("show", epilog="Example: medclip corpus show work/medpix --html medpix.html")
 def show(
-    corpus: CorpusPath,
-    samples: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 10,
+    corpus: opt.CleanedCorpus,
+    samples: Annotated[int, opt.option("How many rows to show.", min=0, max=1000)] = 10,
     html: opt.Html = None,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -58,13 +48,9 @@ def show(
 
 @app.command("merge", epilog="Example: medclip corpus merge work/medpix work/nih --out work/both")
 def merge(
-    corpora: Annotated[
-        list[Path], typer.Argument(metavar="CORPUS...", help="Corpora made by medclip clean, two or more.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The corpus folder to make.")],
-    name: Annotated[
-        str | None, typer.Option(help="The corpus's name. [default: that of the --out folder]")
-    ] = None,
+    corpora: Annotated[list[Path], opt.argument("CORPUS...", "Corpora made by medclip clean, two or more.")],
+    out: opt.CorpusOut,
+    name: opt.CorpusName = None,
     force: opt.Force = False,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -85,14 +71,15 @@ def merge(
 
 @app.command("export", epilog="Example: medclip corpus export work/medpix --format csv --out medpix.csv")
 def export(
-    corpus: CorpusPath,
-    kind: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.jsonl,
+    corpus: opt.CleanedCorpus,
+    kind: Annotated[
+        Literal["jsonl", "csv", "webdataset"], opt.option("What to write.", "--format")
+    ] = "jsonl",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The file, or for webdataset the folder. [default: stdout]"),
+        Path | None, opt.option("The file, or for webdataset the folder. [default: stdout]", "--out", "-o")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Only train, val or test. [default: all]")] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Rows in one webdataset shard.")] = 10_000,
+    split: Annotated[str | None, opt.option("Only train, val or test. [default: all]")] = None,
+    shard_size: Annotated[int, opt.option("Rows in one webdataset shard.", min=1)] = 10_000,
 ) -> None:
     """Write a corpus for other programs: JSON Lines, CSV, or WebDataset shards with the images in them."""
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -100,8 +87,8 @@ def export(
 
     opened = Corpus.open(corpus)
     records = opened.records if split is None else opened.split(split)
-    if kind is not ExportFormat.webdataset:
-        count = export_table(records, kind.value, out or sys.stdout)
+    if kind != "webdataset":
+        count = export_table(records, kind, out or sys.stdout)
         if out:
             console.note(f"wrote {out}: {count} rows")
         return

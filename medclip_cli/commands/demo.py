@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from medclip_cli.commands import options as opt
 from medclip_cli.errors import CorpusError
 from medclip_cli.terminal import console, tables
@@ -22,12 +20,12 @@ IMAGE_SIZE = 64  # pixels; enough for phantoms, and half the work of the preset'
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option(help="Folder for the generated images, the corpus and the model.")
-    ] = Path("medclip-demo"),
-    images: Annotated[int, typer.Option(min=90, help="Number of images to generate.")] = 720,
-    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 40,
-    seed: Annotated[int, typer.Option(help="Random seed of the images.")] = 7,
+    out: Annotated[Path, opt.option("Folder for the generated images, the corpus and the model.")] = Path(
+        "medclip-demo"
+    ),
+    images: Annotated[int, opt.option("Number of images to generate.", min=90)] = 720,
+    epochs: Annotated[int, opt.option("Training epochs.", min=1)] = 40,
+    seed: Annotated[int, opt.option("Random seed of the images.")] = 7,
     force: opt.Force = False,
 ) -> None:
     """Generate phantom images, then clean, train, index, caption, search and evaluate.

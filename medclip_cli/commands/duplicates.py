@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,18 +23,18 @@ EXAMPLE = "Example: medclip duplicates work/medpix --collection medpix --min-sco
 
 
 def duplicates(
-    source: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus made by medclip clean.")],
+    source: opt.CleanedCorpus,
     collection: Annotated[
         str | None,
-        typer.Option(
+        opt.option(
+            "A collection that holds the corpus: compare its vectors as well.",
             "--collection",
             "-c",
-            help="A collection that holds the corpus: compare its vectors as well.",
             autocompletion=completion.collections,
         ),
     ] = None,
     min_score: Annotated[
-        float, typer.Option("--min-score", min=0, max=1, help="Minimum cosine similarity of duplicates.")
+        float, opt.option("Minimum cosine similarity of duplicates.", "--min-score", min=0, max=1)
     ] = 0.99,
     url: opt.ServerUrl = None,
     offline: opt.Offline = None,

@@ -23,34 +23,22 @@ ROW_GROUP = 4096
 
 
 def embed(
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IMAGE...", help="Image files, folders or patterns; '-' reads paths from stdin."
-        ),
-    ] = None,
+    images: opt.Images = None,
     out: Annotated[
         Path,
-        typer.Option(
+        opt.output(
+            "vectors.parquet with the columns id and vector, or vectors.npy with the ids in vectors.ids.txt.",
             "--out",
             "-o",
             metavar="FILE",
-            help="vectors.parquet with the columns id and vector, or vectors.npy with the ids in "
-            "vectors.ids.txt.",
-            rich_help_panel="Output",
         ),
     ] = Path("vectors.parquet"),
     texts: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Embed the lines of this file instead of images; '-' is stdin.",
-            rich_help_panel="Input",
-        ),
+        opt.input_("Embed the lines of this file instead of images; '-' is stdin.", metavar="FILE"),
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images or texts per forward pass. [default: by device]"),
+        int | None, opt.option("Images or texts per forward pass. [default: by device]", min=1)
     ] = None,
     model: opt.ModelPath = None,
     collection: opt.CollectionName = None,

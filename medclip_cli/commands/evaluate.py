@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medclip_cli.commands import options as opt
-from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
@@ -40,57 +39,37 @@ RETRIEVAL_SHOWN = {
 
 
 def evaluate(
-    corpus: Annotated[
-        Path, typer.Argument(metavar="CORPUS", help="A corpus, or a folder of images with captions.")
-    ],
-    split: Annotated[
-        Literal["train", "val", "test"],
-        typer.Option(help="Held-out split to evaluate.", rich_help_panel=SCORING),
-    ] = "val",
+    corpus: opt.Corpus,
+    split: Annotated[Literal["train", "val", "test"], opt.scoring("Held-out split to evaluate.")] = "val",
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            help="nearest, consensus or generate. Repeatable. [default: nearest, consensus]",
-            rich_help_panel=SCORING,
-        ),
+        opt.scoring("nearest, consensus or generate. Repeatable. [default: nearest, consensus]"),
     ] = None,
     skip_overlap: Annotated[
         bool,
-        typer.Option(
+        opt.scoring(
+            "If the collection holds cases of the split: leave them out, or stop.",
             "--skip-overlap/--refuse-overlap",
-            help="If the collection holds cases of the split: leave them out, or stop.",
-            rich_help_panel=SCORING,
         ),
     ] = True,
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Also report retrieval by modality, view, region, category or sex. Repeatable.",
-            rich_help_panel=SCORING,
+        opt.scoring(
+            "Also report retrieval by modality, view, region, category or sex. Repeatable.", metavar="FIELD"
         ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="An earlier run, saved with --json, to test the difference from.",
-            rich_help_panel=SCORING,
-        ),
+        opt.scoring("An earlier run, saved with --json, to test the difference from.", metavar="FILE"),
     ] = None,
     html: opt.Html = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write the charts here, as SVG and PNG.", rich_help_panel="Output"),
-    ] = None,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel="Output")
-    ] = False,
+    plots: Annotated[Path | None, opt.output("Write the charts here, as SVG and PNG.", metavar="DIR")] = None,
+    as_csv: Annotated[bool, opt.output("Print CSV instead of a table.", "--csv")] = False,
     collection: opt.CollectionName = None,
     model: opt.ModelPath = None,
-    meteor: Meteor = None,
-    resamples: Resamples = 1_000,
-    seed: Seed = 0,
+    meteor: opt.Meteor = None,
+    resamples: opt.Resamples = 1_000,
+    seed: opt.Seed = 0,
     url: opt.ServerUrl = None,
     offline: opt.Offline = None,
     lock_timeout: opt.LockTimeout = None,

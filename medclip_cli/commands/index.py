@@ -17,76 +17,58 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: medclip index work/medpix --model work/model --collection medpix"
 NAMED_FAILURES = 10
-_SERVER = "On a server"
+_server = opt.panel("On a server")
 
 
 def index(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CORPUS", help="A corpus made by medclip clean, or a folder of images with captions."
-        ),
-    ],
+    source: opt.Corpus,
     model: Annotated[
         Path | None,
-        typer.Option(
+        opt.option(
+            "A model folder, or hf:NAME for a whole CLIP or SigLIP model of the Hugging Face hub or "
+            "of a folder. [default: the collection's, if it exists]",
             "--model",
             "-m",
             autocompletion=completion.model_folders,
-            help="A model folder, or hf:NAME for a whole CLIP or SigLIP model of the Hugging Face hub or of "
-            "a folder. [default: the collection's, if it exists]",
         ),
     ] = None,
     collection: opt.CollectionName = None,
     split: Annotated[
         str | None,
-        typer.Option(
-            help="Which splits: train, val, test, several with commas, or all. [default: train, so that the "
-            "others can judge the collection; all splits of a folder that is not a corpus]"
+        opt.option(
+            "Which splits: train, val, test, several with commas, or all. [default: train, so that "
+            "the others can judge the collection; all splits of a folder that is not a corpus]"
         ),
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images in one forward pass. [default: 32; on a GPU 128]"),
+        int | None, opt.option("Images in one forward pass. [default: 32; on a GPU 128]", min=1)
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Start from scratch, for another model or after damage.")
+        bool, opt.option("Start from scratch, for another model or after damage.", "--rebuild")
     ] = False,
     prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Delete points without a record in this corpus and these splits."),
+        bool, opt.option("Delete points without a record in this corpus and these splits.", "--prune")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, without doing it.")
-    ] = False,
+    dry_run: Annotated[bool, opt.option("Show what would change, without doing it.", "--dry-run")] = False,
     url: opt.ServerUrl = None,
     shard: Annotated[
         str | None,
-        typer.Option(
+        _server(
+            "Embed part I of N, where N machines fill one collection; the last to finish makes it live.",
             metavar="I/N",
-            help="Embed part I of N, where N machines fill one collection; the last to finish makes it live.",
-            rich_help_panel=_SERVER,
         ),
     ] = None,
-    shards: Annotated[
-        int, typer.Option(min=1, help="Number of shards of a new collection.", rich_help_panel=_SERVER)
-    ] = 1,
-    replicas: Annotated[
-        int, typer.Option(min=1, help="Number of copies of each shard.", rich_help_panel=_SERVER)
-    ] = 1,
+    shards: Annotated[int, _server("Number of shards of a new collection.", min=1)] = 1,
+    replicas: Annotated[int, _server("Number of copies of each shard.", min=1)] = 1,
     quantize: Annotated[
-        Literal["none", "int8", "binary"],
-        typer.Option(help="Quantization of the vectors kept in memory.", rich_help_panel=_SERVER),
+        Literal["none", "int8", "binary"], _server("Quantization of the vectors kept in memory.")
     ] = "none",
-    on_disk: Annotated[
-        bool, typer.Option("--on-disk", help="Keep the original vectors on disk.", rich_help_panel=_SERVER)
-    ] = False,
+    on_disk: Annotated[bool, _server("Keep the original vectors on disk.", "--on-disk")] = False,
     wait: Annotated[
         bool,
-        typer.Option(
+        _server(
+            "Make it live only when the server has built its search graph; before that, search is slow.",
             "--wait/--no-wait",
-            help="Make it live only when the server has built its search graph; before that, search is slow.",
-            rich_help_panel=_SERVER,
         ),
     ] = True,
     lock_timeout: opt.LockTimeout = None,

@@ -28,8 +28,7 @@ app = typer.Typer(
 @app.command("list", epilog="Example: medclip models list work --json | jq -r '.[].path'")
 def list_(
     folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FOLDER...", help="Look here too: model folders, or folders of them."),
+        list[Path] | None, opt.argument("FOLDER...", "Look here too: model folders, or folders of them.")
     ] = None,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -73,11 +72,7 @@ def list_(
 def show(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model folder, or the name of a known model.",
-            autocompletion=model_folders,
-        ),
+        opt.argument("MODEL", "A model folder, or the name of a known model.", autocompletion=model_folders),
     ],
     as_json: opt.JsonOutput = False,
 ) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medclip_cli.commands import options as opt
-from medclip_cli.commands.scoring_options import SCORING, Meteor, Resamples, Seed
 from medclip_cli.errors import SOME_FAILED
 
 if TYPE_CHECKING:
@@ -25,69 +24,39 @@ EXAMPLE = (
 def score(
     predictions: Annotated[
         str,
-        typer.Argument(
-            metavar="PREDICTIONS",
-            help="JSON Lines, CSV or COCO results with id, prediction and references; '-' reads stdin.",
+        opt.argument(
+            "PREDICTIONS",
+            "JSON Lines, CSV or COCO results with id, prediction and references; '-' reads stdin.",
         ),
     ],
     references: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="References by id: COCO annotations, JSON Lines or CSV.",
-            rich_help_panel="Input",
-        ),
+        Path | None, opt.input_("References by id: COCO annotations, JSON Lines or CSV.", metavar="FILE")
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Another system's predictions of the same ids: test the difference.",
-            rich_help_panel="Input",
-        ),
+        opt.input_("Another system's predictions of the same ids: test the difference.", metavar="FILE"),
     ] = None,
     tokenize: Annotated[
         Literal["ptb", "none", "13a"],
-        typer.Option(
-            help="ptb: as COCO does. none: split at whitespace. 13a: sacrebleu's.",
-            rich_help_panel=SCORING,
-        ),
+        opt.scoring("ptb: as COCO does. none: split at whitespace. 13a: sacrebleu's."),
     ] = "ptb",
-    meteor: Meteor = None,
+    meteor: opt.Meteor = None,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also run a scorer that an installed package offers. Repeatable.",
-            rich_help_panel=SCORING,
-        ),
+        opt.scoring("Also run a scorer that an installed package offers. Repeatable.", metavar="NAME"),
     ] = None,
     clinical: Annotated[
-        bool,
-        typer.Option(
-            "--clinical",
-            help="Also score fields and findings that the captions name.",
-            rich_help_panel=SCORING,
-        ),
+        bool, opt.scoring("Also score fields and findings that the captions name.", "--clinical")
     ] = False,
     findings: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Findings to look for, one 'name: synonym, synonym' a line.",
-            rich_help_panel=SCORING,
-        ),
+        Path | None, opt.scoring("Findings to look for, one 'name: synonym, synonym' a line.", metavar="FILE")
     ] = None,
     per_item: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the id and the scores of each item here, as JSON Lines.",
-            rich_help_panel="Output",
-        ),
+        opt.output("Write the id and the scores of each item here, as JSON Lines.", metavar="FILE"),
     ] = None,
-    resamples: Resamples = 1_000,
-    seed: Seed = 0,
+    resamples: opt.Resamples = 1_000,
+    seed: opt.Seed = 0,
     as_json: opt.JsonOutput = False,
 ) -> None:
     """Score captions of any system as COCO caption evaluation does: BLEU, ROUGE-L, METEOR, CIDEr.

@@ -19,73 +19,43 @@ if TYPE_CHECKING:
     from medclip_cli.terminal.pictures import Mode
 
 EXAMPLE = "Example: medclip search 'sagittal MR of the spine' -k 5 --where modality=MR"
-_RANKING = "Ranking"
-_LIKE = "Example images"
+_ranking, _examples = opt.panel("Ranking"), opt.panel("Example images")
 
 
 def search(
     words: Annotated[
-        str | None,
-        typer.Argument(metavar="TEXT", help="What to search for; '-' reads texts from stdin, one per line."),
+        str | None, opt.argument("TEXT", "What to search for; '-' reads texts from stdin, one per line.")
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--image",
-            "-i",
-            metavar="FILE",
-            help="Find images like this one. Repeatable.",
-            rich_help_panel=_LIKE,
-        ),
+        _examples("Find images like this one. Repeatable.", "--image", "-i", metavar="FILE"),
     ] = None,
     unlike: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--not-image",
-            metavar="FILE",
-            help="... and unlike this one. Repeatable.",
-            rich_help_panel=_LIKE,
-        ),
+        list[Path] | None, _examples("... and unlike this one. Repeatable.", "--not-image", metavar="FILE")
     ] = None,
     combine: Annotated[
         Literal["mean", "rrf"],
-        typer.Option(
-            help="Several examples: search near their mean, or fuse one ranking of each.",
-            rich_help_panel=_LIKE,
-        ),
+        _examples("Several examples: search near their mean, or fuse one ranking of each."),
     ] = "mean",
     mode: Annotated[
         Literal["hybrid", "dense", "words"],
-        typer.Option(
-            help="dense: by vector similarity; words: by the captions' words (BM25); hybrid: both, fused.",
-            rich_help_panel=_RANKING,
-        ),
+        _ranking("dense: by vector similarity; words: by the captions' words (BM25); hybrid: both, fused."),
     ] = "hybrid",
     fusion: Annotated[
-        Literal["rrf", "dbsf"],
-        typer.Option(help="Fuse by reciprocal rank or by normalised score.", rich_help_panel=_RANKING),
+        Literal["rrf", "dbsf"], _ranking("Fuse by reciprocal rank or by normalised score.")
     ] = "rrf",
     diverse: Annotated[
         float | None,
-        typer.Option(
+        _ranking(
+            "Prefer hits unlike each other: 0 not at all, 1 above all (maximal marginal relevance).",
             min=0,
             max=1,
-            help="Prefer hits unlike each other: 0 not at all, 1 above all (maximal marginal relevance).",
-            rich_help_panel=_RANKING,
         ),
     ] = None,
-    exact: Annotated[
-        bool,
-        typer.Option("--exact", help="Compare with every vector; slower.", rich_help_panel=_RANKING),
-    ] = False,
+    exact: Annotated[bool, _ranking("Compare with every vector; slower.", "--exact")] = False,
     exclude_groups: Annotated[
         list[str] | None,
-        typer.Option(
-            "--exclude-group",
-            metavar="GROUP",
-            help="Leave out this patient or case. Repeatable.",
-            rich_help_panel="Query",
-        ),
+        opt.query("Leave out this patient or case. Repeatable.", "--exclude-group", metavar="GROUP"),
     ] = None,
     top: opt.Top = 10,
     where: opt.Where = None,

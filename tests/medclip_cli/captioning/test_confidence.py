@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medclip_cli.captioning.appearance import KnownAppearance
-from medclip_cli.captioning.calibration import Calibration, MethodRecord, domain_floor, judge_method
+from medclip_cli.captioning.calibration import Calibration, MethodRecord, calibrate_method, domain_floor
 from medclip_cli.captioning.confidence import (
     cross_fitted,
     features_of,
@@ -73,20 +73,20 @@ def test_reliability_compares_promise_and_outcome_by_band():
 
 def judged(count=60):
     features, right, _ = drawn_answers(count)
-    return judge_method({"cider": 0.5}, features, right.tolist(), [str(i // 3) for i in range(count)])
+    return calibrate_method({"cider": 0.5}, features, right.tolist(), [str(i // 3) for i in range(count)])
 
 
 def test_a_method_is_judged_on_the_answers_whose_truth_is_known():
     features, right, _ = drawn_answers(60)
     truth = [None if place % 3 == 0 else bool(value) for place, value in enumerate(right)]
-    record = judge_method({"cider": 0.5}, features, truth, [str(i) for i in range(60)])
+    record = calibrate_method({"cider": 0.5}, features, truth, [str(i) for i in range(60)])
     assert record.answers == 40
     assert sum(row.answers for row in record.reliability) == 40
 
 
 def test_too_few_answers_give_no_confidence():
     features, right, _ = drawn_answers(9)
-    assert judge_method({}, features, right.tolist(), ["a"] * 9).platt is None
+    assert calibrate_method({}, features, right.tolist(), ["a"] * 9).platt is None
 
 
 def test_the_file_holds_everything():

@@ -16,7 +16,7 @@ from medclip_cli.corpora.corpus_folder import Corpus, write_corpus
 from medclip_cli.errors import CorpusError, ModelError, UsageError
 from medclip_cli.records import CaptionedImage
 from tests.medclip_cli.schemas import check
-from trainers.captioning import CaptioningResult
+from trainers.captioning import JOURNAL, CaptioningResult
 from trainers.contrastive import TrainingResult
 
 runner = CliRunner()
@@ -59,7 +59,7 @@ class Fit:
     def __init__(self):
         self.calls, self.outcome, self.measured, self.added = [], {}, [], []
 
-    def encoders(self, train, validation, out, options, listener, *, provenance):
+    def encoders(self, train, validation, out, options, listener, *, provenance, draw_curves):
         self.calls.append((train, validation, options, provenance))
         ended = {"best_epoch": 3, "interrupted": False, "epochs": 5, "skipped": 0} | self.outcome
         recall = RetrievalRecall(8, WAY, WAY)
@@ -69,7 +69,7 @@ class Fit:
         self.calls.append((train, validation, options, provenance))
         assert score(["a b"], [["a b"]])["cider"] >= 0
         ended = {"best_epoch": 3, "interrupted": False, "epochs": 5, "skipped": 0} | self.outcome
-        files = {"decoder.json": b"{}"} if ended["best_epoch"] else {}
+        files = {"decoder.json": b"{}", JOURNAL: b""} if ended["best_epoch"] else {}
         return CaptioningResult(files, scores=SCORES, seconds=1.5, **ended)
 
     def measure(self, corpus, model, *, on_progress):
@@ -177,7 +177,7 @@ def test_json_is_one_object_and_the_exit_code_tells_how_it_ended(corpus, fit, wh
     answer = json.loads(result.stdout)
     check(f"train-{what}", answer)
     assert (answer["best_epoch"], answer["skipped"]) == (3, outcome.get("skipped", 0))
-    assert ("--resume goes on" in result.stderr) == (code == 130)
+    assert ("--resume continues" in result.stderr) == (code == 130)
     if what == "encoders":
         assert (answer["path"], answer["validation"]["image_to_text"]["r5"]) == ("model", 0.5)
         assert bool(fit.measured) == (code != 130)
