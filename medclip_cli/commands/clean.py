@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from medclip_cli.commands import completion
 from medclip_cli.commands import options as opt
@@ -112,18 +112,17 @@ def clean(
     if as_json:
         json_output.write(report.to_dict())
     else:
-        show_counts(report.kept, report.rejected, report.read, report.splits)
+        show_counts(report.to_dict())
     if report.corpus:
         console.note(f"wrote {out}: {report.kept} of {report.read} rows kept")
 
 
-def show_counts(
-    kept: int, rejected: Mapping[str, int], read: int, splits: Mapping[str, Mapping[str, int]]
-) -> None:
+def show_counts(report: Mapping[str, Any]) -> None:
     """Print what a cleaning or a merge counted."""
-    tables.show("Rows", ("outcome", "rows"), [("kept", kept), *rejected.items(), ("read", read)])
+    counts = [("kept", report["kept"]), *report["rejected"].items(), ("read", report["read"])]
+    tables.show("Rows", ("outcome", "rows"), counts)
     tables.gap()
-    sizes = [(name, split["images"], split["groups"]) for name, split in splits.items()]
+    sizes = [(name, split["images"], split["groups"]) for name, split in report["splits"].items()]
     tables.show("Splits", ("split", "images", "groups"), sizes)
 
 

@@ -65,7 +65,7 @@ def merge(
     if as_json:
         json_output.write({"corpus": out, **report})
     else:
-        show_counts(report["kept"], report["rejected"], report["read"], report["splits"])
+        show_counts(report)
     console.note(f"wrote {out}: {report['kept']} of {report['read']} rows kept")
 
 

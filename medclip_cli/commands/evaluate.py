@@ -113,12 +113,13 @@ def evaluate(
         for line in report.to_csv().splitlines():
             console.out(line)
     else:
-        _show(report.to_dict())
+        show(report.to_dict())
     if report.unreadable:
         raise typer.Exit(SOME_FAILED)
 
 
-def _show(report: dict[str, Any]) -> None:
+def show(report: dict[str, Any]) -> None:
+    """Print an evaluation, as `--json` has it, as tables."""
     from medclip_cli.pages.reports import method_name
     from medclip_cli.records import DISCLAIMER
     from medclip_cli.terminal import console, tables

@@ -100,19 +100,20 @@ def index(
             offline=offline,
             on_progress=on_progress,
         )
-    _show(report, as_json)
-    if report.failed:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _show(report: IndexReport, as_json: bool) -> None:
     for failure in report.failed[:NAMED_FAILURES]:
         console.warn(f"{failure.image}: {failure.error}")
     if len(report.failed) > NAMED_FAILURES:
         console.warn(f"... and {len(report.failed) - NAMED_FAILURES} more; --json names them all")
     if as_json:
         json_output.write(report.to_dict())
-        return
+    else:
+        show(report)
+    if report.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def show(report: IndexReport) -> None:
+    """Print what an index run did."""
     title = f"{report.corpus} ({', '.join(report.splits)}) -> {report.collection}"
     rows = [
         ("added", report.added),

@@ -118,7 +118,7 @@ def search(
             if as_json:
                 _write(hits, several)
             else:
-                _show(hits, opened.info.name, several, pictures)
+                show(hits, opened.info.name, several, pictures)
     if html is not None:
         console.note(f"wrote {html}")
     if several and answered and not as_json:
@@ -134,7 +134,8 @@ def _write(hits: Hits, several: bool) -> None:
         json_output.write(hits.to_dict()["found"])
 
 
-def _show(hits: Hits, collection: str, several: bool, mode: Mode) -> None:
+def show(hits: Hits, collection: str, several: bool = False, mode: Mode = "auto") -> None:
+    """Print the hits of a search; of several, with its words above."""
     from medclip_cli.terminal.pictures import show_files
 
     if several:

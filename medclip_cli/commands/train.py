@@ -212,11 +212,16 @@ def encoders(
     if as_json and is_first:
         json_output.write(trained.to_dict())
     elif is_first:
-        _show(trained, corpus)
+        show_model(trained)
+        console.note(
+            f"Model {trained.path} ({trained.fingerprint}), {trained.seconds:.0f} s. "
+            f"Next: medclip index {quote(str(corpus))} --model {quote(str(trained.path))}"
+        )
     _exit_after(interrupted=trained.interrupted, skipped=trained.skipped)
 
 
-def _show(trained: TrainedModel, corpus: Path) -> None:
+def show_model(trained: TrainedModel) -> None:
+    """Print the validation recall of a new model."""
     scores = trained.validation
     ways = (("image to text", scores["image_to_text"]), ("text to image", scores["text_to_image"]))
     tables.show(
@@ -226,10 +231,6 @@ def _show(trained: TrainedModel, corpus: Path) -> None:
             (name, scores["pool"], way["r1"], way["r5"], way["r10"], f"{way['median_rank']:g}")
             for name, way in ways
         ],
-    )
-    console.note(
-        f"Model {trained.path} ({trained.fingerprint}), {trained.seconds:.0f} s. "
-        f"Next: medclip index {quote(str(corpus))} --model {quote(str(trained.path))}"
     )
 
 
