@@ -23,15 +23,10 @@ WRONG_USAGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command, as `medclip --help` lists it.
+    """One command, as `medclip --help` lists it."""
 
-    Attributes:
-        panel: the heading it stands under.
-        summary: one line; its full help is the docstring of its function.
-    """
-
-    panel: str
-    summary: str
+    panel: str  # the heading it stands under
+    summary: str  # one line; its full help is the docstring of its function
 
 
 # Each command lives in the module of its own name, with a function of that name, or a Typer `app` of several.

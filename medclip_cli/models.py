@@ -272,15 +272,10 @@ def decoded_ahead(
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """What a decoder gets of one image.
+    """What a decoder gets of one image."""
 
-    Attributes:
-        embedded: its vector, or the reason there is none.
-        grid: float32 ``[cells, channels]``, or None.
-    """
-
-    embedded: Embedded
-    grid: Vectors | None
+    embedded: Embedded  # its vector, or the reason there is none
+    grid: Vectors | None  # float32 ``[cells, channels]``, or None
 
 
 class Captioner:

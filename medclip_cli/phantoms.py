@@ -34,19 +34,12 @@ _WORDS = {"CT": "CT", "MR": "MR", "XR": "X-ray"}
 
 @dataclass(frozen=True, slots=True)
 class Phantom:
-    """What is to be drawn.
+    """What is to be drawn."""
 
-    Attributes:
-        modality: CT, MR or XR.
-        plane: Axial, Coronal or Sagittal.
-        side: where the lesion is, one of ``SIDES[plane]``, or None for no lesion.
-        size: ``small`` or ``large``; ignored without a lesion.
-    """
-
-    modality: str
-    plane: str
-    side: str | None = None
-    size: str = "small"
+    modality: str  # CT, MR or XR
+    plane: str  # Axial, Coronal or Sagittal
+    side: str | None = None  # where the lesion is, one of ``SIDES[plane]``, or None for no lesion
+    size: str = "small"  # ``small`` or ``large``; ignored without a lesion
 
 
 @dataclass(frozen=True, slots=True)

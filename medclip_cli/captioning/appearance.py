@@ -99,17 +99,11 @@ def _spectrum(centred: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class KnownAppearance:
-    """How the known images look: a Gaussian over their descriptions.
+    """How the known images look: a Gaussian over their descriptions."""
 
-    Attributes:
-        mean: [features]
-        precision: [features, features] inverse of the shrunk covariance.
-        limit: distance that all but a few real scans stay under.
-    """
-
-    mean: tuple[float, ...]
-    precision: tuple[tuple[float, ...], ...]
-    limit: float
+    mean: tuple[float, ...]  # [features]
+    precision: tuple[tuple[float, ...], ...]  # [features, features] inverse of the shrunk covariance
+    limit: float  # distance that all but a few real scans stay under
 
     def distance(self, description: Floats) -> float:
         """Mahalanobis distance of a description to the known ones."""

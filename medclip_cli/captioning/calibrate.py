@@ -30,19 +30,12 @@ WRITTEN_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Validation images with the neighbours that the training split gives them.
-
-    Attributes:
-        rows: the images.
-        neighbours: of each, nearest first, none of its own patient, case or article.
-        appearances: a description of each.
-        known_appearances: of the training images.
-    """
+    """Validation images with the neighbours that the training split gives them."""
 
     rows: list[CaptionedImage]
-    neighbours: list[list[Neighbour]]
-    appearances: list[Floats]
-    known_appearances: list[Floats]
+    neighbours: list[list[Neighbour]]  # of each, nearest first, none of its own patient, case or article
+    appearances: list[Floats]  # a description of each
+    known_appearances: list[Floats]  # of the training images
 
     def limits(self, places: Sequence[int] | None = None) -> Limits:
         """Beyond what an image is no scan, by some of the validation images; None for all of them."""
@@ -61,15 +54,10 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Beyond what an image is no scan.
+    """Beyond what an image is no scan."""
 
-    Attributes:
-        domain_floor: similarity of its k-th neighbour.
-        appearance: how the known images look.
-    """
-
-    domain_floor: float
-    appearance: KnownAppearance
+    domain_floor: float  # similarity of its k-th neighbour
+    appearance: KnownAppearance  # how the known images look
 
 
 def calibrate(corpus: Corpus, model: Model, on_progress: OnProgress = no_progress) -> Calibration:

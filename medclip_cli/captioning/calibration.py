@@ -38,41 +38,25 @@ DECIDING_SCORE = "cider"
 
 @dataclass(frozen=True, slots=True)
 class MethodRecord:
-    """How one caption method did on the validation split.
+    """How one caption method did on the validation split."""
 
-    Attributes:
-        scores: caption scores by name.
-        platt: from features to the probability that modality, view and region are right.
-        reliability: promised and kept, each answer evaluated by a calibration that did not see its patient.
-        right: share of answers that were right.
-        answers: how many were evaluated.
-    """
-
-    scores: dict[str, float]
-    platt: Platt | None = None
+    scores: dict[str, float]  # caption scores by name
+    platt: Platt | None = None  # from features to the probability that modality, view and region are right
+    # promised and kept, each answer evaluated by a calibration that did not see its patient
     reliability: tuple[ReliabilityRow, ...] = ()
-    right: float = 0.0
-    answers: int = 0
+    right: float = 0.0  # share of answers that were right
+    answers: int = 0  # how many were evaluated
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Everything ``captioning.json`` holds.
+    """Everything ``captioning.json`` holds."""
 
-    Attributes:
-        neighbours: the k that features and the domain test were measured with.
-        domain_floor: similarity of the k-th neighbour under which an image is like nothing that is known.
-        methods: by name.
-        appearance: how the known images look; None where nobody measured it.
-        corpus: name of the corpus it was measured on.
-        format_version: of the file.
-    """
-
-    neighbours: int
-    domain_floor: float
-    methods: Mapping[str, MethodRecord] = field(default_factory=dict)
-    appearance: KnownAppearance | None = None
-    corpus: str = ""
+    neighbours: int  # the k that features and the domain test were measured with
+    domain_floor: float  # similarity of the k-th neighbour under which an image is like nothing that is known
+    methods: Mapping[str, MethodRecord] = field(default_factory=dict)  # by name
+    appearance: KnownAppearance | None = None  # how the known images look; None where nobody measured it
+    corpus: str = ""  # name of the corpus it was measured on
     format_version: int = FORMAT_VERSION
 
     @property

@@ -43,19 +43,12 @@ def features_of(scores: Sequence[float], votes: Mapping[str, Vote], support: flo
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """A logistic regression on standardised features.
+    """A logistic regression on standardised features."""
 
-    Attributes:
-        mean: [f] of each feature.
-        scale: [f] its standard deviation.
-        slopes: [f]
-        intercept: log odds of an answer with mean features.
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    slopes: tuple[float, ...]
-    intercept: float
+    mean: tuple[float, ...]  # [f] of each feature
+    scale: tuple[float, ...]  # [f] its standard deviation
+    slopes: tuple[float, ...]  # [f]
+    intercept: float  # log odds of an answer with mean features
 
     def __call__(self, features: Floats) -> Floats:
         """Probability that an answer is right: ``[n, f] -> [n]``."""
@@ -119,21 +112,13 @@ def cross_fitted(features: Floats, right: NDArray[np.bool_], groups: Sequence[st
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityRow:
-    """Answers whose confidence lay in one band.
+    """Answers whose confidence lay in one band."""
 
-    Attributes:
-        low: the band begins here.
-        high: and ends before here.
-        answers: how many.
-        confidence: their mean confidence.
-        right: share of them that was right.
-    """
-
-    low: float
-    high: float
-    answers: int
-    confidence: float
-    right: float
+    low: float  # the band begins here
+    high: float  # and ends before here
+    answers: int  # how many
+    confidence: float  # their mean confidence
+    right: float  # share of them that was right
 
 
 def reliability(

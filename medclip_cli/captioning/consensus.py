@@ -62,14 +62,10 @@ def similarity_weights(scores: Sequence[float], temperature: float = TEMPERATURE
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """Which of the captions is closest to all.
+    """Which of the captions is closest to all."""
 
-    Attributes:
-        index: of the chosen caption.
-        support: [k] the weighted mean similarity of each caption to all of them, itself included, 0 to 1.
-    """
-
-    index: int
+    index: int  # of the chosen caption
+    # [k] the weighted mean similarity of each caption to all of them, itself included, 0 to 1
     support: Floats
 
 
@@ -131,16 +127,12 @@ def bleu_kernel(captions: Sequence[str]) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What the neighbours say of one field.
-
-    Attributes:
-        field: its name.
-        shares: (value, share) with the largest share first. The share is that of the weight of all
-            neighbours, those that do not know the field included; of a field with several values at once
-            (findings) each value is voted on by itself, so that shares need not add up to 1.
-    """
+    """What the neighbours say of one field."""
 
     field: str
+    # (value, share) with the largest share first. The share is that of the weight of all neighbours,
+    # those that do not know the field included; of a field with several values at once (findings) each
+    # value is voted on by itself, so that shares need not add up to 1.
     shares: tuple[tuple[str, float], ...]
 
     @property

@@ -110,30 +110,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Answers images from their neighbours in a collection.
-
-    Attributes:
-        index: the collection.
-        model: that made it.
-        method: ``nearest``, ``consensus`` or ``generate``.
-        calibration: of the model, if it has one.
-        min_confidence: an answer that is less sure than this has no caption.
-        top: how many neighbours an answer shows.
-        where: conditions on the neighbours; all must hold.
-        min_score: neighbours with a lower score neither answer nor are shown.
-        writing: how a decoder searches for captions.
-        own_groups: the patients, cases or articles of an image, where they are known: they must not answer.
-    """
+    """Answers images from their neighbours in a collection."""
 
     index: VectorIndex
-    model: Model
-    method: str = "nearest"
-    calibration: Calibration | None = None
-    min_confidence: float = 0.0
-    top: int = 5
-    where: tuple[Condition, ...] = ()
-    min_score: float | None = None
-    writing: GenerationOptions | None = None
+    model: Model  # that made it
+    method: str = "nearest"  # ``nearest``, ``consensus`` or ``generate``
+    calibration: Calibration | None = None  # of the model, if it has one
+    min_confidence: float = 0.0  # an answer that is less sure than this has no caption
+    top: int = 5  # how many neighbours an answer shows
+    where: tuple[Condition, ...] = ()  # conditions on the neighbours; all must hold
+    min_score: float | None = None  # neighbours with a lower score neither answer nor are shown
+    writing: GenerationOptions | None = None  # how a decoder searches for captions
+    # the patients, cases or articles of an image, where they are known: they must not answer
     own_groups: Callable[[Source], frozenset[str]] | None = None
 
     def predict(self, sources: Iterable[Source]) -> Iterator[Answer]:

@@ -32,19 +32,13 @@ BASELINE_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The caption that a method gives an image.
+    """The caption that a method gives an image."""
 
-    Attributes:
-        caption: empty where nothing was found.
-        fields: of the image the caption was taken from; of the nearest one for a generated caption.
-        score: cosine similarity of the nearest image; None for baselines.
-        image: where the image the caption was taken from is, if its corpus is here.
-    """
-
-    caption: str
+    caption: str  # empty where nothing was found
+    # of the image the caption was taken from; of the nearest one for a generated caption
     fields: Mapping[str, Any]
-    score: float | None = None
-    image: Path | None = None
+    score: float | None = None  # cosine similarity of the nearest image; None for baselines
+    image: Path | None = None  # where the image the caption was taken from is, if its corpus is here
 
 
 def neighbour_captions(

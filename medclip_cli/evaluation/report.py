@@ -54,17 +54,11 @@ PUBLISHED: Mapping[str, Sequence[dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """This run beside an earlier one.
+    """This run beside an earlier one."""
 
-    Attributes:
-        run: the name of its file.
-        model: that it evaluated.
-        differences: this run minus that, by method and score.
-    """
-
-    run: str
-    model: str | None
-    differences: dict[str, dict[str, Difference]]
+    run: str  # the name of its file
+    model: str | None  # that it evaluated
+    differences: dict[str, dict[str, Difference]]  # this run minus that, by method and score
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

@@ -50,15 +50,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Where a decoder looked before it wrote a word.
+    """Where a decoder looked before it wrote a word."""
 
-    Attributes:
-        word: that it wrote.
-        heat: how much of its attention lay on each cell, ``[rows, columns]``.
-    """
-
-    word: str
-    heat: NDArray[np.float32]
+    word: str  # that it wrote
+    heat: NDArray[np.float32]  # how much of its attention lay on each cell, ``[rows, columns]``
 
 
 @dataclass(frozen=True, slots=True)

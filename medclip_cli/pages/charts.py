@@ -105,19 +105,12 @@ DOT_RADIUS = 3.0
 
 @dataclass(slots=True)
 class Chart:
-    """Shapes on a canvas.
+    """Shapes on a canvas."""
 
-    Attributes:
-        title: what the chart shows, for those who cannot see it.
-        width: in pixels.
-        height: in pixels.
-        shapes: drawn in order.
-    """
-
-    title: str
-    width: int
-    height: int
-    shapes: list[Shape] = field(default_factory=list)
+    title: str  # what the chart shows, for those who cannot see it
+    width: int  # in pixels
+    height: int  # in pixels
+    shapes: list[Shape] = field(default_factory=list)  # drawn in order
 
     def svg(self, *, themed: bool = False) -> str:
         """As an SVG element.
@@ -275,25 +268,15 @@ def training_curves(journal: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A part of a chart with two axes.
+    """A part of a chart with two axes."""
 
-    Attributes:
-        chart: that it is drawn on.
-        y_name: above it.
-        x_name: below it.
-        x_range: values at the left and the right edge.
-        y_range: values at the lower and the upper edge.
-        top: where on the chart it begins.
-        right: margin on its right.
-    """
-
-    chart: Chart
-    y_name: str
-    x_name: str
-    x_range: tuple[float, float]
-    y_range: tuple[float, float] = (0, 1)
-    top: int = 0
-    right: int = _RIGHT
+    chart: Chart  # that it is drawn on
+    y_name: str  # above it
+    x_name: str  # below it
+    x_range: tuple[float, float]  # values at the left and the right edge
+    y_range: tuple[float, float] = (0, 1)  # values at the lower and the upper edge
+    top: int = 0  # where on the chart it begins
+    right: int = _RIGHT  # margin on its right
 
     def __post_init__(self) -> None:
         """Draw the axes."""

@@ -59,23 +59,14 @@ def method_name(method: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:
-    """One image of an evaluation with what was answered for it.
+    """One image of an evaluation with what was answered for it."""
 
-    Attributes:
-        id: of the record.
-        reference: its true caption.
-        caption: what was predicted.
-        score: its value.
-        image: the image.
-        neighbour: the image that the caption came from, if it came from one.
-    """
-
-    id: str
-    reference: str
-    caption: str
-    score: float
-    image: Picture = None
-    neighbour: Picture = None
+    id: str  # of the record
+    reference: str  # its true caption
+    caption: str  # what was predicted
+    score: float  # its value
+    image: Picture = None  # the image
+    neighbour: Picture = None  # the image that the caption came from, if it came from one
 
 
 def evaluation_page(

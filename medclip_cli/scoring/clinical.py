@@ -27,19 +27,12 @@ NOT_GIVEN = "-"
 
 @dataclass(frozen=True, slots=True)
 class ClinicalScores:
-    """What captions get right.
+    """What captions get right."""
 
-    Attributes:
-        form: whether the references are lists of fields or sentences.
-        fields: agreement by field.
-        findings: precision, recall and F1 of the findings.
-        vocabulary: where the findings come from.
-    """
-
-    form: Literal["structured", "sentences"]
-    fields: dict[str, FieldAgreement]
-    findings: LabelScores
-    vocabulary: str
+    form: Literal["structured", "sentences"]  # whether the references are lists of fields or sentences
+    fields: dict[str, FieldAgreement]  # agreement by field
+    findings: LabelScores  # precision, recall and F1 of the findings
+    vocabulary: str  # where the findings come from
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -93,18 +86,12 @@ def clinical_scores(
 
 @dataclass(frozen=True, slots=True)
 class FieldAgreement:
-    """How often a field is right.
+    """How often a field is right."""
 
-    Attributes:
-        agreement: share of the items whose true value is known; a field left unsaid is wrong.
-        items: how many those are.
-        values: what occurs in truth or prediction; the rows and columns of `confusion`.
-        confusion: [v, v] items by true value (row) and predicted value (column); ``-`` is a value not given.
-    """
-
-    agreement: float
-    items: int
-    values: tuple[str, ...]
+    agreement: float  # share of the items whose true value is known; a field left unsaid is wrong
+    items: int  # how many those are
+    values: tuple[str, ...]  # what occurs in truth or prediction; the rows and columns of `confusion`
+    # [v, v] items by true value (row) and predicted value (column); ``-`` is a value not given
     confusion: npt.NDArray[np.int64]
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,33 +137,20 @@ class LabelScores:
     """How well predicted label sets agree with the true ones.
 
     Shapes: l labels, those that occur in truth or prediction, by name.
-
-    Attributes:
-        labels: their names.
-        true: [l] items that have each label.
-        predicted: [l] items predicted to have it.
-        precision: [l] 0 where a label was never predicted.
-        recall: [l] 0 where a label is never true.
-        f1: [l]
-        micro: precision, recall and F1 of all decisions taken together.
-        macro: means over the labels.
-        exact_match: share of items whose whole set is right; where nothing is true and nothing predicted, it
-            is right.
-        labelled: items of which any label is true.
-        exact_match_labelled: share of those whose whole set is right; 0 where there are none.
     """
 
     labels: tuple[str, ...]
-    true: npt.NDArray[np.int64]
-    predicted: npt.NDArray[np.int64]
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    micro: tuple[float, float, float]
-    macro: tuple[float, float, float]
+    true: npt.NDArray[np.int64]  # [l] items that have each label
+    predicted: npt.NDArray[np.int64]  # [l] items predicted to have it
+    precision: Floats  # [l] 0 where a label was never predicted
+    recall: Floats  # [l] 0 where a label is never true
+    f1: Floats  # [l]
+    micro: tuple[float, float, float]  # precision, recall and F1 of all decisions taken together
+    macro: tuple[float, float, float]  # means over the labels
+    # share of items whose whole set is right; where nothing is true and nothing predicted, it is right
     exact_match: float
-    labelled: int
-    exact_match_labelled: float
+    labelled: int  # items of which any label is true
+    exact_match_labelled: float  # share of those whose whole set is right; 0 where there are none
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

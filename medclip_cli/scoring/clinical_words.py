@@ -115,16 +115,11 @@ _BACKWARD = re.compile(rf"\b(?:not {_SEEN}|absent|(?:been |is |was )?ruled out|r
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Findings to look for.
+    """Findings to look for."""
 
-    Attributes:
-        name: what a report calls it.
-        findings: by the words that stand for them, lower case.
-        pattern: matches any of those words, with or without a plural ending (group 1 is the word).
-    """
-
-    name: str
-    findings: Mapping[str, str]
+    name: str  # what a report calls it
+    findings: Mapping[str, str]  # by the words that stand for them, lower case
+    # matches any of those words, with or without a plural ending (group 1 is the word)
     pattern: re.Pattern[str]
 
     def find(self, caption: str) -> frozenset[str]:
@@ -188,15 +183,10 @@ _KEYED = re.compile(r"([a-z][a-z0-9 /_-]{0,40}?)\s*:\s*(.*)", re.DOTALL)
 
 
 class StructuredCaption(NamedTuple):
-    """What a caption of fields says.
+    """What a caption of fields says."""
 
-    Attributes:
-        fields: by key, lower case, without the list of labels.
-        labels: the values under a key of `LABEL_KEYS`, lower case.
-    """
-
-    fields: dict[str, str]
-    labels: frozenset[str]
+    fields: dict[str, str]  # by key, lower case, without the list of labels
+    labels: frozenset[str]  # the values under a key of `LABEL_KEYS`, lower case
 
 
 def parse_structured(caption: str) -> StructuredCaption | None:

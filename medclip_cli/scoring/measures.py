@@ -29,20 +29,13 @@ _EMPTY = [-1]  # COCO cuts "" at blanks into one empty word, so two empty captio
 
 @dataclass(frozen=True, slots=True)
 class BleuCounts:
-    """What BLEU needs to know of each item; sums over items are what it needs of a corpus.
-
-    Attributes:
-        matches: [n, 4] clipped n-gram matches by order.
-        guesses: [n, 4] n-grams in the candidate by order.
-        candidate_length: [n] words.
-        reference_length: [n] words of the reference nearest in length.
-    """
+    """What BLEU needs to know of each item; sums over items are what it needs of a corpus."""
 
     # Sums of a resample come as floats that hold whole numbers.
-    matches: Ints | Floats
-    guesses: Ints | Floats
-    candidate_length: Ints | Floats
-    reference_length: Ints | Floats
+    matches: Ints | Floats  # [n, 4] clipped n-gram matches by order
+    guesses: Ints | Floats  # [n, 4] n-grams in the candidate by order
+    candidate_length: Ints | Floats  # [n] words
+    reference_length: Ints | Floats  # [n] words of the reference nearest in length
 
 
 def clipped_matches(pairs: CaptionPairs, counts: NgramCounts, joined: ReferenceRows) -> Ints:

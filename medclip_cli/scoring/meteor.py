@@ -50,15 +50,10 @@ class MeteorProgram:
 
 @dataclass(frozen=True, slots=True)
 class MeteorScores:
-    """METEOR of a set of captions.
+    """METEOR of a set of captions."""
 
-    Attributes:
-        corpus: computed from the summed statistics, which is not the mean of the items.
-        items: [n]
-    """
-
-    corpus: float
-    items: Floats
+    corpus: float  # computed from the summed statistics, which is not the mean of the items
+    items: Floats  # [n]
 
 
 def find_meteor() -> MeteorProgram | None:

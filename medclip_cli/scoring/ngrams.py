@@ -25,22 +25,14 @@ class CaptionPairs:
     """Candidates and their references, as numbers of distinct sentences.
 
     Shapes: n items, p pairs of an item's candidate with one of its references, s sentences, t tokens.
-
-    Attributes:
-        vocabulary: the distinct words, by number.
-        tokens: [t] word numbers of all distinct sentences, one after the other.
-        lengths: [s] words in each sentence.
-        candidate: [n] the sentence that was predicted for each item.
-        reference: [p] the reference sentence of each pair.
-        item: [p] the item of each pair, ascending.
     """
 
-    vocabulary: tuple[str, ...]
-    tokens: Ints
-    lengths: Ints
-    candidate: Ints
-    reference: Ints
-    item: Ints
+    vocabulary: tuple[str, ...]  # the distinct words, by number
+    tokens: Ints  # [t] word numbers of all distinct sentences, one after the other
+    lengths: Ints  # [s] words in each sentence
+    candidate: Ints  # [n] the sentence that was predicted for each item
+    reference: Ints  # [p] the reference sentence of each pair
+    item: Ints  # [p] the item of each pair, ascending
 
     @property
     def items(self) -> int:
@@ -88,20 +80,13 @@ class NgramCounts:
     """How often each sentence has each n-gram of one order: one row for each that it has.
 
     Rows are sorted by sentence, then by n-gram.
-
-    Attributes:
-        distinct: number of distinct n-grams; they are numbered from 0.
-        sentence: [rows]
-        ngram: [rows]
-        count: [rows]
-        first_row: [s + 1] where the rows of each sentence begin.
     """
 
-    distinct: int
-    sentence: Ints
-    ngram: Ints
-    count: Ints
-    first_row: Ints
+    distinct: int  # number of distinct n-grams; they are numbered from 0
+    sentence: Ints  # [rows]
+    ngram: Ints  # [rows]
+    count: Ints  # [rows]
+    first_row: Ints  # [s + 1] where the rows of each sentence begin
 
 
 def count_ngrams(pairs: CaptionPairs) -> Iterator[NgramCounts]:
@@ -129,16 +114,11 @@ class ReferenceRows:
     """The n-grams of every reference, beside what the candidate of the same item has of them.
 
     One row for each n-gram of each pair's reference.
-
-    Attributes:
-        pair: [rows] ascending.
-        row: [rows] the reference's row in the ``NgramCounts``.
-        candidate_row: [rows] the candidate's row in the ``NgramCounts``, -1 where it lacks the n-gram.
     """
 
-    pair: Ints
-    row: Ints
-    candidate_row: Ints
+    pair: Ints  # [rows] ascending
+    row: Ints  # [rows] the reference's row in the ``NgramCounts``
+    candidate_row: Ints  # [rows] the candidate's row in the ``NgramCounts``, -1 where it lacks the n-gram
 
 
 def join_references(pairs: CaptionPairs, counts: NgramCounts) -> ReferenceRows:

@@ -18,15 +18,10 @@ from medclip_cli.scoring.ngrams import MAX_ORDER, Tokens
 
 @dataclass(frozen=True, slots=True)
 class DocumentFrequencies:
-    """How many images have each n-gram of one to four words in their captions.
+    """How many images have each n-gram of one to four words in their captions."""
 
-    Attributes:
-        documents: how many images there are.
-        counts: of the images that have an n-gram; the others have none.
-    """
-
-    documents: int
-    counts: Mapping[Tokens, int]
+    documents: int  # how many images there are
+    counts: Mapping[Tokens, int]  # of the images that have an n-gram; the others have none
 
     @classmethod
     def of(cls, captions: Iterable[Sequence[str]]) -> DocumentFrequencies:

@@ -134,17 +134,11 @@ def read_references(source: Captions) -> References:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record as it was read; its values are checked when they are used.
+    """One record as it was read; its values are checked when they are used."""
 
-    Attributes:
-        location: where it was read, for messages: ``preds.jsonl, line 3``.
-        values: by column or key.
-        id_keys: the keys that may hold its id, the first that is there counts.
-    """
-
-    location: str
-    values: Mapping[str, Any]
-    id_keys: Sequence[str] = ID_KEYS
+    location: str  # where it was read, for messages: ``preds.jsonl, line 3``
+    values: Mapping[str, Any]  # by column or key
+    id_keys: Sequence[str] = ID_KEYS  # the keys that may hold its id, the first that is there counts
 
     def identity(self) -> str:
         """The id, as text.

@@ -41,15 +41,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """What each item adds to the scores of a corpus.
+    """What each item adds to the scores of a corpus."""
 
-    Attributes:
-        means: names of the scores that are means over items, one column each.
-        columns: [n, len(means) + 10] those, then the counts of BLEU: matches and guesses of the four orders,
-            candidate length, reference length.
-    """
-
-    means: tuple[str, ...]
+    means: tuple[str, ...]  # names of the scores that are means over items, one column each
+    # [n, len(means) + 10] those, then the counts of BLEU: matches and guesses of the four orders,
+    # candidate length, reference length
     columns: Floats
 
     @classmethod
@@ -154,17 +150,11 @@ def item_draws(items: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better the first system is than the second, on one score.
+    """How much better the first system is than the second, on one score."""
 
-    Attributes:
-        value: first minus second.
-        interval: of that, 95 %.
-        p_value: how often chance alone would give a difference this large, either way.
-    """
-
-    value: float
-    interval: Interval
-    p_value: float
+    value: float  # first minus second
+    interval: Interval  # of that, 95 %
+    p_value: float  # how often chance alone would give a difference this large, either way
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

@@ -27,21 +27,13 @@ _SIMILARITIES_AT_ONCE = 8_000_000  # 64 MB of float64; the whole matrix of a lar
 
 @dataclass(frozen=True, slots=True)
 class RankedQueries:
-    """The ranks of each query's right answers.
+    """The ranks of each query's right answers."""
 
-    Attributes:
-        rank: [q] of the first right answer, ties against it; 0 where the pool holds none.
-        average_precision: [q]
-        ndcg: [q] NaN without labels.
-        right: [q] how many right answers the pool holds.
-        pool: how many candidates there are.
-    """
-
-    rank: Ints
-    average_precision: Floats
-    ndcg: Floats
-    right: Ints
-    pool: int
+    rank: Ints  # [q] of the first right answer, ties against it; 0 where the pool holds none
+    average_precision: Floats  # [q]
+    ndcg: Floats  # [q] NaN without labels
+    right: Ints  # [q] how many right answers the pool holds
+    pool: int  # how many candidates there are
 
     def only(self, chosen: Bools) -> RankedQueries:
         """Some of the queries, against the same pool.

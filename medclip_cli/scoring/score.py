@@ -41,17 +41,11 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Another system's captions of the same items.
+    """Another system's captions of the same items."""
 
-    Attributes:
-        name: of its file, or ``against``.
-        scores: of its captions.
-        differences: ours minus theirs, by score.
-    """
-
-    name: str
-    scores: CaptionScores
-    differences: dict[str, Difference]
+    name: str  # of its file, or ``against``
+    scores: CaptionScores  # of its captions
+    differences: dict[str, Difference]  # ours minus theirs, by score
 
 
 @dataclass(frozen=True, slots=True)

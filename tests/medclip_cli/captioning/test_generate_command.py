@@ -109,11 +109,11 @@ def test_longer_captions_than_the_decoder_learned_are_refused(road, writing):
     assert "max_tokens is 500" in done.err
 
 
-def test_impossible_training_names_the_flag(road):
+def test_impossible_training_names_the_field(road):
     train = ("train", "decoder", road.corpus, "--model", road.model)
     for flags, named in (
-        (("--decoder", "lstm", "--retrieve", "2"), "--retrieve"),
-        (("--width", "33"), "--width"),
+        (("--decoder", "lstm", "--retrieve", "2"), "retrieve"),
+        (("--width", "33"), "width"),
     ):
         done = road.medclip(*train, *flags)
         assert done.code == 2

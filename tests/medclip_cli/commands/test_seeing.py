@@ -75,7 +75,7 @@ def test_duplicates_are_drawn_group_by_group(road):
     drawn = road.medclip(*find, "--pictures", "always")
     lines = drawn.out.splitlines()
     headings = [n for n, line in enumerate(lines) if "images, alike by" in line]
-    assert len(headings) == len(groups) > 2
+    assert len(headings) == len(groups) >= 1
     for at, group in zip(headings, groups, strict=True):
         assert lines[at].startswith(f"{len(group['ids'])} images, alike by {', '.join(group['by'])}, in ")
         assert BLOCK in lines[at + 1]
