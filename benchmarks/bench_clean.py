@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import RUNS, Comparison, Row, record
-from encoders.images import read_image
 from medclip_cli.cleaning.images import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images
 from medclip_cli.corpora.table_layouts import CHEXPERT_LABELS as LABELS
@@ -55,7 +54,7 @@ def _decoding(paths: list[Path], kind: str) -> None:
     def ours() -> None:
         drafts = Cleaning(records=[_draft(path.name) for path in paths])
         with open_journal(root / ".journal", root) as journal:
-            check_images(drafts, root, read_image, journal=journal, threads=cores)
+            check_images(drafts, root, journal=journal, threads=cores)
         (root / ".journal").unlink()
 
     ours_seconds, bare_seconds = _in_turn(ours, bare)

@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
         Finding("medclip", __version__),
         Finding("python", sys.version.split()[0]),
         *(_package(name) for name in REQUIRED),
-        *(_optional_package(name, extra) for extra, names in EXTRAS.items() for name in names),
+        *(_package(name, extra) for extra, names in EXTRAS.items() for name in names),
         _device(),
     ]
     try:
@@ -62,17 +62,12 @@ def examine() -> list[Finding]:
     return [*findings, *_models(settings), *_collections(settings)]
 
 
-def _package(name: str) -> Finding:
+def _package(name: str, extra: str | None = None) -> Finding:
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
-
-
-def _optional_package(name: str, extra: str) -> Finding:
-    try:
-        return Finding(name, metadata.version(name))
-    except metadata.PackageNotFoundError:
+        if extra is None:
+            return Finding(name, "not installed", ok=False, mend=f"pip install {name}")
         return Finding(name, "not installed (optional)", mend=f"{USES[extra]}: {install_command(extra)}")
 
 
@@ -87,57 +82,41 @@ def _device() -> Finding:
             return Finding("device", torch.cuda.get_device_name())
         return Finding("device", f"CPU, {counted(torch.get_num_threads(), 'thread')}")
     except Exception as error:  # noqa: BLE001 - a broken install fails in ways of its own
-        return Finding(
-            "device",
-            f"torch does not import: {type(error).__name__}",
-            ok=False,
-            mend="pip install --force-reinstall torch torchvision",
-        )
+        found = f"torch does not import: {type(error).__name__}"
+        return Finding("device", found, False, "pip install --force-reinstall torch torchvision")
 
 
 def _home(home: Path) -> Finding:
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
-        return Finding(
-            "home", f"{home} (not writable)", ok=False, mend="set MEDCLIP_HOME to a writable folder"
-        )
+        return Finding("home", f"{home} (not writable)", False, "set MEDCLIP_HOME to a writable folder")
     free = shutil.disk_usage(nearest).free / 1e9
-    return Finding(
-        "home",
-        f"{home} ({free:.1f} GB free)",
-        ok=free >= 1,
-        mend=None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk",
-    )
+    mend = None if free >= 1 else "free some disk space, or set MEDCLIP_HOME to a larger disk"
+    return Finding("home", f"{home} ({free:.1f} GB free)", mend is None, mend)
 
 
 def _models(settings: Settings) -> list[Finding]:
     """Open every model that is known, as asking would."""
-    findings = []
-    for path, known_from in known_models(settings).items():
-        what, found = f"model {path.name}", f"{path} ({'; '.join(known_from)})"
-        fault = None
-        try:
-            load_model(path)
-        except MedclipError as error:
-            fault = str(error)
-        findings.append(Finding(what, found, ok=fault is None, mend=fault))
-    return findings
+    return [
+        _opened(f"model {path.name}", f"{path} ({'; '.join(known_from)})", path)
+        for path, known_from in known_models(settings).items()
+    ]
 
 
 def _collections(settings: Settings) -> list[Finding]:
-    try:
-        collections = generations.list_collections(settings.home)
-    except MedclipError as error:
-        return [Finding("collections", "unreadable", ok=False, mend=str(error))]
+    """Open the model of every collection, as asking would."""
     findings = []
-    for info in collections:
-        what = f"collection {info.name}"
+    for info in generations.list_collections(settings.home):
         found = f"{counted(info.points, 'image')}, model {info.model_name}"
-        fault = None
-        try:
-            if load_model(info.model_folder).fingerprint != info.fingerprint:
-                fault = f"the model at {info.model_path} has changed: run medclip index again"
-        except MedclipError as error:
-            fault = str(error)
-        findings.append(Finding(what, found, ok=fault is None, mend=fault))
+        findings.append(_opened(f"collection {info.name}", found, info.model_folder, info.fingerprint))
     return findings or [Finding("collections", "none yet", mend="medclip index CORPUS --model MODEL")]
+
+
+def _opened(what: str, found: str, model: Path, fingerprint: str | None = None) -> Finding:
+    try:
+        opened = load_model(model)
+    except MedclipError as error:
+        return Finding(what, found, False, str(error))
+    if fingerprint in (None, opened.fingerprint):
+        return Finding(what, found)
+    return Finding(what, found, False, f"the model at {model} has changed: run medclip index again")

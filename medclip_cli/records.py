@@ -57,13 +57,11 @@ class CaptionedImage:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One answer of the vector index.
+    """One answer of the vector index: a record of a corpus.
 
     Attributes:
         rank: 1 for the best.
         score: cosine similarity for dense queries, the fused score for hybrid ones.
-        id: of the corpus record.
-        caption: its caption.
         image: path relative to the image root of its corpus.
         corpus: name of the corpus it came from.
         group: its patient, case or article.

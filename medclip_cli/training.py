@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from medclip_cli.cleaning.corpus_builder import prepare_corpus
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.extras import require
 from medclip_cli.progress import OnProgress, Progress, counted, log, no_progress
@@ -197,7 +198,7 @@ def train_encoders(
     require("train", "medclip train")
     if tensorboard is not None:
         require("tensorboard", "tensorboard")
-    opened, out = _opened(corpus), Path(out)
+    opened, out = prepare_corpus(corpus, on_progress=on_progress), Path(out)
     _announce(opened)
     from encoders.presets import preset_named
     from medclip_cli.pages.charts import training_curves
@@ -261,7 +262,7 @@ def train_decoder(
         ModelError: training failed, or the folder cannot be read or written.
     """
     require("train", "medclip train")
-    opened, model = _opened(corpus), Path(model)
+    opened, model = prepare_corpus(corpus, on_progress=on_progress), Path(model)
     if not opened.split("train") or not opened.split("val"):
         raise UsageError(f"{opened.path} needs images in its train and val splits to train a decoder")
     _announce(opened)
@@ -319,7 +320,7 @@ def train_confidence(
     from medclip_cli.models import load_model
 
     opened = load_model(Path(model), for_many=True)
-    measured = calibrate(_opened(corpus), opened, on_progress)
+    measured = calibrate(prepare_corpus(corpus, on_progress=on_progress), opened, on_progress)
     card = with_captions(opened.read_addition(CARD_FILE) or "", measured)
     opened.add_files(
         {
@@ -413,17 +414,6 @@ def training_pair(record: CaptionedImage, image: Path) -> TrainingPair:
         labels=(*labels, *(f"finding={finding}" for finding in record.findings)),
         other_texts=tuple(text for text in record.captions if text != record.caption),
     )
-
-
-def _opened(corpus: Corpus | Path | str) -> Corpus:
-    from medclip_cli.corpora.corpus_folder import Corpus
-
-    if isinstance(corpus, Corpus):
-        return corpus
-    from medclip_cli.cleaning.corpus_builder import prepare_corpus
-    from medclip_cli.settings import load_settings
-
-    return Corpus.open(prepare_corpus(Path(corpus), load_settings().home))
 
 
 def _pairs(corpus: Corpus, split: Literal["train", "val"]) -> list[TrainingPair]:

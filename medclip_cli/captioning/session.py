@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 def open_collection(settings: Settings) -> VectorIndex:
     """Open the collection of the settings; where none of them names one, the only one there is."""
-    from medclip_cli.vector_index.store import StoreLocation
+    from medclip_cli.vector_index.store import Store
 
-    location, name = StoreLocation.of(settings), settings.collection
-    store = location.store()
+    store, name = Store.of(settings), settings.collection
     if settings.origins["collection"] == "default":
         existing = store.list_collections()
         if len(existing) == 1:
             name = existing[0].name
     index = store.open(name)
-    log.debug("collection %s: %s images in %s", index.info.name, index.info.points, location.shown)
+    log.debug("collection %s: %s images in %s", index.info.name, index.info.points, store.shown)
     return index
 
 

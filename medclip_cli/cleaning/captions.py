@@ -35,17 +35,12 @@ _LOOSE_PUNCTUATION = re.compile(r"\s+([.,;:])")
 
 @dataclass(frozen=True, slots=True)
 class CaptionStyle:
-    """How captions are made.
+    """How captions are made."""
 
-    Attributes:
-        name: of the style, or the template; recorded in the corpus.
-        make: all captions of a row, given the words a template may use; empty when it has none.
-        template: the template behind it, if there is one.
-    """
-
-    name: str
+    name: str  # of the style, or the template; recorded in the corpus
+    # All captions of a row, given the words a template may use; empty when it has none.
     make: Callable[[SourceRow, Mapping[str, str]], tuple[str, ...]]
-    template: Template | None = None
+    template: Template | None = None  # the template behind it
 
 
 def caption_style(style: str, layout: DatasetLayout, *, strip_marks: bool = False) -> CaptionStyle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +27,13 @@ from medclip_cli.cleaning.pipeline import (
 from medclip_cli.corpora.corpus_folder import (
     REPORT_FILE,
     TABLE_FILE,
+    Corpus,
     check_target,
     split_sizes,
     staging_folder,
     write_corpus,
 )
+from medclip_cli.corpora.dicom import patient_key
 from medclip_cli.corpora.exporting import copy_images, keep_only
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
 from medclip_cli.corpora.near_duplicates import Leaks, find_leaks
@@ -39,6 +41,7 @@ from medclip_cli.corpora.registry import layout_named, layout_of_folder
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.progress import OnProgress, log, no_progress
 from medclip_cli.records import MODALITIES
+from medclip_cli.settings import load_settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,9 +56,7 @@ class CleaningReport:
         name: of the corpus.
         caption_style: the style or template of the captions.
         dataset: the data set's name, or the corpus's for one's own images.
-        licence: its terms.
-        read: rows read.
-        kept: rows in the corpus.
+        read: rows read, of which so many were `kept`.
         rejected: rows left out, by reason code, the most frequent first.
         splits: ``images`` and ``groups`` by split.
         modalities: images by modality, the most frequent first.
@@ -177,7 +178,8 @@ def clean(  # noqa: PLR0913 - the options of one command
         seed=seed,
         limit=limit,
     )
-    read_options = ReadOptions(captions, image_column, caption_column, group_pattern, _secret(layout))
+    secret = patient_key(load_settings().home) if layout.hashes_patients else b""
+    read_options = ReadOptions(captions, image_column, caption_column, group_pattern, secret)
     if out:
         check_target(out, force=force)
     with _readable_root(layout, root, out) as readable:
@@ -188,7 +190,7 @@ def clean(  # noqa: PLR0913 - the options of one command
         if not skip_image_check:
             _check_images(cleaning, readable, out, threads, on_progress)
         if not cleaning.records:
-            raise CorpusError(_why_nothing(cleaning, root))
+            raise _nothing_kept(cleaning, root)
         settle_splits(cleaning, options)
         leaks = find_leaks(cleaning.records, lambda record: cleaning.fine_hashes.get(record.id))
         if leaks.any:
@@ -196,7 +198,7 @@ def clean(  # noqa: PLR0913 - the options of one command
         if layout.is_own and len({record.group for record in cleaning.records}) == len(cleaning.records) > 1:
             log.info(
                 "Each image counts as a patient of its own. If that is wrong, add a column patient (or give "
-                "--group-pattern): images of one patient then stay in one split."
+                "group_pattern): images of one patient then stay in one split."
             )
         report = CleaningReport(
             corpus=out,
@@ -224,24 +226,35 @@ def clean(  # noqa: PLR0913 - the options of one command
     return report
 
 
-def prepare_corpus(source: Path, home: Path, on_progress: OnProgress = no_progress) -> Path:
-    """Return a corpus folder: the one given, or one made of a folder of one's own images and captions.
+def prepare_corpus(
+    source: Corpus | Path | str, home: Path | None = None, on_progress: OnProgress = no_progress
+) -> Corpus:
+    """Open a corpus, or make one of a folder of one's own images and captions.
+
+    Args:
+        source: an opened corpus, its folder, or a folder of images.
+        home: where a corpus is made; None takes that of the settings.
+        on_progress: called for each image of a folder that is cleaned.
 
     Raises:
         CorpusError: it is neither, or nothing in it can be used.
     """
-    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
+    if isinstance(source, Corpus):
         return source
+    source = Path(source)
+    if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
+        return Corpus.open(source)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
         raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
     # Two folders of one name get a corpus each.
     digest = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    home = home or load_settings().home
     out = home / "corpora" / f"{source.absolute().name or 'images'}-{digest}"
     log.info(f"{source} is no corpus: cleaning it into {out} first.")
     report = clean(layout_of_folder(source), source, out, force=True, on_progress=on_progress)
     rejected = ", ".join(f"{reason} {count}" for reason, count in report.rejected.items() if count)
     log.info(f"Kept {report.kept} of {report.read} images{f' ({rejected})' if rejected else ''}.")
-    return out
+    return Corpus.open(out)
 
 
 @contextmanager
@@ -258,28 +271,15 @@ def _readable_root(layout: DatasetLayout, root: Path, out: Path | None) -> Itera
             yield Path(folder)
 
 
-def _secret(layout: DatasetLayout) -> bytes:
-    if not layout.hashes_patients:
-        return b""
-    from medclip_cli.corpora.dicom import patient_key
-    from medclip_cli.settings import load_settings
-
-    return patient_key(load_settings().home)
-
-
 def _check_images(
     cleaning: Cleaning, root: Path, out: Path | None, threads: int | None, on_progress: OnProgress
 ) -> None:
-    from encoders.images import read_image
-
     try:
         with open_journal(journal_path(out) if out else None, root.absolute()) as journal:
-            check_images(
-                cleaning, root, read_image, journal=journal, threads=threads, on_progress=on_progress
-            )
+            check_images(cleaning, root, journal=journal, threads=threads, on_progress=on_progress)
     except KeyboardInterrupt:
         if out:
-            log.info("the images checked so far are remembered: run the same command again to go on")
+            log.info("the images checked so far are remembered: clean again to go on")
         raise
 
 
@@ -307,7 +307,7 @@ def _write(
     staging = staging_folder(out)
     # Images that the corpus is to hold itself are gathered in one folder first.
     if copy and not layout.unpack:
-        copy_images(cleaning.records, root, staging, on_progress=notify)
+        copy_images(cleaning.records, root, staging, notify)
     if copy or layout.unpack:
         keep_only(cleaning.records, staging)
         root = staging
@@ -329,15 +329,15 @@ def _write(
 # What to do where not one row could be kept, by the commonest reason.
 _HINTS = {
     "unsafe_path": ": give the paths of images relative to it, and none outside",
-    "missing_image": ": are the images below it? medclip clean --skip-image-check cleans without",
-    "missing_caption": ": a table needs a column caption (or --caption-column), an image its name.txt",
+    "missing_image": ": are the images below it? skip_image_check cleans without",
+    "missing_caption": ": a table needs a column caption (or caption_column), an image its name.txt",
 }
 
 
-def _why_nothing(cleaning: Cleaning, root: Path) -> str:
+def _nothing_kept(cleaning: Cleaning, root: Path) -> CorpusError:
     if not cleaning.read:
-        return f"{root} has no rows: nothing was written"
-    reasons: Mapping[str, int] = cleaning.reasons()
+        return CorpusError(f"{root} has no rows: nothing was written")
+    reasons = cleaning.reasons()
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    hint = _HINTS.get(max(reasons, key=lambda reason: reasons[reason]), "")
-    return f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}"
+    hint = _HINTS.get(next(iter(reasons)), "")
+    return CorpusError(f"none of the {cleaning.read} rows of {root} could be kept ({counts}){hint}")

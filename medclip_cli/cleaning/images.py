@@ -11,27 +11,20 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, Protocol
+from typing import IO, Any
 
 from PIL import Image
 
+from encoders.images import MAX_SCAN_BYTES, read_image
 from medclip_cli.corpora.near_duplicates import LEAST_SIDE, hash_miniatures, miniature
-from medclip_cli.errors import CorpusError, MedclipError
+from medclip_cli.errors import CorpusError, ScanError
 from medclip_cli.private_files import open_private_text
 from medclip_cli.records import Reason
-
-
-class ReadImage(Protocol):
-    """Turns an open file into a picture; its errors may carry a reason ``code``."""
-
-    def __call__(self, source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
-        """Decode a file to its end; a JPEG as small as twice `least_side`, which spares half of the work."""
-
 
 # A picture whose brightest and darkest grey differ by less shows nothing; JPEG alone adds a step or two.
 BLANK_GREY_RANGE = 4
@@ -40,39 +33,27 @@ JOURNAL_VERSION = 3
 # A kill loses at most this many findings; flushing each would cost more than it saves.
 FLUSH_EVERY = 100
 
-# The whole file is read to be hashed; `encoders.images` has the same limit.
-MAX_FILE_BYTES = 1 << 30
-
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of an image that decodes.
+    """What is known of an image that decodes: hashes of its file and of its picture, in hex digits."""
 
-    Attributes:
-        sha256: of the file's bytes, 64 hex digits.
-        dhash: difference hash of the picture, 16 hex digits.
-        fine_hash: the same at 16 x 16 in both directions, 128 hex digits: it tells two chest X-rays apart.
-    """
-
-    sha256: str
-    dhash: str
-    fine_hash: str
+    sha256: str  # 64
+    dhash: str  # 16, see `near_duplicates.difference_hashes`
+    fine_hash: str  # 128: it tells two chest X-rays apart
 
 
-def examine_images(
-    read_image: ReadImage, paths: Sequence[Path], root: Path | None = None
-) -> list[ImageFacts | Reason]:
+def examine_images(paths: Sequence[Path], root: Path | None = None) -> list[ImageFacts | Reason]:
     """Decode image files and fingerprint them, or say why each is left out.
 
     Args:
-        read_image: turns an open file into a picture.
         paths: the image files; one picture at a time is in memory.
         root: a link that leads out of this folder (already resolved) is refused.
     """
-    decoded = [_decode(read_image, path, root) for path in paths]
+    decoded = [_decode(path, root) for path in paths]
     # Picture by picture, these few comparisons would cost a quarter of what decoding does.
-    hashes = iter(hash_miniatures([one.miniature for one in decoded if isinstance(one, _Decoded)]))
-    return [one if isinstance(one, Reason) else ImageFacts(one.sha256, *next(hashes)) for one in decoded]
+    hashes = iter(hash_miniatures([one[1] for one in decoded if not isinstance(one, Reason)]))
+    return [one if isinstance(one, Reason) else ImageFacts(one[0], *next(hashes)) for one in decoded]
 
 
 def is_blank(picture: Image.Image) -> bool:
@@ -83,14 +64,8 @@ def is_blank(picture: Image.Image) -> bool:
     return all(float(high) - float(low) < BLANK_GREY_RANGE for low, high in pairs)
 
 
-class _Decoded(NamedTuple):
-    """What decoding an image gave, before hashing."""
-
-    sha256: str
-    miniature: Image.Image
-
-
-def _decode(read_image: ReadImage, path: Path, root: Path | None) -> _Decoded | Reason:
+def _decode(path: Path, root: Path | None) -> tuple[str, Image.Image] | Reason:
+    """Return the SHA-256 of a file's bytes and the miniature of its picture."""
     try:
         status = os.lstat(path)
         is_link = stat.S_ISLNK(status.st_mode)
@@ -107,8 +82,8 @@ def _decode(read_image: ReadImage, path: Path, root: Path | None) -> _Decoded | 
             if stat.S_ISDIR(status.st_mode):
                 return Reason("missing_image")
             return Reason("unreadable_image", "a pipe or a device, not a file")
-        if status.st_size > MAX_FILE_BYTES:
-            return Reason("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
+        if status.st_size > MAX_SCAN_BYTES:
+            return Reason("too_large", f"the file has more than {MAX_SCAN_BYTES:,} bytes")
         content = path.read_bytes()
         small = miniature(read_image(BytesIO(content), least_side=LEAST_SIDE))
         # Averaging cannot widen a range of greys: only what is flat when small is decoded whole.
@@ -116,11 +91,11 @@ def _decode(read_image: ReadImage, path: Path, root: Path | None) -> _Decoded | 
             return Reason("blank_image", "one flat grey")
     except (FileNotFoundError, NotADirectoryError):
         return Reason("missing_image")
-    except MedclipError as error:
-        return Reason(getattr(error, "code", "unreadable_image"), str(error))
+    except ScanError as error:
+        return Reason(error.code, str(error))
     except (OSError, ValueError) as error:
         return Reason("unreadable_image", getattr(error, "strerror", None) or "not readable")
-    return _Decoded(hashlib.sha256(content).hexdigest(), small)
+    return hashlib.sha256(content).hexdigest(), small
 
 
 @lru_cache(maxsize=4096)
@@ -132,7 +107,6 @@ class Journal:
     """Findings of an earlier, interrupted run, and those of this one."""
 
     def __init__(self, root: Path, earlier: dict[str, dict[str, Any]], file: IO[str] | None) -> None:
-        """Wrap an open journal; use `open_journal`."""
         self._folder = str(root)
         self._earlier = earlier
         self._file = file
@@ -146,16 +120,12 @@ class Journal:
         return Reason(*entry["reason"]) if "reason" in entry else ImageFacts(*entry["facts"])
 
     def remember(self, image: str, found: ImageFacts | Reason) -> None:
-        """Note what was found."""
         stamp = self._stamp(image)
         if self._file is None or stamp is None:
             return
-        what = (
-            {"reason": list(found)}
-            if isinstance(found, Reason)
-            else {"facts": [found.sha256, found.dhash, found.fine_hash]}
-        )
-        self._file.write(json.dumps({"image": image, "stamp": stamp, **what}) + "\n")
+        kind = "reason" if isinstance(found, Reason) else "facts"
+        values = found if isinstance(found, Reason) else (found.sha256, found.dhash, found.fine_hash)
+        self._file.write(json.dumps({"image": image, "stamp": stamp, kind: values}) + "\n")
         self._unflushed += 1
         if self._unflushed >= FLUSH_EVERY:
             self._file.flush()
@@ -177,15 +147,7 @@ def journal_path(corpus: Path) -> Path:
 
 @contextmanager
 def open_journal(path: Path | None, root: Path) -> Iterator[Journal]:
-    """Open the journal, go on from an earlier one of the same image root.
-
-    Args:
-        path: its file; None keeps no journal.
-        root: what image paths are relative to.
-
-    Raises:
-        CorpusError: the file cannot be written.
-    """
+    """Open the journal of an image root, and go on from an earlier one; a path of None keeps none."""
     if path is None:
         yield Journal(root, {}, None)
         return
@@ -202,22 +164,19 @@ def open_journal(path: Path | None, root: Path) -> Iterator[Journal]:
 
 def _read(path: Path, root: Path) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if _parsed(file.readline()) != {"version": JOURNAL_VERSION, "root": str(root)}:
-                return {}
-            for line in file:
-                entry = _parsed(line)
-                if "image" in entry and "stamp" in entry and ("reason" in entry or "facts" in entry):
-                    entries[entry["image"]] = entry
-    except OSError:
-        return {}
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        if _parsed(file.readline()) != {"version": JOURNAL_VERSION, "root": str(root)}:
+            return {}
+        for line in file:
+            entry = _parsed(line)
+            if "image" in entry and "stamp" in entry and ("reason" in entry or "facts" in entry):
+                entries[entry["image"]] = entry
     return entries
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    try:
+    with suppress(ValueError):  # torn, by the end of a run
         entry = json.loads(line)
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
+        if isinstance(entry, dict):
+            return entry
+    return {}

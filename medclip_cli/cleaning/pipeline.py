@@ -17,8 +17,9 @@ from medclip_cli.cleaning.captions import (
     template_words,
     with_uncertain,
 )
-from medclip_cli.cleaning.images import ImageFacts, Journal, ReadImage, examine_images
+from medclip_cli.cleaning.images import ImageFacts, Journal, examine_images
 from medclip_cli.cleaning.splits import assign_splits
+from medclip_cli.corpora.corpus_folder import leaves_root
 from medclip_cli.corpora.near_duplicates import leaked_groups
 from medclip_cli.parallel import ordered_map
 from medclip_cli.progress import OnProgress, Progress, no_progress
@@ -29,21 +30,9 @@ SplitPolicy = Literal["official", "filtered", "group"]
 
 @dataclass(frozen=True, slots=True)
 class CleaningOptions:
-    """What to keep and how to write it down.
+    """What to keep and how to write it down; see `corpus_builder.clean`."""
 
-    Attributes:
-        source: the data set's name; ids and groups begin with it.
-        licence: its terms.
-        style: how captions are made.
-        modalities: the ones to keep; empty keeps all.
-        uncertain: what a label the source calls uncertain means.
-        splits: ``official`` keeps the data set's own; ``filtered`` also leaves out held-out images whose
-            group stands in train; ``group`` makes new ones.
-        seed: of the splits.
-        limit: read so many rows at most.
-    """
-
-    source: str
+    source: str  # the data set's name; ids and groups begin with it
     licence: str
     style: CaptionStyle
     modalities: frozenset[str] = frozenset()
@@ -55,24 +44,15 @@ class CleaningOptions:
 
 @dataclass(slots=True)
 class Cleaning:
-    """Rows on their way: what was read, what is still in, what is out and why.
-
-    Attributes:
-        read: rows read.
-        records: rows still in.
-        rejected: rows left out, in the order it happened.
-        words: how many rows had each word that a template may name.
-        fine_hashes: of the images that were decoded, by record id.
-    """
+    """Rows on their way: how many were read, which are still in, which are out and why."""
 
     read: int = 0
     records: list[CaptionedImage] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
-    words: Counter[str] = field(default_factory=Counter)
-    fine_hashes: dict[str, bytes] = field(default_factory=dict)
+    words: Counter[str] = field(default_factory=Counter)  # how many rows had a word for a template's name
+    fine_hashes: dict[str, bytes] = field(default_factory=dict)  # of decoded images, by record id
 
     def reject(self, record: CaptionedImage, reason: Reason) -> None:
-        """Leave a record out."""
         self.rejected.append(Rejection(record.id, record.image, *reason))
 
     def reasons(self) -> dict[str, int]:
@@ -107,7 +87,6 @@ def read_rows(rows: Iterable[SourceRow], options: CleaningOptions) -> Cleaning:
 def check_images(
     cleaning: Cleaning,
     root: Path,
-    read_image: ReadImage,
     *,
     journal: Journal,
     threads: int | None = None,
@@ -118,8 +97,7 @@ def check_images(
     Args:
         cleaning: its records are replaced by those whose image is good, with hashes filled in.
         root: what image paths are relative to.
-        read_image: turns an open file into a picture.
-        journal: of an earlier run; filled as images are decoded.
+        journal: findings of an earlier run, and now of this one.
         threads: how many images at once; as many as there are cores by default.
         on_progress: called for each image.
     """
@@ -135,7 +113,7 @@ def check_images(
     def examine(chunk: Sequence[CaptionedImage]) -> list[tuple[ImageFacts | Reason, bool]]:
         known = [journal.recall(record.image) for record in chunk]
         new = [root / record.image for record, found in zip(chunk, known, strict=True) if found is None]
-        examined = iter(examine_images(read_image, new, resolved))
+        examined = iter(examine_images(new, resolved))
         return [(found or next(examined), found is None) for found in known]
 
     def hand_out() -> Iterator[CaptionedImage]:
@@ -201,30 +179,6 @@ def _draft(row: SourceRow, options: CleaningOptions, words: Counter[str]) -> Cap
         return Reason("missing_caption")
     if all(is_placeholder(caption) for caption in captions):
         return Reason("placeholder_caption")
-    return _record(settled, captions, options)
-
-
-def _unusable(row: SourceRow) -> Reason | None:
-    """Leave out what the adapter could not use, and images outside the image root."""
-    if row.fault is not None:
-        return Reason(*row.fault)
-    if not row.key or not row.image:
-        return Reason("malformed_row", "no key" if row.image else "no image named")
-    if not _encodes(row.key + row.group):
-        return Reason("malformed_row", "its key or group is not UTF-8")
-    parts = row.image.split("/")
-    if parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\\" in row.image:
-        return Reason("unsafe_path", "the path leaves the image root")
-    if not row.image.isprintable() or not _encodes(row.image):
-        return Reason("unsafe_path", "the path has control characters or is not UTF-8")
-    return None
-
-
-def _encodes(text: str) -> bool:
-    return text.isascii() or text.encode("utf-8", "ignore").decode("utf-8") == text
-
-
-def _record(row: SourceRow, captions: tuple[str, ...], options: CleaningOptions) -> CaptionedImage:
     return CaptionedImage(
         id=f"{options.source}/{row.key}",
         image=row.image,
@@ -239,7 +193,26 @@ def _record(row: SourceRow, captions: tuple[str, ...], options: CleaningOptions)
         view=row.view and sys.intern(row.view),
         region=row.region and sys.intern(row.region),
         category=row.category and sys.intern(row.category),
-        findings=row.findings,
+        findings=settled.findings,
         age=row.age,
         sex=row.sex,
     )
+
+
+def _unusable(row: SourceRow) -> Reason | None:
+    """Leave out what the adapter could not use, and images outside the image root."""
+    if row.fault is not None:
+        return Reason(*row.fault)
+    if not row.key or not row.image:
+        return Reason("malformed_row", "no key" if row.image else "no image named")
+    if not _encodes(row.key + row.group):
+        return Reason("malformed_row", "its key or group is not UTF-8")
+    if "\\" in row.image or leaves_root(row.image):
+        return Reason("unsafe_path", "the path leaves the image root")
+    if not row.image.isprintable() or not _encodes(row.image):
+        return Reason("unsafe_path", "the path has control characters or is not UTF-8")
+    return None
+
+
+def _encodes(text: str) -> bool:
+    return text.isascii() or text.encode("utf-8", "ignore").decode("utf-8") == text

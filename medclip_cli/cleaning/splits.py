@@ -33,26 +33,17 @@ def assign_splits(
     shared = Counter(r.group for r in records if r.split == TRAIN_VAL)
     dealt = deal_groups(free, seed=seed, held_out=held_out)
     halves = deal_groups(shared, seed=seed, held_out={"val": held_out.get("val", 0.0)})
-
-    def split_of(record: CaptionedImage) -> str:
-        if record.split == TRAIN_VAL:
-            return halves[record.group]
-        return record.split or official.get(record.group) or dealt[record.group]
-
-    splits = map(split_of, records)
+    splits = (
+        halves[r.group] if r.split == TRAIN_VAL else r.split or official.get(r.group) or dealt[r.group]
+        for r in records
+    )
     return [r if r.split == s else replace(r, split=s) for r, s in zip(records, splits, strict=True)]
 
 
 def deal_groups(sizes: Mapping[str, int], *, seed: int, held_out: Mapping[str, float]) -> dict[str, str]:
-    """Deal groups to splits by size.
+    """Return the split of each group, given its size and each split's share of the images.
 
-    Args:
-        sizes: images by group.
-        seed: of the order of groups.
-        held_out: share of the images by split.
-
-    Returns:
-        the split of each group; every held-out split has a group while at least one is left for training.
+    Every held-out split has a group while at least one is left for training.
     """
     waiting = sorted(sizes, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     total = sum(sizes.values())

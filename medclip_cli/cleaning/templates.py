@@ -68,10 +68,7 @@ class Template:
     """A parsed caption template."""
 
     def __init__(self, text: str) -> None:
-        """Parse a template.
-
-        Args:
-            text: words and ``{fields}``.
+        """Parse words and ``{fields}``.
 
         Raises:
             UsageError: an unmatched brace, no field at all, or a field that is more than a name.

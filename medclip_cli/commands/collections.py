@@ -14,7 +14,7 @@ from medclip_cli.errors import UsageError
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
-    from medclip_cli.vector_index.store import StoreLocation
+    from medclip_cli.vector_index.store import Store
     from medclip_cli.vector_index.verification import Verification
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def list_(
 ) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
     location = _location(url, offline)
-    found = location.store().summaries()
+    found = location.summaries()
     if as_json:
         json_output.write(found)
         return
@@ -51,11 +51,11 @@ def list_(
         console.note(f"No collections in {location.shown}: make one with medclip index.")
 
 
-def _location(url: str | None, offline: bool | None) -> StoreLocation:
+def _location(url: str | None, offline: bool | None) -> Store:
     from medclip_cli.settings import load_settings
-    from medclip_cli.vector_index.store import StoreLocation
+    from medclip_cli.vector_index.store import Store
 
-    return StoreLocation.of(load_settings({"qdrant_url": url, "offline": offline}))
+    return Store.of(load_settings({"qdrant_url": url, "offline": offline}))
 
 
 def _size(size: int) -> str:
@@ -72,7 +72,7 @@ def show(
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
     from medclip_cli.vector_index.base import info_to_json
 
-    info = _location(url, offline).store().describe(name)
+    info = _location(url, offline).describe(name)
     if as_json:
         json_output.write(info_to_json(info))
         return
@@ -108,7 +108,7 @@ def drop(
         if not sys.stdin.isatty():
             raise UsageError(f"dropping {name!r} cannot be undone: confirm with --yes")
         typer.confirm(f"Drop collection {name!r}?", abort=True, err=True)
-    _location(url, offline).store().drop(name)
+    _location(url, offline).drop(name)
     console.note(f"Dropped {name!r}.")
 
 
@@ -174,7 +174,7 @@ def verify(
     """
     from medclip_cli.vector_index.verification import verify_collection
 
-    with _location(url, offline).store().open(name) as index:
+    with _location(url, offline).open(name) as index:
         found = verify_collection(index)
     if as_json:
         json_output.write(found.to_dict())

@@ -55,18 +55,15 @@ def merge(
     as_json: opt.JsonOutput = False,
 ) -> None:
     """Make one corpus of several: ids stay unique, groups whole, rows that come twice are counted once."""
-    from medclip_cli.corpora.corpus_folder import Corpus, check_target
+    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.corpora.merging import merge_corpora
 
-    check_target(out, force=force)
-    merged = merge_corpora([Corpus.open(path) for path in corpora])
-    merged.write(out, name=name, force=force)
-    report = merged.report
+    report = merge_corpora([Corpus.open(path) for path in corpora], out, name=name, force=force)
     if as_json:
-        json_output.write({"corpus": out, **report})
+        json_output.write(report.to_dict())
     else:
-        show_counts(report)
-    console.note(f"wrote {out}: {report['kept']} of {report['read']} rows kept")
+        show_counts(report.to_dict())
+    console.note(f"wrote {out}: {report.kept} of {report.read} rows kept")
 
 
 @app.command("export", epilog="Example: medclip corpus export work/medpix --format csv --out medpix.csv")

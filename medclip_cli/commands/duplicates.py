@@ -49,11 +49,11 @@ def duplicates(
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings
     from medclip_cli.vector_index.duplicates import find_duplicates
-    from medclip_cli.vector_index.store import StoreLocation
+    from medclip_cli.vector_index.store import Store
 
-    location = StoreLocation.of(load_settings({"qdrant_url": url, "offline": offline}))
+    location = Store.of(load_settings({"qdrant_url": url, "offline": offline}))
     corpus = Corpus.open(source)
-    with nullcontext() if collection is None else location.store().open(collection) as index:
+    with nullcontext() if collection is None else location.open(collection) as index:
         report = find_duplicates(corpus, index, min_score=min_score)
     if as_json:
         for group in report.groups:

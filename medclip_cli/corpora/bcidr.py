@@ -13,16 +13,9 @@ from pathlib import Path
 from medclip_cli.corpora.folder import captions_of
 from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, list_images
 from medclip_cli.corpora.tables import read_json
-from medclip_cli.records import SourceRow
+from medclip_cli.records import SPLITS, SourceRow
 
-_FILES = {
-    "train_labels.json": "train",
-    "val_labels.json": "val",
-    "test_labels.json": "test",
-    "train_annotation.json": "train",
-    "val_annotation.json": "val",
-    "test_annotation.json": "test",
-}
+_FILES = {f"{split}_{kind}.json": split for kind in ("labels", "annotation") for split in SPLITS}
 GRADES = ("normal", "low grade", "high grade", "insufficient information")
 
 

@@ -96,13 +96,10 @@ class Corpus:
         """
         path = Path(path)
         if not path.is_dir():
-            raise CorpusError(
-                f"no corpus at {path}, there is no such folder: make one with medclip clean DATASET ROOT "
-                f"--out {path}"
-            )
+            raise CorpusError(f"no corpus at {path}, there is no such folder: make one with medclip clean")
         report = _read_report(path)
         if not (path / TABLE_FILE).is_file():
-            raise CorpusError(f"the corpus {path} has no {TABLE_FILE}: clean again with --force")
+            raise CorpusError(f"the corpus {path} has no {TABLE_FILE}: clean again, replacing it")
         root = Path(os.path.normpath(path.absolute() / str(report["image_root"])))
         return cls(path, str(report["name"]), root, str(report.get("caption_style", "")), None, report)
 
@@ -126,17 +123,13 @@ class Corpus:
         return stream_table(self.path / TABLE_FILE)
 
     def split(self, name: str) -> tuple[CaptionedImage, ...]:
-        """Return the records of one split.
-
-        Raises:
-            UsageError: it is not train, val or test.
-        """
+        """Return the records of one split; a `UsageError` if it is not train, val or test."""
         if name not in SPLITS:
             raise UsageError(f"split {name!r} is not one of {', '.join(SPLITS)}")
         return tuple(record for record in self.records if record.split == name)
 
     def image_path(self, record: CaptionedImage) -> Path:
-        """Return where the image of a record lies."""
+        """Where the image of a record lies."""
         return self.image_root / record.image
 
     def to_pandas(self) -> DataFrame:
@@ -230,9 +223,8 @@ def write_corpus(
     whole = {**head, **report}
     with _replacing(path) as folder:
         write_table(folder / TABLE_FILE, kept)
-        with (folder / REJECTED_FILE).open(
-            "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
+        rejected_file = folder / REJECTED_FILE
+        with rejected_file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("id", "image", "reason", "detail"))
             writer.writerows((row.id, row.image, row.reason, row.detail) for row in rejected)
@@ -244,11 +236,7 @@ def write_corpus(
 
 
 def check_target(path: Path, *, force: bool) -> None:
-    """Check that a corpus may be written here; worth asking before hours of work.
-
-    Raises:
-        CorpusError: something is there that may not be replaced, or nothing can be written there.
-    """
+    """Check that a corpus may be written here, before hours of work; a `CorpusError` if it may not."""
     if os.path.lexists(path):
         if path.is_symlink() or not path.is_dir():
             raise CorpusError(f"{path} exists and is not a folder: choose another folder")
@@ -258,7 +246,7 @@ def check_target(path: Path, *, force: bool) -> None:
                 f"{path} exists and is no corpus, it holds {strangers[0]!r}: choose another folder"
             )
         if not force and any(path.iterdir()):
-            raise CorpusError(f"{path} exists: replace it with --force (force=True), or choose another")
+            raise CorpusError(f"{path} exists: replace it with force, or choose another folder")
     parent = path.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -273,27 +261,22 @@ def check_target(path: Path, *, force: bool) -> None:
 def _replacing(path: Path) -> Iterator[Path]:
     target = path.absolute()
     fresh = target.with_name(f".{target.name}.new-{uuid.uuid4().hex[:8]}")
+    old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
     try:
         fresh.mkdir()
         yield fresh
-        _swap_in(fresh, target)
+        if target.is_dir():
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except BaseException:
+            if old.is_dir():
+                old.rename(target)
+            raise
     except OSError as error:
         raise CorpusError(f"cannot write {path} ({error.strerror or error}): nothing was changed") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _swap_in(fresh: Path, target: Path) -> None:
-    if not target.is_dir():
-        fresh.rename(target)
-        return
-    old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
-    target.rename(old)
-    try:
-        fresh.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -306,9 +289,9 @@ def _read_report(path: Path) -> dict[str, Any]:
             f"{path} is no corpus, it has no {REPORT_FILE}: make one with medclip clean"
         ) from None
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{file} cannot be read: clean again with --force") from error
+        raise CorpusError(f"{file} cannot be read: clean again, replacing it") from error
     if not isinstance(report, dict) or not {"format_version", "name", "image_root"} <= report.keys():
-        raise CorpusError(f"{file} is not a corpus report: clean again with --force")
+        raise CorpusError(f"{file} is not a corpus report: clean again, replacing it")
     if report["format_version"] != FORMAT_VERSION:
         versions = f"format {report['format_version']}, this medclip reads {FORMAT_VERSION}"
         raise CorpusError(f"the corpus {path} has {versions}: update medclip, or clean again")
@@ -346,9 +329,8 @@ def _stream(path: Path) -> Iterator[CaptionedImage]:
                     columns[name] = [shared.setdefault(value, value) for value in columns[name]]
                 yield from _records(columns)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise CorpusError(
-            f"{path} cannot be read as a corpus table ({first_line(error)}): clean again"
-        ) from error
+        reason = first_line(error)
+        raise CorpusError(f"{path} cannot be read as a corpus table ({reason}): clean again") from error
 
 
 def checked(path: Path, records: Iterable[CaptionedImage]) -> Iterator[CaptionedImage]:

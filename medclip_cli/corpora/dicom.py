@@ -16,6 +16,7 @@ import re
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
         raise CorpusError(f"there is no folder {root}")
     # pydicom's warnings quote the header.
     warnings.filterwarnings("ignore", module="pydicom")
-    captions = _captions(options) if options.captions_file else {}
+    captions = _captions(options.captions_file, options) if options.captions_file else {}
     found = False
     for path in dicom_files(root):
         found = True
@@ -191,14 +192,11 @@ def _view(header: Dataset) -> str | None:
     return view_of(position) if position in _VIEW_POSITIONS else None
 
 
-def _captions(options: ReadOptions) -> dict[str, Any]:
+def _captions(table: Path, options: ReadOptions) -> dict[str, Any]:
     """Return captions by what the table calls the image: a path, a name, or an instance UID."""
-    table = options.captions_file
-    if table is None:
-        return {}
     columns = Columns.of(table, options)
     if columns.caption is None:
-        raise CorpusError(f"{table} has no caption column: name it with --caption-column")
+        raise CorpusError(f"{table} has no caption column: give caption_column")
     rows = ((row.get(columns.image), row.raw(columns.caption)) for row in read_table(table) if not row.fault)
     return {name: caption for name, caption in rows if name and caption is not None}
 
@@ -212,20 +210,18 @@ def patient_key(home: Path) -> bytes:
     Raises:
         CorpusError: the key cannot be read or written, or was cut short.
     """
-    path = home / KEY_FILE
+    path, fresh = home / KEY_FILE, home / f".{KEY_FILE}.{secrets.token_hex(4)}"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        try:
+        if not path.exists():
             # Made whole under another name: two processes at once must end up with one key.
-            fresh = home / f".{KEY_FILE}.{secrets.token_hex(4)}"
-            if not path.exists():
+            try:
                 with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(secrets.token_bytes(KEY_BYTES))
-                os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink(missing_ok=True)
+                with suppress(FileExistsError):
+                    os.link(fresh, path)
+            finally:
+                fresh.unlink(missing_ok=True)
         key = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"the key {path} cannot be used ({error.strerror}): set MEDCLIP_HOME") from error

@@ -31,10 +31,7 @@ ROWS_PER_SHARD = 10_000
 def export_table(records: Iterable[CaptionedImage], kind: Literal["jsonl", "csv"], out: Path | TextIO) -> int:
     """Write one JSON object a row, or a CSV table with lists joined by ``|``; return how many rows.
 
-    Args:
-        records: the rows.
-        kind: ``jsonl`` or ``csv``.
-        out: a file, which is written whole or not at all, or an open stream.
+    A file is written whole or not at all.
 
     Raises:
         CorpusError: the file cannot be written.
@@ -73,11 +70,11 @@ def write_shards(
     rows_per_shard: int = ROWS_PER_SHARD,
     on_progress: OnProgress = no_progress,
 ) -> list[Path]:
-    """Write ``<split>-000000.tar`` and on; a shard under way ends in ``.part``.
+    """Write ``<split>-000000.tar`` and on into a folder; a shard under way ends in ``.part``.
 
     Args:
         corpus: whose images are read.
-        folder: where the shards go; made if it is missing.
+        folder: made if it is missing.
         records: the rows to write; all of the corpus by default.
         rows_per_shard: so many in each, the last of a split excepted.
         on_progress: called for each row.
@@ -127,18 +124,11 @@ def copy_images(
     records: Sequence[CaptionedImage],
     image_root: Path,
     staging: Path,
-    *,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Copy the images of records into a staging folder, under their own relative paths.
 
     A copy that an earlier run made stays if its size and time are those of the image.
-
-    Args:
-        records: whose images are wanted.
-        image_root: what their paths are relative to.
-        staging: made if it is missing.
-        on_progress: called for each.
 
     Raises:
         CorpusError: an image is gone or has changed since it was checked, or there is no room for it.
@@ -147,9 +137,8 @@ def copy_images(
         try:
             _copy(image_root / record.image, staging / record.image, record.sha256)
         except OSError as error:
-            raise CorpusError(
-                f"{record.image} cannot be copied ({error.strerror}): run the same command again to go on"
-            ) from error
+            fault = f"{record.image} cannot be copied ({error.strerror})"
+            raise CorpusError(f"{fault}: clean again to go on") from error
         on_progress(Progress("Copying", number, len(records)))
 
 
@@ -172,7 +161,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
             return
     content = source.read_bytes()
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise CorpusError(f"{source} has changed since it was checked: run the same command again")
+        raise CorpusError(f"{source} has changed since it was checked: clean again")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     part.write_bytes(content)

@@ -43,15 +43,13 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     images = list_images(root)
     table = options.captions_file or _only_table(root)
     if table is None and not images.paths:
-        raise CorpusError(
-            f"{root} has no images (PNG, JPEG, TIFF, BMP, WebP, DICOM): name the folder they are in"
-        )
+        kinds = "PNG, JPEG, TIFF, BMP, WebP, DICOM"
+        raise CorpusError(f"{root} has no images ({kinds}): name the folder they are in")
     try:
         groups = re.compile(options.group_pattern) if options.group_pattern else None
     except re.error as error:
-        raise UsageError(
-            f"group pattern {options.group_pattern!r} is not a regular expression: {error}"
-        ) from None
+        pattern = options.group_pattern
+        raise UsageError(f"group pattern {pattern!r} is not a regular expression: {error}") from None
     if table is None:
         return _beside(root, images, groups)
     columns = Columns.of(table, options)
@@ -60,23 +58,16 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column of a table means what.
-
-    Attributes:
-        image: the column of image paths.
-        caption: the column of captions; None when the table has only labels.
-        optional: further columns by meaning.
-        others: the columns that mean nothing special; a template may name them.
-    """
+    """Which column of a table means what."""
 
     image: str
-    caption: str | None
-    optional: Mapping[str, str]
-    others: Sequence[str]
+    caption: str | None  # None when the table has only labels
+    optional: Mapping[str, str]  # further columns by meaning
+    others: Sequence[str]  # those that mean nothing special; a template may name them
 
     @classmethod
     def of(cls, table: Path, options: ReadOptions) -> Columns:
-        """Find the columns of a table, by flag or by name.
+        """Find the columns of a table, as named by a person or by what they are called.
 
         Raises:
             CorpusError: a named column is not there, no column looks like image paths, or there are no rows.
@@ -90,8 +81,7 @@ class Columns:
         if image is None:
             have = ", ".join(columns)
             raise CorpusError(
-                f"{table} has no image column, it has {have}: call one of them image, or tell medclip clean "
-                "folder with --image-column"
+                f"{table} has no image column, it has {have}: call one of them image, or give image_column"
             )
         taken = {image, caption}
         optional = {
@@ -102,7 +92,6 @@ class Columns:
         return cls(image, caption, optional, [c for c in columns if c not in taken])
 
     def get(self, row: Row, meaning: str) -> str | None:
-        """Return what a row says in an optional column."""
         column = self.optional.get(meaning)
         return row.get(column) if column else None
 
@@ -160,10 +149,7 @@ def _only_table(root: Path) -> Path | None:
     named = [p for p in tables if p.name.lower().split(".")[0] in ("captions", "metadata")]
     if len(tables) > 1 and len(named) != 1:
         names = ", ".join(p.name for p in tables[:5])
-        raise CorpusError(
-            f"{root} has several tables ({names}): call one captions.csv, or tell medclip clean folder "
-            "with --captions"
-        )
+        raise CorpusError(f"{root} has several tables ({names}): call one captions.csv, or give captions")
     return next(iter(named or tables), None)
 
 

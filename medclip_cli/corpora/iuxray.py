@@ -129,12 +129,7 @@ def _read_r2gen(root: Path, table: Path) -> Iterator[SourceRow]:
     if not isinstance(content, dict):
         raise CorpusError(f"{table} is not R2Gen's lists by split: download it again")
     images = list_images(root)
-    return _r2gen_rows(
-        [entry for part in content.values() if isinstance(part, list) for entry in part], images
-    )
-
-
-def _r2gen_rows(entries: list[Any], images: ImageFiles) -> Iterator[SourceRow]:
+    entries = [entry for part in content.values() if isinstance(part, list) for entry in part]
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), list):
             yield SourceRow(f"entry{number}", "", fault=("malformed_row", "not a case with images"))

@@ -20,21 +20,13 @@ from medclip_cli.records import SourceRow
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a person may tell an adapter; most need nothing.
+    """What a person may tell an adapter; most need nothing."""
 
-    Attributes:
-        captions_file: the table of captions, where more than one would do (``folder``, ``dicom``).
-        image_column: its column of image paths.
-        caption_column: its column of captions.
-        group_pattern: regular expression on the image path whose match is the group (``folder``).
-        secret: key of the hashes that stand for patients (``dicom``).
-    """
-
-    captions_file: Path | None = None
-    image_column: str | None = None
+    captions_file: Path | None = None  # the table of captions, where more than one would do
+    image_column: str | None = None  # its column of image paths
     caption_column: str | None = None
-    group_pattern: str | None = None
-    secret: bytes = b""
+    group_pattern: str | None = None  # regular expression on the image path, whose match is the group
+    secret: bytes = b""  # key of the hashes that stand for patients (`dicom`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,66 +134,45 @@ def _walk(root: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was found under a root.
+    """What was found under a root."""
 
-    Attributes:
-        tables: each with the split it stands for, and what tells its unusable rows from another table's.
-        prefix: what makes a path of the tables' folder relative to the root.
-        splits: of the images that a list names.
-        images: all image files; empty for a set whose table has their paths.
-        cuis: concepts by image.
-        concept_names: what a concept is called.
-        beside: what else is known of an image.
-    """
-
+    # Each with the split it stands for, and what tells its unusable rows from another table's.
     tables: Sequence[tuple[Path, str | None, str]]
-    prefix: str = ""
-    splits: Mapping[str | None, str] = field(default_factory=dict)
-    images: ImageFiles = field(default_factory=lambda: ImageFiles(set()))
-    cuis: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prefix: str = ""  # what makes a path of the tables' folder relative to the root
+    splits: Mapping[str | None, str] = field(default_factory=dict)  # of the images that a list names
+    images: ImageFiles = field(
+        default_factory=lambda: ImageFiles(set())
+    )  # none where a table has their paths
+    cuis: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # concepts by image
     concept_names: Mapping[str, str] = field(default_factory=dict)
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)  # what else is known of an image
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnMap:
-    """Reads a data set: which files, which columns mean what, and what no column says.
+    """Reads a data set: which files, which columns mean what, and what no column says."""
 
-    Attributes:
-        title: of the data set, for messages.
-        files: its tables, with the split each stands for, in the root or a folder right under it.
-        markers: those of them that mark the folder; all by default.
-        alternatives: whether the first that is there is the only one.
-        lists: files of image names, with the split each stands for.
-        find: finds the tables where file names are not enough.
-        beside: reads what lies beside the tables, as fields of `Source`.
-        rows: reads one table.
-        image: the column of the image's name, or a function that makes it of a row.
-        path: where an image lies of which there is no file, from ``{name}`` and ``{table}``.
-        caption: the column of the caption.
-        columns: of the fields view, region, category, age, sex and group.
-        words: columns of what a caption template may name.
-        fixed: fields that are the same for every row.
-        quirks: further fields of a row, or its `path`, which win over all others.
-        has_paths: whether the image column is a path, so that no file need be looked for.
-    """
-
-    title: str
+    title: str  # of the data set, for messages
+    # Its tables, with the split each stands for, in the root or a folder right under it.
     files: Mapping[str, str | None] = field(default_factory=dict)
-    markers: Sequence[str] = ()
-    alternatives: bool = False
-    lists: Mapping[str, str] = field(default_factory=dict)
-    find: Callable[[Path, ReadOptions], Source] | None = None
-    beside: Callable[[Path], Mapping[str, Any]] = lambda base: {}
+    markers: Sequence[str] = ()  # those of them that mark the folder; all by default
+    alternatives: bool = False  # whether the first that is there is the only one
+    lists: Mapping[str, str] = field(default_factory=dict)  # of image names, with the split each stands for
+    find: Callable[[Path, ReadOptions], Source] | None = None  # the tables, where their names do not tell
+    beside: Callable[[Path], Mapping[str, Any]] = (
+        lambda base: {}
+    )  # what else lies there, as fields of `Source`
     rows: Callable[[Path], Iterator[Row]] = read_table
-    image: str | Callable[[Row], str | None]
-    path: str = "{name}"
-    caption: str | None = None
+    image: str | Callable[[Row], str | None]  # the column of the image's name, or what makes it of a row
+    path: str = "{name}"  # where an image lies of which there is no file, from ``{name}`` and ``{table}``
+    caption: str | None = None  # column
+    # Columns of the fields view, region, category, age, sex and group.
     columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    words: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)  # columns of what a caption template may name
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # fields that are the same for every row
+    # Further fields of a row, or its `path`, which win over all others.
     quirks: Callable[[Row, str, Source], Mapping[str, Any]] = lambda row, name, source: {}
-    has_paths: bool = False
+    has_paths: bool = False  # whether the image column is a path, so that no file need be looked for
 
     def __call__(self, root: Path, options: ReadOptions) -> Iterator[SourceRow]:
         """Yield one row a table row.

@@ -23,8 +23,6 @@ from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, s
 from medclip_cli.errors import CorpusError
 from medclip_cli.records import SourceRow
 
-NO_AGE = "0"
-
 
 def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     """Yield one row an image."""
@@ -49,7 +47,7 @@ def _row(
 ) -> SourceRow:
     about, case_id, name = entry["Description"], str(entry.get("U_id")), str(entry.get("image"))
     story, topic = _part(case, "Case"), _part(case, "Topic")
-    age = None if str(about.get("Age")) == NO_AGE else about.get("Age")
+    age = None if str(about.get("Age")) == "0" else about.get("Age")
     # The set is published as PNG; without a file to look at that is the name to expect.
     image = next((p for p in (f"{prefix}{name}{s}" for s in (".png", ".jpg")) if p in images.paths), None)
     return SourceRow(

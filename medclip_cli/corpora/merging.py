@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from medclip_cli.corpora.corpus_folder import Corpus, split_sizes, write_corpus
-from medclip_cli.corpora.near_duplicates import FineHashes, find_leaks
+from medclip_cli.corpora.corpus_folder import Corpus, check_target, split_sizes, write_corpus
+from medclip_cli.corpora.near_duplicates import FineHashes, Leaks, find_leaks
 from medclip_cli.errors import CorpusError
 from medclip_cli.progress import log
 from medclip_cli.records import SPLITS, CaptionedImage, Rejection
@@ -27,52 +27,57 @@ NONE = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """What came of a merge.
+class MergeReport:
+    """What came of a merge; ``read == kept + sum(rejected.values())``.
 
     Attributes:
-        image_root: the deepest folder that holds all images.
-        records: the rows, in the order of the corpora.
-        rejected: rows that were there before, with the reason.
-        caption_style: those of the corpora.
-        report: the counts, ready for ``report.json``.
+        corpus: the folder that was made.
+        merged: names of the corpora.
+        licence: their terms.
+        read: rows read, of which so many were `kept`.
+        rejected: rows left out, by reason code.
+        renamed: rows whose id two corpora had.
+        moved_to_keep_groups_whole: rows that went to another split.
+        splits: ``images`` and ``groups`` by split.
+        leaks: what train and the held-out splits share.
     """
 
-    image_root: Path
-    records: tuple[CaptionedImage, ...]
-    rejected: tuple[Rejection, ...]
-    caption_style: str
-    report: dict[str, Any]
+    corpus: Path
+    merged: list[str]
+    licence: str
+    read: int
+    kept: int
+    rejected: dict[str, int]
+    renamed: int
+    moved_to_keep_groups_whole: int
+    splits: dict[str, dict[str, int]]
+    leaks: Leaks
 
-    def write(self, out: Path, *, name: str | None = None, force: bool = False) -> Corpus:
-        """Write the merged corpus, named like its folder by default.
-
-        Raises:
-            CorpusError: the folder exists, or cannot be written.
-        """
-        return write_corpus(
-            out,
-            name=name or out.absolute().name,
-            image_root=self.image_root,
-            caption_style=self.caption_style,
-            records=self.records,
-            rejected=self.rejected,
-            report=self.report,
-            force=force,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON; ``report.json`` has the same counts."""
+        return asdict(self) | {"corpus": str(self.corpus)}
 
 
-def merge_corpora(corpora: Sequence[Corpus]) -> Merged:
-    """Merge corpora in order.
+def merge_corpora(
+    corpora: Sequence[Corpus], out: Path, *, name: str | None = None, force: bool = False
+) -> MergeReport:
+    """Write corpora as one, in their order.
 
     A group that stands in several splits is moved as a whole to the one held out most (test, then val): what
     was held out once is never trained on.
 
+    Args:
+        corpora: two or more.
+        out: the corpus folder to make.
+        name: of the new corpus; that of its folder by default.
+        force: replace a corpus that is there.
+
     Raises:
-        CorpusError: fewer than two corpora.
+        CorpusError: fewer than two corpora, or the folder exists or cannot be written.
     """
     if len(corpora) < 2:
         raise CorpusError("a merge needs two corpora or more: name them all")
+    check_target(out, force=force)
     root = Path(os.path.commonpath([os.path.abspath(corpus.image_root) for corpus in corpora]))
     records: list[CaptionedImage] = []
     rejected: list[Rejection] = []
@@ -100,19 +105,29 @@ def merge_corpora(corpora: Sequence[Corpus]) -> Merged:
             f"{leaks.exact_duplicates} exact and {leaks.near_duplicates} near-duplicate images of held-out "
             "splits stand in train: see leaks in report.json"
         )
-    report = {
-        "merged": [corpus.name for corpus in corpora],
-        "licence": "; ".join(sorted({record.licence for record in whole})),
-        "read": sum(len(corpus.records) for corpus in corpora),
-        "kept": len(whole),
-        "rejected": {"duplicate_row": len(rejected)} if rejected else {},
-        "renamed": sum(count - 1 for count in taken.values()),
-        "moved_to_keep_groups_whole": moved,
-        "splits": split_sizes(whole),
-        "leaks": asdict(leaks),
-    }
-    styles = ", ".join(dict.fromkeys(corpus.caption_style for corpus in corpora))
-    return Merged(root, tuple(whole), tuple(rejected), styles, report)
+    report = MergeReport(
+        corpus=out,
+        merged=[corpus.name for corpus in corpora],
+        licence="; ".join(sorted({record.licence for record in whole})),
+        read=sum(len(corpus.records) for corpus in corpora),
+        kept=len(whole),
+        rejected={"duplicate_row": len(rejected)} if rejected else {},
+        renamed=sum(count - 1 for count in taken.values()),
+        moved_to_keep_groups_whole=moved,
+        splits=split_sizes(whole),
+        leaks=leaks,
+    )
+    write_corpus(
+        out,
+        name=name or out.absolute().name,
+        image_root=root,
+        caption_style=", ".join(dict.fromkeys(corpus.caption_style for corpus in corpora)),
+        records=whole,
+        rejected=rejected,
+        report={key: value for key, value in report.to_dict().items() if key != "corpus"},
+        force=force,
+    )
+    return report
 
 
 def _numbered(identifier: str, again: int, taken: dict[str, int]) -> str:

@@ -148,14 +148,12 @@ def same_picture(one: CaptionedImage, other: CaptionedImage, fine_hash: FineHash
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What train and the held-out splits share.
+    """What train and the held-out splits share: groups, and held-out images that stand in train as well.
 
     Attributes:
-        groups: groups that stand in train and in a held-out split.
-        exact_duplicates: held-out images whose very bytes stand in train.
-        near_duplicates: further held-out images whose picture stands in train, by difference hash.
-        shared_captions: held-out images whose caption stands in train; no leak of images, but it flatters
-            retrieval scores.
+        exact_duplicates: by their very bytes.
+        near_duplicates: further ones by their picture's difference hash.
+        shared_captions: by their caption alone; no leak of images, but it flatters retrieval scores.
         examples: some pairs (held-out id, train id) of the duplicates.
     """
 
@@ -174,10 +172,7 @@ class Leaks:
 def find_leaks(records: Sequence[CaptionedImage], fine_hash: FineHash) -> Leaks:
     """Compare the held-out splits with train.
 
-    Args:
-        records: with their splits.
-        fine_hash: gives the fine hash of a record's image, 64 bytes; None if it was not decoded, and then
-            it has no near duplicates.
+    `fine_hash` gives the 64 bytes of a record's image; None if it was not decoded, and has no near ones.
     """
     train = [r for r in records if r.split == "train"]
     held_out = [r for r in records if r.split != "train"]

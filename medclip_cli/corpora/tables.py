@@ -29,25 +29,16 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table.
+    """One row of a table."""
 
-    Attributes:
-        number: its line in the file, from 1.
-        cells: by header, in lower case.
-        fault: why it could not be read, if it could not.
-    """
-
-    number: int
-    cells: dict[str, Any] = field(default_factory=dict)
-    fault: str | None = None
+    number: int  # its line in the file, from 1
+    cells: dict[str, Any] = field(default_factory=dict)  # by header, in lower case
+    fault: str | None = None  # why it could not be read
 
     def get(self, *names: str) -> str | None:
         """Return the first of these columns that says something, without its outer white space."""
-        for name in names:
-            text = known(self.cells.get(name))
-            if text is not None:
-                return text
-        return None
+        texts = (known(self.cells.get(name)) for name in names)
+        return next((text for text in texts if text is not None), None)
 
     def raw(self, *names: str) -> Any:  # noqa: ANN401 - JSON tables hold anything
         """Return the first of these columns that is there, just as it stands."""
@@ -107,20 +98,12 @@ def unusable(row: Row, why: str = "no image named", *, prefix: str = "") -> Sour
 
 
 def columns_of(path: Path) -> list[str]:
-    """Return the columns of a table's first good row, in lower case; none when it has no row.
-
-    Raises:
-        CorpusError: the file is missing or cannot be read.
-    """
+    """Return the columns of a table's first good row, in lower case; none when it has no row."""
     return next((list(row.cells) for row in read_table(path) if row.fault is None), [])
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a whole JSON file.
-
-    Raises:
-        CorpusError: it is missing or is no JSON.
-    """
+    """Read a whole JSON file; a `CorpusError` if it is missing or is no JSON."""
     try:
         with _open_text(path) as file:
             return json.load(file)
@@ -139,7 +122,8 @@ def _delimited(
 ) -> Iterator[Row]:
     with _open_text(path, newline="") as file:
         if delimiter is None:
-            delimiter = _guess_delimiter(file)
+            delimiter = max(",\t;", key=file.readline().count)
+            file.seek(0)
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
         yield from _headed(_cells(reader), columns, path)
@@ -211,9 +195,8 @@ def _excel(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     except CorpusError:
         raise
     except Exception as error:  # openpyxl raises KeyError, BadZipFile, InvalidFileException ...
-        raise CorpusError(
-            f"{path} cannot be read as Excel ({type(error).__name__}): save it as CSV"
-        ) from error
+        reason = type(error).__name__
+        raise CorpusError(f"{path} cannot be read as Excel ({reason}): save it as CSV") from error
 
 
 @contextmanager
@@ -262,9 +245,3 @@ def _encoding(path: Path) -> str:
         except UnicodeDecodeError:
             return "cp1252"
     return "utf-8-sig"
-
-
-def _guess_delimiter(file: TextIO) -> str:
-    header = file.readline()
-    file.seek(0)
-    return max(",\t;", key=header.count)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from medclip_cli.cleaning.corpus_builder import prepare_corpus
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.evaluation.answers import (
@@ -98,7 +99,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     methods, by = _known(methods, METHODS, "method"), _known(by, BREAKDOWNS, "field")
     program = wanted_meteor(meteor)
     earlier = None if against is None else read_run(against)
-    opened = corpus if isinstance(corpus, Corpus) else _open_corpus(Path(corpus))
+    opened = prepare_corpus(corpus, on_progress=on_progress)
     wanted = opened.split(split)
     if not wanted:
         raise CorpusError(f"{opened.path} has no images in its {split} split: choose another split")
@@ -177,13 +178,6 @@ def _known(names: Sequence[str], known: Sequence[str], what: str) -> tuple[str, 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
     return ", ".join(names[:_NAMED_AT_MOST]) + more
-
-
-def _open_corpus(source: Path) -> Corpus:
-    from medclip_cli.cleaning.corpus_builder import prepare_corpus
-    from medclip_cli.settings import load_settings
-
-    return Corpus.open(prepare_corpus(source, load_settings().home))
 
 
 @contextmanager

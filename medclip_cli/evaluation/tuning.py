@@ -15,7 +15,7 @@ from medclip_cli.vector_index.base import VectorIndex
 from medclip_cli.vector_index.queries import Query
 
 if TYPE_CHECKING:
-    from medclip_cli.vector_index.store import StoreLocation
+    from medclip_cli.vector_index.store import Store
 
 Relevance = Callable[[int, Neighbour], float]
 Weights = tuple[float, float]  # of the vectors and of the words
@@ -50,7 +50,7 @@ class TuningReport:
 
 
 def tune(
-    location: StoreLocation,
+    location: Store,
     name: str,
     source: Path,
     *,
@@ -86,7 +86,7 @@ def tune(
             f"{source} has no {', '.join(JUDGED_FIELDS[:-1])} or {JUDGED_FIELDS[-1]} in its {split} split: "
             "there is nothing to judge answers by"
         )
-    with location.store().open(name) as index:
+    with location.open(name) as index:
         vectors = open_matching_model(index.info, model).embed_texts([record.caption for record in records])
         queries = [
             Query(
@@ -100,7 +100,7 @@ def tune(
         ]
         scores = score_weights(index, queries, lambda number, answer: shared_fields(records[number], answer))
     best = best_weights(scores)
-    location.store().remember_weights(name, best.weights)
+    location.remember_weights(name, best.weights)
     return TuningReport(name, best, scores)
 
 

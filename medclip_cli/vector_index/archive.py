@@ -26,7 +26,7 @@ from medclip_cli import models
 from medclip_cli.errors import CollectionError, MedclipError
 from medclip_cli.private_files import open_private_bytes
 from medclip_cli.vector_index import generations
-from medclip_cli.vector_index.base import HOW_TO_MEND, CollectionInfo, info_from_json, info_to_json
+from medclip_cli.vector_index.base import CollectionInfo, damaged, info_from_json, info_to_json
 from medclip_cli.vector_index.edge import load_shard
 from medclip_cli.vector_index.sparse_files import (
     PackedReader,
@@ -47,17 +47,11 @@ _HEAD_LIMIT = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportedCollection:
-    """What came out of an archive.
-
-    Attributes:
-        info: of the new collection.
-        model: the model folder, if the archive held one.
-        model_fault: why the collection cannot be asked with the model that it names, or None.
-    """
+    """What came out of an archive."""
 
     info: CollectionInfo
-    model: Path | None
-    model_fault: str | None = None
+    model: Path | None  # the model folder, if the archive held one
+    model_fault: str | None = None  # why the collection cannot be asked with the model that it names
 
 
 def export_collection(
@@ -77,32 +71,31 @@ def export_collection(
             replaced.
     """
     if target.exists() and not force:
-        raise CollectionError(f"{target} exists: replace it with --force, or write to another file")
+        raise CollectionError(f"{target} exists: replace it with force, or write to another file")
     busy = f"collection {name!r} stayed locked: try again"
     info, generation, hold = generations.with_retries(lambda: generations.hold_live(home, name), 10.0, busy)
     try:
         try:
             generations.check_files(generation, contents=True)
         except ValueError as error:
-            raise CollectionError(f"collection {name!r} is damaged ({error}): {HOW_TO_MEND}") from error
-        files = {_SHARD + key: path for key, path in _files_below(generation / generations.SHARD)}
+            raise damaged(name, error) from error
+        files = _files_below(generation / generations.SHARD, _SHARD)
         if with_model:
             folder = info.model_folder
-            model_files = dict(_files_below(folder)) if folder.is_dir() else {}
+            model_files = _files_below(folder, _MODEL) if folder.is_dir() else {}
             if not model_files:
                 raise CollectionError(f"there is no model folder {folder}: export without the model")
             if fault := _model_fault(info):
                 raise CollectionError(f"the model of collection {name!r} cannot be exported ({fault})")
-            files |= {_MODEL + key: path for key, path in model_files.items()}
+            files |= model_files
         _write(target, info, files)
     finally:
         os.close(hold)
     return info
 
 
-def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in stable_files(folder):
-        yield path.relative_to(folder).as_posix(), path
+def _files_below(folder: Path, prefix: str) -> dict[str, Path]:
+    return {prefix + path.relative_to(folder).as_posix(): path for path in stable_files(folder)}
 
 
 def _model_fault(info: CollectionInfo) -> str | None:
@@ -116,7 +109,11 @@ def _model_fault(info: CollectionInfo) -> str | None:
 
 def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        files = _snapshot(files, Path(folder))
+        kept = dict(files)
+        for number, (key, path) in enumerate(files.items()):
+            if path.name in generations.REWRITTEN:  # as the engine may, whenever the shard is opened
+                kept[key] = Path(shutil.copyfile(path, Path(folder, f"{number}.json")))
+        files = kept
         ranges = {key: filled_ranges(path) for key, path in files.items()}
         facts = {
             key: {"bytes": path.stat().st_size, "content": content_hash(path), "ranges": ranges[key]}
@@ -138,17 +135,6 @@ def _write(target: Path, info: CollectionInfo, files: Mapping[str, Path]) -> Non
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
-
-
-def _snapshot(files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Copy the small files that the engine replaces whenever the shard is opened, as it may be meanwhile."""
-    kept = {}
-    for number, (key, path) in enumerate(files.items()):
-        kept[key] = path
-        if path.name in generations.REWRITTEN:
-            kept[key] = folder / f"{number}.json"
-            shutil.copyfile(path, kept[key])
-    return kept
 
 
 def _add(tar: tarfile.TarFile, name: str, size: int, content: Any) -> None:  # noqa: ANN401 - anything with read()
@@ -184,7 +170,7 @@ def import_collection(
         folder = generations.collection_folder(home, info.name)
         if generations.read_manifest(folder) is not None and not force:
             raise CollectionError(
-                f"collection {info.name!r} exists: replace it with --force, or give the import another --name"
+                f"collection {info.name!r} exists: replace it with force, or give the import another name"
             )
         with generations.only_writer(folder, 0.0):
             return _unpack(home, folder, source, tar, head, info)
@@ -268,10 +254,8 @@ def _extract_all(source: Path, tar: tarfile.TarFile, head: Mapping[str, Any], ta
         if file is None or not isinstance(facts, dict) or not member.name.startswith((_SHARD, _MODEL)):
             raise _altered(source, member.name)
         try:
-            path, ranges = (
-                generations.path_inside(target, member.name),
-                [(int(start), int(end)) for start, end in facts["ranges"]],
-            )
+            path = generations.path_inside(target, member.name)
+            ranges = [(int(start), int(end)) for start, end in facts["ranges"]]
             unpack(file, path, facts["bytes"], ranges)  # type: ignore[arg-type]
             if content_hash(path) != facts["content"]:
                 raise ValueError("another content")

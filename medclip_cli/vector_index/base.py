@@ -22,22 +22,10 @@ from typing import Any, Protocol, TypeVar
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.records import CaptionedImage, Neighbour
-from medclip_cli.vector_index.queries import Condition, Query, Vector, parse_condition
-
-__all__ = [
-    "CollectionInfo",
-    "CollectionSpec",
-    "Condition",
-    "CorpusSource",
-    "IndexWriter",
-    "Point",
-    "Query",
-    "StoredPoint",
-    "Vector",
-    "VectorIndex",
-    "parse_condition",
-    "point_id",
-]
+from medclip_cli.vector_index.queries import Condition as Condition
+from medclip_cli.vector_index.queries import Query as Query
+from medclip_cli.vector_index.queries import Vector as Vector
+from medclip_cli.vector_index.queries import parse_condition as parse_condition
 
 OnStage = Callable[[str], None]
 FORMAT_VERSION = 1
@@ -55,74 +43,45 @@ def point_id(corpus: str, record_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One record with its vectors, ready to be stored.
-
-    Attributes:
-        record: what is known of the image.
-        corpus: name of the corpus it came from.
-        image_vector: ``[dim]``, unit length.
-        caption_vector: ``[dim]``, unit length.
-        digest: of everything that a change of must lead to new vectors or a new payload; see
-            `payload.content_digest`.
-    """
+    """One record of a corpus with its vectors, ready to be stored."""
 
     record: CaptionedImage
     corpus: str
-    image_vector: Vector
+    image_vector: Vector  # [dim], unit length, as the caption's
     caption_vector: Vector
-    digest: str
+    digest: str  # of all that must lead to new vectors or a new payload; see `payload.content_digest`
 
     @property
     def point_id(self) -> str:
-        """The id under which it is stored."""
         return point_id(self.corpus, self.record.id)
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusSource:
-    """Where the records of one corpus came from.
-
-    Attributes:
-        path: the corpus folder.
-        image_root: what the image paths of its records are relative to.
-        splits: the splits that were indexed.
-    """
+    """The folder that the records of one corpus came from."""
 
     path: str
-    image_root: str
-    splits: tuple[str, ...] = ()
+    image_root: str  # what the image paths of its records are relative to
+    splits: tuple[str, ...] = ()  # those that were indexed
 
     @property
     def shown(self) -> str:
-        """One line for people."""
         splits = f" ({', '.join(self.splits)})" if self.splits else ""
         return f"{self.path}{splits}, images in {self.image_root}"
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """What a new collection is made for; an existing one must agree with it.
-
-    Attributes:
-        dim: length of the vectors.
-        fingerprint: of the model that makes them.
-        model_name: shown to people.
-        model_path: absolute, so that asking needs no ``--model``.
-        average_words: mean caption length in BM25 tokens, the scale of its length normalisation.
-    """
+    """The model that a new collection is made for; an existing one must agree with it."""
 
     dim: int
     fingerprint: str
     model_name: str
-    model_path: str
-    average_words: float = 20.0
+    model_path: str  # absolute, so that asking need not name the model
+    average_words: float = 20.0  # mean caption length in BM25 tokens, for its length normalisation
 
     def check_points(self, points: Iterable[Point]) -> None:
-        """Refuse points whose vectors have another length.
-
-        Raises:
-            CollectionError: naming the first such record.
-        """
+        """Raise a `CollectionError` that names the first record whose vectors have another length."""
         for point in points:
             for vector in (point.image_vector, point.caption_vector):
                 if vector.shape != (self.dim,):
@@ -137,16 +96,12 @@ class CollectionInfo:
     """What is known of a collection without reading its points.
 
     Attributes:
-        name: of the collection.
         engine: ``edge`` or ``server``.
         points: how many records it holds.
-        dim: length of its vectors.
-        fingerprint: of the model that made them.
-        model_name: of that model.
+        fingerprint: of the model that made its vectors.
         model_path: the model folder, as it was when the collection was made.
         corpora: by corpus name.
-        created: UTC, ISO 8601.
-        updated: UTC, ISO 8601.
+        created: UTC, ISO 8601, as `updated`.
         generation: counts the index runs that changed something.
         size_bytes: on disk; 0 when a server does not tell.
         average_words: see `CollectionSpec`.
@@ -176,7 +131,6 @@ class CollectionInfo:
         return Path(self.model_path).absolute()
 
     def summary(self) -> dict[str, Any]:
-        """Return what a list of collections shows of it."""
         return {
             "name": self.name,
             "points": self.points,
@@ -197,7 +151,7 @@ class CollectionInfo:
         if fingerprint != self.fingerprint:
             raise CollectionError(
                 f"collection {self.name!r} was made with model {self.model_name!r} ({self.fingerprint}), not "
-                f"with {model_name!r} ({fingerprint}): use --model {self.model_path}, or index with --rebuild"
+                f"with {model_name!r} ({fingerprint}): use the model {self.model_path}, or index with rebuild"
             )
 
     def check_query(self, query: Query) -> None:
@@ -212,7 +166,7 @@ class CollectionInfo:
             if vector.shape != (self.dim,):
                 raise CollectionError(
                     f"collection {self.name!r} holds vectors of {self.dim} numbers, not of shape "
-                    f"{vector.shape}: use --model {self.model_path}"
+                    f"{vector.shape}: use the model {self.model_path}"
                 )
 
 
@@ -225,15 +179,9 @@ def next_generation_info(
     base: CollectionInfo | None,
     generation: int,
 ) -> CollectionInfo:
-    """Return the description of a generation that is being built, without what only its points can tell.
+    """Describe a generation that is being built, but for what only its points can tell.
 
-    Args:
-        name: of the collection.
-        engine: that builds it.
-        spec: what it is made for.
-        live: the collection as readers see it, if there is one.
-        base: the same where the generation began as its copy; its scale and weights stay.
-        generation: its number.
+    `base` is `live`, the collection as readers see it, where the generation began as its copy.
     """
     return CollectionInfo(
         name=name,
@@ -252,32 +200,19 @@ def next_generation_info(
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """A point as it is stored.
-
-    Attributes:
-        point_id: its id.
-        payload: see `payload.payload_of`.
-        image_vector: ``[dim]``; empty when vectors were not asked for.
-        caption_vector: ``[dim]``; empty when vectors were not asked for.
-    """
+    """A point as it is stored."""
 
     point_id: str
-    payload: Mapping[str, Any]
-    image_vector: Vector
+    payload: Mapping[str, Any]  # see `payload.payload_of`
+    image_vector: Vector  # [dim]; empty when vectors were not asked for, as the caption's
     caption_vector: Vector
 
 
 def check_name(name: str) -> str:
-    """Return the name if it can be a folder and a collection of a server.
-
-    Raises:
-        UsageError: it cannot be a collection's name.
-    """
+    """Return the name if it can be a folder and a collection of a server; else raise a `UsageError`."""
     if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} is not a valid collection name: use letters, digits, dots, dashes, underscores; "
-            "begin with a letter or a digit"
-        )
+        rule = "use letters, digits, dots, dashes, underscores; begin with a letter or a digit"
+        raise UsageError(f"{name!r} is not a valid collection name: {rule}")
     return name
 
 
@@ -287,7 +222,6 @@ def now() -> str:
 
 
 def info_to_json(info: CollectionInfo) -> dict[str, Any]:
-    """Return a collection's description as plain data."""
     return {"format_version": FORMAT_VERSION, **asdict(info)}
 
 
@@ -311,34 +245,32 @@ def info_from_json(name: str, data: Mapping[str, Any]) -> CollectionInfo:
         }
         dense, words = values.get("weights", (1.0, 1.0))
         info = CollectionInfo(**{**values, "corpora": corpora, "name": name, "weights": (dense, words)})
-        _check_kinds(info)
+        # By hand, since every question reads a description: pydantic would take longer than the question.
+        whole: tuple[int, ...] = (info.points, info.dim, info.generation, info.size_bytes)
+        counts = [count for values in info.fields.values() for count in values.values()]
+        sources = [text for source in info.corpora.values() for text in (source.path, source.image_root)]
+        texts = (info.engine, info.fingerprint, info.model_name, info.model_path, info.created, info.updated)
+        if (
+            not all(isinstance(number, int) for number in (*whole, *counts))
+            or not all(isinstance(text, str) for text in (*texts, *sources))
+            or not all(isinstance(number, (int, float)) for number in (info.average_words, *info.weights))
+            or min(whole) < 0  # a generation's number is the name of its folder
+        ):
+            raise TypeError("a value of another kind")
         return info
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CollectionError(f"collection {name!r} is damaged (collection.json): {HOW_TO_MEND}") from error
+        raise damaged(name, "collection.json") from error
 
 
-def _check_kinds(info: CollectionInfo) -> None:
-    """Raise TypeError where text stands for a number, a number for text, and so on."""
-    whole: tuple[int, ...] = (info.points, info.dim, info.generation, info.size_bytes)
-    counts = [count for values in info.fields.values() for count in values.values()]
-    sources = [text for source in info.corpora.values() for text in (source.path, source.image_root)]
-    words = (info.engine, info.fingerprint, info.model_name, info.model_path, info.created, info.updated)
-    if min(whole) < 0:  # a generation's number is the name of its folder
-        raise ValueError("a negative number")
-    for values, kind in (
-        ((*whole, *counts), int),
-        ((*words, *sources), str),
-        ((info.average_words, *info.weights), (int, float)),
-    ):
-        if not all(isinstance(value, kind) for value in values):
-            raise TypeError(f"a value is of another kind than {kind}")
+def damaged(name: str, what: object) -> CollectionError:
+    """Return the error of a collection of which something is damaged."""
+    return CollectionError(f"collection {name!r} is damaged ({what}): {HOW_TO_MEND}")
 
 
 class Closing(Protocol):
     """Something that a ``with`` block closes."""
 
-    def close(self) -> None:
-        """Let go of it."""
+    def close(self) -> None: ...
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -351,8 +283,7 @@ class VectorIndex(Closing, Protocol):
     """A collection opened for asking."""
 
     @property
-    def info(self) -> CollectionInfo:
-        """What is known of the collection."""
+    def info(self) -> CollectionInfo: ...
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
         """Answer each query with its neighbours, best first.
@@ -367,9 +298,6 @@ class VectorIndex(Closing, Protocol):
 
     def find_damage(self) -> str | None:
         """Read every byte that the engine keeps and say what is damaged, or None."""
-
-    def close(self) -> None:
-        """Let go of the collection."""
 
 
 class IndexWriter(Closing, Protocol):

@@ -39,12 +39,11 @@ class DuplicateGroup:
     """Records that show the same, directly or by way of one another.
 
     Attributes:
-        ids: of the records.
+        ids: of the records; `images` are their paths, relative to the image root, in the same order.
         by: how one knows.
         lowest_score: the lowest cosine among them; 1 where no vectors were compared.
         splits: that they stand in; more than one flatters every score.
         groups: that they belong to; more than one is a patient under two names, or a picture from a book.
-        images: their paths, relative to the image root, in the order of `ids`.
     """
 
     ids: tuple[str, ...]
@@ -60,7 +59,6 @@ class DuplicatesReport:
     """The duplicates of a corpus.
 
     Attributes:
-        corpus: its name.
         groups: the largest first.
         unread: why an image could not be read, by path; copies of it are found by bytes alone.
     """

@@ -22,7 +22,7 @@ from encoders.errors import first_line
 from medclip_cli.errors import CollectionError
 from medclip_cli.records import Neighbour
 from medclip_cli.vector_index import bm25, generations
-from medclip_cli.vector_index.base import HOW_TO_MEND, Closing, CollectionInfo, Point, StoredPoint
+from medclip_cli.vector_index.base import HOW_TO_MEND, Closing, CollectionInfo, Point, StoredPoint, damaged
 from medclip_cli.vector_index.payload import (
     EXTRA,
     HNSW_EF,
@@ -60,16 +60,7 @@ _left_open: list[EdgeShard] = []
 
 
 def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0) -> EdgeIndex:
-    """Open a collection for asking.
-
-    Args:
-        home: the folder of medclip's data.
-        name: of the collection.
-        lock_timeout_seconds: seconds to wait for a generation that is being replaced just now.
-
-    Raises:
-        CollectionError: there is none of this name, it is damaged, of a newer format, or stays locked.
-    """
+    """Open a collection for asking, see `store.Store.open`."""
 
     def attempt() -> EdgeIndex:
         info, generation, hold = generations.hold_live(home, name)
@@ -79,10 +70,8 @@ def open_collection(home: Path, name: str, *, lock_timeout_seconds: float = 10.0
             index = EdgeIndex(info, generation, load_shard(name, readable), held.pop_all())
         return index
 
-    busy = (
-        f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s: try again, or raise "
-        "MEDCLIP_LOCK_TIMEOUT_SECONDS"
-    )
+    stayed = f"collection {name!r} stayed locked for {lock_timeout_seconds:g} s"
+    busy = f"{stayed}: try again, or raise MEDCLIP_LOCK_TIMEOUT_SECONDS"
     return generations.with_retries(attempt, lock_timeout_seconds, busy)
 
 
@@ -112,15 +101,11 @@ def _writable_copy(name: str, generation: Path, held: ExitStack) -> Path:
 
 
 def load_shard(name: str, generation: Path) -> EdgeShard:
-    """Open a finished generation.
-
-    Raises:
-        CollectionError: a file of it is missing, short or unreadable.
-    """
+    """Open a finished generation; a `CollectionError` if a file of it is missing, short or unreadable."""
     try:
         generations.check_files(generation)
     except ValueError as error:
-        raise CollectionError(f"collection {name!r} is damaged ({error}): {HOW_TO_MEND}") from error
+        raise damaged(name, error) from error
     with engine_errors(name):
         return EdgeShard.load(str(generation / generations.SHARD))
 
@@ -131,46 +116,34 @@ def engine_errors(
 ) -> Iterator[None]:
     """Turn what the engine raises, a panic of its Rust code included, into one line with a remedy.
 
-    Args:
-        name: of the collection.
-        explain: returns a better line for errors that it knows.
-
-    Raises:
-        CollectionError: for any error of the engine.
+    `explain` returns a better line for the errors that it knows.
     """
     try:
         yield
     except (CollectionError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:
-        raise CollectionError(explain(error) or _engine_message(name, first_line(error))) from error
-
-
-def _engine_message(name: str, reason: str) -> str:
-    lowered = reason.lower()
-    if any(sign in lowered for sign in ("read-only file system", "permission denied", "no space left")):
-        hint = "make room, or copy it into a MEDCLIP_HOME of your own"
-        return f"collection {name!r} cannot be opened ({reason}): {hint}"
-    return f"collection {name!r} is damaged ({reason}): {HOW_TO_MEND}"
+        reason = first_line(error)
+        signs = ("read-only file system", "permission denied", "no space left")
+        if better := explain(error):
+            raise CollectionError(better) from error
+        if any(sign in reason.lower() for sign in signs):
+            hint = "make room, or copy it into a MEDCLIP_HOME of your own"
+            raise CollectionError(f"collection {name!r} cannot be opened ({reason}): {hint}") from error
+        raise damaged(name, reason) from error
 
 
 class EdgeIndex(Closing):
     """A `VectorIndex`: a collection opened for asking; use `open_collection`."""
 
     def __init__(self, info: CollectionInfo, generation: Path, shard: EdgeShard, held: ExitStack) -> None:
-        """Take over a loaded shard and what keeps it from being removed."""
+        """Take over a loaded shard, and what keeps it from being removed until it is closed."""
         self.info = info
         self._generation, self._held = generation, held
         self._shard: EdgeShard | None = shard
         self._encoder = bm25.caption_encoder(info.average_words)
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        """Answer each query with its neighbours, best first; many at once are cheaper than one by one.
-
-        Raises:
-            UsageError: a query that cannot be answered.
-            CollectionError: the collection is damaged or closed, or vectors of another length were given.
-        """
         for query in queries:
             self.info.check_query(query)
         if not queries:
@@ -255,13 +228,11 @@ def shard_config(dim: int) -> qe.EdgeConfig:
 
 
 def payload_index(field: str) -> qe.UpdateOperation:
-    """Return the order to index one payload field."""
     kind = qe.FloatIndexParams if field in NUMBER_FIELDS else qe.KeywordIndexParams
     return qe.UpdateOperation.create_field_index(field, kind(memory=PLACEMENT))
 
 
 def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
-    """Return a point as the engine stores it."""
     indices, values = bm25.encode_caption(encoder, point.record.caption, point.point_id)
     vectors = {
         "image": point.image_vector.tolist(),
@@ -272,13 +243,7 @@ def stored_point(point: Point, encoder: qe.Bm25) -> qe.Point:
 
 
 def query_request(query: Query, encoder: qe.Bm25, info: CollectionInfo) -> qe.QueryRequest:
-    """Return one query as a request for ids and scores; the payloads of those shown are fetched after.
-
-    Args:
-        query: the query.
-        encoder: of its words.
-        info: of the collection: how it writes its values, and its weights.
-    """
+    """Return one query as a request for ids and scores; the payloads of those shown are fetched after."""
     must, must_not = ([_clause(one) for one in part] for part in query.clauses(info.fields))
     chosen = qe.Filter(must=must, must_not=must_not) if must or must_not else None
     params = qe.SearchParams(exact=True) if query.exact else _APPROXIMATE
@@ -313,13 +278,7 @@ def _clause(condition: Condition) -> Any:  # noqa: ANN401 - the engine's classes
 
 
 def scroll(shard: EdgeShard, fields: Sequence[str] = (), *, vectors: bool = False) -> Iterator[qe.Record]:
-    """Yield every point, a few thousand in memory at a time.
-
-    Args:
-        shard: whose points.
-        fields: of the payload; empty takes all of it.
-        vectors: whether the dense vectors come along.
-    """
+    """Yield every point, a few thousand in memory at a time; no `fields` takes the whole payload."""
     offset = None
     while True:
         request = qe.ScrollRequest(

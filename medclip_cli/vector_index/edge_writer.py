@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -50,19 +50,7 @@ _PAYLOAD_BYTES = 2_500  # a point's payload, words and index entries; measured o
 def create_writer(
     home: Path, name: str, spec: CollectionSpec, *, rebuild: bool = False, lock_timeout_seconds: float = 10.0
 ) -> EdgeWriter:
-    """Open a collection for one index run, making it if there is none.
-
-    Args:
-        home: the folder of medclip's data.
-        name: of the collection.
-        spec: the model it is for.
-        rebuild: begin with an empty generation; also the way to change the model.
-        lock_timeout_seconds: seconds to wait for another run to end.
-
-    Raises:
-        CollectionError: another run is writing, the collection is damaged or of a newer format, or it was
-            made by another model and `rebuild` is not set.
-    """
+    """Open a collection for one index run, see `store.Store.create_writer`."""
     folder = generations.collection_folder(home, name)
     try:
         lock = generations.hold_writer_lock(folder, lock_timeout_seconds)
@@ -90,7 +78,7 @@ class EdgeWriter(Closing):
         self, folder: Path, spec: CollectionSpec, live: CollectionInfo | None, *, rebuild: bool, lock: int
     ) -> None:
         """Take over the writer lock; nothing is written or copied before the first change."""
-        self._folder, self._spec, self._live, self._lock = folder, spec, live, lock
+        self._folder, self._spec, self.live, self._lock = folder, spec, live, lock
         self._base = None if rebuild else live
         self._corpora = dict(self._base.corpora) if self._base else {}
         self._interrupted = self._interrupted_build()
@@ -102,15 +90,11 @@ class EdgeWriter(Closing):
         if left is None:
             return None
         fits = (
-            left.live == (self._live.generation if self._live else 0)
+            left.live == (self.live.generation if self.live else 0)
             and left.base == (self._base.generation if self._base else 0)
             and (left.fingerprint, left.dim) == (self._spec.fingerprint, self._spec.dim)
         )
         return left if fits else None
-
-    @property
-    def live(self) -> CollectionInfo | None:
-        return self._live
 
     @property
     def resumed(self) -> bool:
@@ -156,27 +140,18 @@ class EdgeWriter(Closing):
 
     def _new_building(self, copy_of: int) -> Building:
         (self._folder / generations.BUILDING).unlink(missing_ok=True)
-        generations.remove_old_generations(self._folder, {self._live.generation} if self._live else set())
+        generations.remove_old_generations(self._folder, {self.live.generation} if self.live else set())
         return Building(
             generation=generations.next_generation(self._folder),
             base=copy_of,
-            live=self._live.generation if self._live else 0,
+            live=self.live.generation if self.live else 0,
             fingerprint=self._spec.fingerprint,
             dim=self._spec.dim,
             average_words=self._base.average_words if self._base else self._spec.average_words,
         )
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
-        """Finish the new generation, make it live, and remove old ones without readers.
-
-        Without any change the live generation stays, and only its description is brought up to date.
-
-        Args:
-            on_stage: called with what is being done, in a few words.
-
-        Raises:
-            CollectionError: the disk is full; the live generation stays as it was.
-        """
+        """Finish the new generation, make it live, and remove old ones without readers."""
         if self._shard is None and self._interrupted is None and self._base is not None:
             info = replace(self._base, corpora=dict(self._corpora))
             if info != self._base:
@@ -190,7 +165,7 @@ class EdgeWriter(Closing):
                 self._folder.name,
                 "edge",
                 self._spec,
-                live=self._live,
+                live=self.live,
                 base=self._base,
                 generation=shard.building.generation,
             ),
@@ -203,7 +178,7 @@ class EdgeWriter(Closing):
         )
         generations.write_manifest(self._folder, info)
         (self._folder / generations.BUILDING).unlink(missing_ok=True)
-        self._live = self._base = info
+        self.live = self._base = info
         self._interrupted = None
         generations.remove_old_generations(self._folder, {info.generation})
         return info
@@ -226,13 +201,7 @@ class BuildingShard:
     def __init__(self, folder: Path, building: Building, *, copy_of: int = 0) -> None:
         """Go on with a building generation, or begin it where nothing usable is left of it.
 
-        Args:
-            folder: of the collection.
-            building: what is built.
-            copy_of: the generation to begin with; 0 begins empty.
-
-        Raises:
-            CollectionError: the disk is full, or the generation to copy is damaged.
+        It begins as a copy of the generation `copy_of`, or empty where that is 0.
         """
         self.building = building
         self.generation = generations.generation_folder(folder, building.generation)
@@ -267,11 +236,10 @@ class BuildingShard:
         else:
             EdgeShard.create(str(shard), edge.shard_config(self.building.dim)).close()
         fresh.rename(self.generation)
-        generations.write_building(folder, self.building)
+        generations.write_json(folder / generations.BUILDING, asdict(self.building))
         return EdgeShard.load(str(self.generation / generations.SHARD))
 
     def digests(self) -> dict[str, StoredDigest]:
-        """Return the corpus and the content digest of every point, by point id."""
         return digests_of(self._shard)
 
     def restore(self, live: EdgeShard) -> None:
@@ -292,21 +260,14 @@ class BuildingShard:
                 self._checkpoint(len(points))
 
     def reserve(self, points: int) -> None:
-        """Check that there is room for so many more points, twice, as the optimiser writes a second copy.
-
-        Raises:
-            CollectionError: saying how much is needed.
-        """
+        """Check that there is room for so many more points, twice, as the optimiser writes a second copy."""
         self.reserve_bytes(2 * points * (8 * self.building.dim + _PAYLOAD_BYTES))
 
     def reserve_bytes(self, needed: int) -> None:
-        """Check that the disk has so much room left, and some to spare.
+        """Check that the disk has so much room left, and some to spare; else a `CollectionError` says so.
 
         The engine writes through memory maps, so that a full disk would end the process without a word: this
         is called before each write.
-
-        Raises:
-            CollectionError: saying how much is needed.
         """
         self._needed = max(self._needed, needed)
         existing = next(path for path in (self.generation, *self.generation.parents) if path.exists())
@@ -345,11 +306,7 @@ class BuildingShard:
         self._shard = EdgeShard.load(str(self.generation / generations.SHARD))
 
     def finish(self, say: OnStage) -> tuple[int, dict[str, dict[str, int]]]:
-        """Index, optimise and close the shard, and write down what its files are.
-
-        Returns:
-            The number of points, and the values of each field with their counts.
-        """
+        """Index, optimise and close the shard; return its points and the values of each field, counted."""
         with self._room_needed():
             self.reserve_bytes(generations.disk_bytes(self.generation))  # optimising writes a second copy
             points = self._shard.count(CountRequest(exact=True))

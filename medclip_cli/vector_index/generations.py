@@ -28,21 +28,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from encoders.names import plain_name
 from medclip_cli.discovery import collection_names as collection_names
-from medclip_cli.errors import CollectionError
+from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.private_files import make_private_folder
-from medclip_cli.vector_index.base import (
-    HOW_TO_MEND,
-    CollectionInfo,
-    check_name,
-    info_from_json,
-    info_to_json,
-)
+from medclip_cli.vector_index.base import CollectionInfo, check_name, damaged, info_from_json, info_to_json
 from medclip_cli.vector_index.sparse_files import content_hash, stable_files
 
 MANIFEST = "collection.json"
@@ -58,22 +52,12 @@ LONGEST_PAUSE_SECONDS = 0.25
 _Result = TypeVar("_Result")
 
 
-def collections_folder(home: Path) -> Path:
-    """Return the folder that holds all collections."""
-    return home / "collections"
-
-
 def collection_folder(home: Path, name: str) -> Path:
-    """Return the folder of one collection, which need not exist.
-
-    Raises:
-        UsageError: no collection can have this name.
-    """
-    return collections_folder(home) / check_name(name)
+    """Return the folder of one collection, which need not exist; a `UsageError` if none can have the name."""
+    return home / "collections" / check_name(name)
 
 
 def generation_folder(folder: Path, generation: int) -> Path:
-    """Return the folder of one generation of a collection."""
     return folder / "generations" / f"{generation:06d}"
 
 
@@ -87,26 +71,17 @@ def live_collection(home: Path, name: str) -> CollectionInfo:
     if info is None:
         known = collection_names(home)
         hint = f"name one of {', '.join(known)}" if known else "make one with medclip index"
-        raise CollectionError(f"no collection {name!r} in {collections_folder(home)}: {hint}")
+        raise CollectionError(f"no collection {name!r} in {home / 'collections'}: {hint}")
     return info
 
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """A generation that is being built.
-
-    Attributes:
-        generation: its number.
-        base: the live generation it began as a copy of; 0 when it began empty.
-        live: the generation that was live when it began.
-        fingerprint: of the model its vectors come from.
-        dim: length of its vectors.
-        average_words: see `CollectionSpec`.
-    """
+    """A generation that is being built; the numbers of generations are 0 where there is none."""
 
     generation: int
-    base: int
-    live: int
+    base: int  # the live generation that it began as a copy of
+    live: int  # the one that was live when it began
     fingerprint: str
     dim: int
     average_words: float
@@ -114,42 +89,19 @@ class Building:
 
 def read_building(folder: Path) -> Building | None:
     """Return what an interrupted run was building, or None."""
+    from pydantic import TypeAdapter
+
     try:
-        building = Building(**json.loads((folder / BUILDING).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        building = TypeAdapter(Building).validate_json((folder / BUILDING).read_bytes(), strict=True)
+    except (OSError, ValueError):
         return None
-    numbers = (building.generation, building.base, building.live, building.dim)
-    return building if all(isinstance(number, int) and number >= 0 for number in numbers) else None
-
-
-def write_building(folder: Path, building: Building) -> None:
-    """Remember what is being built, for the next run if this one ends early."""
-    write_json(folder / BUILDING, asdict(building))
+    return building if min(building.generation, building.base, building.live) >= 0 else None
 
 
 def next_generation(folder: Path) -> int:
     """Return the number after the highest that is on disk."""
     numbers = [int(path.name) for path in (folder / "generations").glob("*") if path.name.isdigit()]
     return max(numbers, default=0) + 1
-
-
-def hold_generation(folder: Path, generation: int) -> int:
-    """Keep a generation from being removed; closing the returned descriptor lets go of it.
-
-    Raises:
-        LockTakenError: it is being removed just now; read collection.json again.
-        CollectionError: it is missing although collection.json names it.
-    """
-    path = generation_folder(folder, generation)
-    try:
-        return hold_folder(path, exclusive=False)
-    except FileNotFoundError as error:
-        info = read_manifest(folder)
-        if info is not None and info.generation == generation:
-            raise CollectionError(
-                f"collection {folder.name!r} is damaged ({path.name} is missing): {HOW_TO_MEND}"
-            ) from error
-        raise LockTakenError from error
 
 
 def hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
@@ -159,16 +111,22 @@ def hold_live(home: Path, name: str) -> tuple[CollectionInfo, Path, int]:
         LockTakenError: it is being replaced just now: try again.
         CollectionError: there is no such collection, or it is damaged.
     """
-    info = live_collection(home, name)
-    folder = collection_folder(home, name)
-    return info, generation_folder(folder, info.generation), hold_generation(folder, info.generation)
+    info, folder = live_collection(home, name), collection_folder(home, name)
+    path = generation_folder(folder, info.generation)
+    try:
+        return info, path, hold(path, exclusive=False)
+    except FileNotFoundError as error:
+        now = read_manifest(folder)
+        if now is not None and now.generation == info.generation:
+            raise damaged(name, f"{path.name} is missing") from error
+        raise LockTakenError from error
 
 
 def list_collections(home: Path) -> list[CollectionInfo]:
     """Return the collections that can be described; `collection_names` also has the damaged."""
     found = []
     for name in collection_names(home):
-        with contextlib.suppress(CollectionError):
+        with contextlib.suppress(CollectionError, UsageError):
             found.append(live_collection(home, name))
     return found
 
@@ -181,26 +139,20 @@ def write_manifest(folder: Path, info: CollectionInfo) -> None:
 def remove_old_generations(folder: Path, keep: set[int]) -> None:
     """Remove generations that nobody reads, and what earlier removals left behind."""
     for path in (folder / "generations").glob("*"):
-        if path.name.isdigit():
-            if int(path.name) not in keep:
-                remove_unless_held(path)
-        elif path.name.startswith(_TRASH) or path.suffix == PART:
+        if path.name.startswith(_TRASH) or path.suffix == PART:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def remove_unless_held(path: Path) -> None:
-    """Remove a folder unless a reader holds it; a later run will."""
-    try:
-        descriptor = hold_folder(path, exclusive=True)
-    except (LockTakenError, FileNotFoundError):
-        return
-    try:
-        # Renamed first: a reader that comes too late finds no folder rather than half of one.
-        trash = path.with_name(f"{_TRASH}{uuid.uuid4().hex}")
-        path.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
-    finally:
-        os.close(descriptor)
+        elif path.name.isdigit() and int(path.name) not in keep:
+            try:
+                descriptor = hold(path, exclusive=True)
+            except (LockTakenError, FileNotFoundError):  # a reader holds it: a later run will remove it
+                continue
+            try:
+                # Renamed first: a reader that comes too late finds no folder rather than half of one.
+                trash = path.with_name(f"{_TRASH}{uuid.uuid4().hex}")
+                path.rename(trash)
+                shutil.rmtree(trash, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -215,8 +167,7 @@ def disk_bytes(folder: Path) -> int:
 def path_inside(folder: Path, name: str) -> Path:
     """Return the path of a file below a folder, whose name a list or an archive gave.
 
-    Raises:
-        CollectionError: a part of it is not a plain name, and might lead out of the folder.
+    A `CollectionError` where a part of it is not a plain name, and might lead out of the folder.
     """
     return folder.joinpath(*(plain_name(part, "file name", CollectionError) for part in name.split("/")))
 
@@ -288,9 +239,9 @@ def read_manifest(folder: Path) -> CollectionInfo | None:
             f"collection {folder.name!r} cannot be read ({error.strerror}): {folder}"
         ) from error
     except ValueError as error:
-        raise CollectionError(f"collection {folder.name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}") from error
+        raise damaged(folder.name, MANIFEST) from error
     if not isinstance(data, dict):
-        raise CollectionError(f"collection {folder.name!r} is damaged ({MANIFEST}): {HOW_TO_MEND}")
+        raise damaged(folder.name, MANIFEST)
     return info_from_json(folder.name, data)
 
 
@@ -318,15 +269,9 @@ class LockTakenError(Exception):
 
 
 def with_retries(attempt: Callable[[], _Result], timeout: float, busy: str) -> _Result:
-    """Try until the lock is free, pausing longer each time and never in step with others.
+    """Try until `attempt` raises no `LockTakenError`, pausing longer each time, never in step with others.
 
-    Args:
-        attempt: raises `LockTakenError` when the lock is taken.
-        timeout: seconds after which to give up; 0 tries once.
-        busy: what to say then.
-
-    Raises:
-        CollectionError: still taken after `timeout`.
+    After `timeout` seconds (0 tries once) it is a `CollectionError` that says `busy`.
     """
     deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE_SECONDS
@@ -341,35 +286,23 @@ def with_retries(attempt: Callable[[], _Result], timeout: float, busy: str) -> _
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _flock(descriptor: int, *, exclusive: bool) -> None:
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LockTakenError from error
-    except OSError:  # this file system has no locks
-        pass
-
-
-def _is_still(descriptor: int, path: Path) -> bool:
-    """Return whether what was opened is what the path names now."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def hold_folder(folder: Path, *, exclusive: bool) -> int:
-    """Lock a folder and return the descriptor that holds the lock.
+def hold(path: Path, *, exclusive: bool, flags: int = os.O_RDONLY) -> int:
+    """Open and lock a folder or file, and return the descriptor that holds the lock.
 
     Raises:
         LockTakenError: another process holds it.
-        FileNotFoundError: it is gone.
+        FileNotFoundError: it is gone, or was replaced meanwhile.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o666)
     try:
-        _flock(descriptor, exclusive=exclusive)
-        if not _is_still(descriptor, folder):
-            raise FileNotFoundError(folder)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockTakenError from error
+        except OSError:  # this file system has no locks
+            pass
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise FileNotFoundError(path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -378,11 +311,7 @@ def hold_folder(folder: Path, *, exclusive: bool) -> int:
 
 @contextlib.contextmanager
 def only_writer(folder: Path, timeout: float) -> Iterator[None]:
-    """Be the one writer of the collection in this folder while the block runs.
-
-    Raises:
-        CollectionError: another process is writing.
-    """
+    """Be the one writer of the collection in this folder while the block runs, see `hold_writer_lock`."""
     descriptor = hold_writer_lock(folder, timeout)
     try:
         yield
@@ -400,14 +329,10 @@ def hold_writer_lock(folder: Path, timeout: float) -> int:
 
     def attempt() -> int:
         make_private_folder(folder)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _flock(descriptor, exclusive=True)
-            if not _is_still(descriptor, path):  # the collection was dropped meanwhile
-                raise LockTakenError
-        except BaseException:
-            os.close(descriptor)
-            raise
+            descriptor = hold(path, exclusive=True, flags=os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError as error:  # the collection was dropped meanwhile
+            raise LockTakenError from error
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         return descriptor

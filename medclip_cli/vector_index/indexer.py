@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medclip_cli import models
+from medclip_cli.cleaning.corpus_builder import prepare_corpus
+from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CollectionError, CorpusError, UsageError
 from medclip_cli.progress import OnProgress, Progress, log, no_progress
-from medclip_cli.records import SPLITS
+from medclip_cli.records import SPLITS, CaptionedImage
 from medclip_cli.settings import Settings, load_settings
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, CorpusSource, IndexWriter, point_id
 from medclip_cli.vector_index.bm25 import average_length
-from medclip_cli.vector_index.store import Store, StoreLocation
+from medclip_cli.vector_index.store import Store
 from medclip_cli.vector_index.sync import Changes, Failure, embed_into, find_changes, tasks_of
 
 if TYPE_CHECKING:
-    from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model
-    from medclip_cli.records import CaptionedImage
     from medclip_cli.vector_index.server import ServerLayout
 
 
@@ -33,21 +33,15 @@ class IndexReport:
     """What an index run did, or as a dry run would do; `seconds` counts from the first comparison.
 
     Attributes:
-        collection: its name.
-        corpus: name of the corpus.
-        model: name of the model.
-        fingerprint: of the model.
+        collection: its name, like those of the corpus and the model.
         splits: those that were indexed.
         left_out: sizes of the other splits.
         added: records that were not there.
         changed: records that were there in another form.
-        unchanged: records that were there as they are.
         removed: points that no record stands for any more.
         points: of the collection, all corpora together.
-        seconds: of the whole run.
         images_per_second: of those embedded.
         failed: records whose images could not be read.
-        dry_run: nothing was done.
         in_place: whether readers see the result; not while other shards are still to come.
     """
 
@@ -71,6 +65,15 @@ class IndexReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, as ``medclip index --json`` prints it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        outcomes = ("added", "changed", "unchanged", "removed", "points")
+        counts = {name: getattr(self, name) for name in outcomes} | {"unreadable": len(self.failed)}
+        rows = "".join(f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in counts.items())
+        title = f"{escape(self.corpus)} ({', '.join(self.splits)}) → {escape(self.collection)}"
+        return f"<b>{title}</b><table><tr><th>images</th><th>count</th></tr>{rows}</table>"
 
 
 def index(  # noqa: PLR0913 - the options of the command
@@ -120,18 +123,13 @@ def index(  # noqa: PLR0913 - the options of the command
         ModelError: the model cannot be opened.
         CollectionError: not one image could be read, or the collection cannot be written.
     """
-    from medclip_cli.cleaning.corpus_builder import prepare_corpus
-    from medclip_cli.corpora.corpus_folder import Corpus
-
     given = {"home": home, "collection": collection, "qdrant_url": url}
     settings = load_settings(given | {"lock_timeout_seconds": lock_timeout, "offline": offline})
-    name, part, store = settings.collection, _parse_shard(shard), StoreLocation.of(settings).store()
+    name, part, store = settings.collection, _parse_shard(shard), Store.of(settings)
     opened = _open_model(model, settings, store)
-    if not isinstance(corpus, Corpus):
-        source = Path(corpus)
-        corpus = Corpus.open(prepare_corpus(source, settings.home))
-        if split is None and corpus.path != source:  # a folder of images, made into a corpus just now
-            split = "all"
+    source, corpus = corpus, prepare_corpus(corpus, settings.home, on_progress)
+    if split is None and not isinstance(source, Corpus) and corpus.path != Path(source):
+        split = "all"  # of a folder of images, made into a corpus just now
     sizes = dict(Counter(record.split for record in corpus.walk()))  # reads, and so checks, every row
     run = _Run(corpus, sizes, _choose_splits(corpus, sizes, split), opened, batch_size, prune, dry_run, part)
     with store.create_writer(name, run.spec(), rebuild=rebuild, layout=layout, part=part) as writer:
@@ -250,7 +248,7 @@ class _Run:
         if before and before.path != path and os.path.isdir(before.path):
             raise UsageError(
                 f"the collection has another corpus named {name!r}, from {before.path}: clean one of them "
-                "again with another --name"
+                "again under another name"
             )
         writer.add_corpus(name, CorpusSource(path, root, self.splits))
         failed: list[Failure] = []

@@ -11,16 +11,7 @@ from medclip_cli.records import CaptionedImage, Neighbour
 from medclip_cli.vector_index.queries import Query
 
 SHOWN_FIELDS = (
-    "modality",
-    "view",
-    "region",
-    "category",
-    "findings",
-    "age",
-    "sex",
-    "split",
-    "source",
-    "licence",
+    *("modality", "view", "region", "category", "findings", "age", "sex", "split", "source", "licence"),
 )
 # What is counted of a collection's values; more different values than this say nothing to a person.
 COUNTED_FIELDS = ("modality", "view", "region", "category", "findings", "sex", "split", "corpus", "source")
@@ -36,42 +27,23 @@ _DECIMALS = 6
 
 def payload_of(record: CaptionedImage, corpus: str, digest: str) -> dict[str, Any]:
     """Return what is stored beside the vectors: the caption and the fields people filter by."""
-    shown = {name: getattr(record, name) for name in SHOWN_FIELDS}
-    payload = {
-        "id": record.id,
-        "corpus": corpus,
-        "caption": record.caption,
-        "image": record.image,
-        "group": record.group,
-        "digest": digest,
-        **shown,
-        "findings": list(record.findings),
-    }
+    names = ("id", "caption", "image", "group", *SHOWN_FIELDS)
+    payload = {name: getattr(record, name) for name in names}
+    payload |= {"corpus": corpus, "digest": digest, "findings": list(record.findings)}
     # A missing field is left out, so that "has no age" means the same to every engine.
     return {name: value for name, value in payload.items() if value not in (None, [], "")}
 
 
 def neighbour_of(payload: Mapping[str, Any], rank: int, score: float) -> Neighbour:
-    """Return a stored payload as one answer."""
-    return Neighbour(
-        rank=rank,
-        score=score,
-        id=payload["id"],
-        caption=payload["caption"],
-        image=payload["image"],
-        corpus=payload["corpus"],
-        group=payload["group"],
-        fields={name: payload[name] for name in SHOWN_FIELDS if name in payload},
-    )
+    own = {name: payload[name] for name in ("id", "caption", "image", "corpus", "group")}
+    fields = {name: payload[name] for name in SHOWN_FIELDS if name in payload}
+    return Neighbour(rank=rank, score=score, fields=fields, **own)
 
 
 def content_digest(record: CaptionedImage, image_stamp: str = "") -> str:
     """Return 16 hex digits that change when the record's payload or its image changes.
 
-    Args:
-        record: what is stored.
-        image_stamp: stands for the image's bytes when the corpus holds no hash of them, such as the file's
-            size and time of change.
+    `image_stamp`, such as a file's size and time, stands for the bytes of which the corpus holds no hash.
     """
     content = payload_of(record, "", "") | {"bytes": record.sha256 or image_stamp}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -96,20 +68,14 @@ class Scored(Protocol):
     """An answer of an engine, whose payload may have to be decoded when it is looked at."""
 
     @property
-    def score(self) -> float:
-        """What it is ranked by."""
+    def score(self) -> float: ...
 
 
 _Hit = TypeVar("_Hit", bound=Scored)
 
 
 def candidates(query: Query, hits: Sequence[_Hit]) -> Sequence[_Hit]:
-    """Leave out what `ranked` would leave out by its score alone, so that its payload is not read.
-
-    Args:
-        query: that was asked.
-        hits: the engine's answers, best first.
-    """
+    """Leave out the answers (best first) that `ranked` would by score alone: their payload is not read."""
     if query.diversity is not None or len(hits) <= query.top:
         return hits
     least = hits[query.top - 1].score - 10**-_DECIMALS  # what rounds to the same score comes along

@@ -16,18 +16,8 @@ from medclip_cli.errors import UsageError
 Vector = NDArray[np.float32]
 Mode = Literal["dense", "words", "hybrid"]
 KEYWORD_FIELDS = (
-    "modality",
-    "view",
-    "region",
-    "category",
-    "findings",
-    "sex",
-    "split",
-    "corpus",
-    "group",
-    "source",
-    "licence",
-    "id",
+    *("modality", "view", "region", "category", "findings", "sex", "split", "corpus"),
+    *("group", "source", "licence", "id"),
 )
 NUMBER_FIELDS = ("age",)
 FIELDS = (*KEYWORD_FIELDS[:5], *NUMBER_FIELDS, *KEYWORD_FIELDS[5:])
@@ -42,13 +32,8 @@ class Condition:
 
     Attributes:
         field: one of `FIELDS`.
-        kind: ``any`` keeps a record that has one of `values`; ``range`` one whose number lies between the
-            bounds; ``exists`` one that has the field at all.
-        values: the accepted values of ``any``.
-        low: lower bound of ``range``, in the unit of the field (age: years).
-        high: upper bound of ``range``.
-        includes_low: whether `low` itself is kept.
-        includes_high: whether `high` itself is kept.
+        kind: ``any`` keeps a record that has one of `values`; ``range`` one whose number, in the unit of the
+            field (age: years), lies between `low` and `high`; ``exists`` one that has the field at all.
         negated: keep the others instead; a record without the field is among the others.
     """
 
@@ -102,7 +87,7 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Read one ``--where`` expression.
+    """Read one filter as a person types it.
 
     Raises:
         UsageError: no such expression, no such field, or a bound that is no number.
@@ -194,11 +179,7 @@ class Query:
     examples: tuple[Vector, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what only looks like text: no engine and no tokenizer takes lone surrogates.
-
-        Raises:
-            UsageError: words, a filter or a group that came from bytes that are no UTF-8.
-        """
+        """Refuse what came from bytes that are no UTF-8: no engine and no tokenizer takes lone surrogates."""
         values = (value for condition in self.where for value in condition.values)
         for text in (self.words or "", *self.exclude_groups, *values):
             if not text.isascii() and text != text.encode("utf-8", "ignore").decode():
@@ -206,7 +187,6 @@ class Query:
 
     @property
     def asks_words(self) -> bool:
-        """Whether captions are compared by BM25."""
         return self.mode != "dense" and bool((self.words or "").strip())
 
     @property
@@ -222,10 +202,7 @@ class Query:
         """Return the conditions that must hold and those that must not, as the engines take them.
 
         An ``exists`` condition stands for "the field is empty", which is what engines can ask: of a record
-        that has the field it must not hold.
-
-        Args:
-            known: values and their counts by field, as the collection writes them.
+        that has the field it must not hold. `known` has values by field, as the collection writes them.
         """
         must: list[Condition] = []
         must_not: list[Condition] = []

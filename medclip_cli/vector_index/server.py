@@ -37,7 +37,7 @@ from medclip_cli.vector_index.payload import (
     payload_of,
     ranked,
 )
-from medclip_cli.vector_index.queries import NUMBER_FIELDS, Condition, Query
+from medclip_cli.vector_index.queries import Condition, Query
 from medclip_cli.vector_index.server_connection import NotThereError, Server
 
 if TYPE_CHECKING:
@@ -73,16 +73,14 @@ def collection_settings(dim: int, layout: ServerLayout) -> dict[str, Any]:
     """Return the settings of a new collection, as ``create_collection`` takes them."""
     from qdrant_client import models
 
-    quantization: Any = None
-    if layout.quantize == "int8":
-        scalar = models.ScalarQuantizationConfig(
-            type=models.ScalarType.INT8, quantile=0.99, always_ram=layout.on_disk or None
-        )
-        quantization = models.ScalarQuantization(scalar=scalar)
-    elif layout.quantize == "binary":
-        binary = models.BinaryQuantizationConfig(always_ram=layout.on_disk or None)
-        quantization = models.BinaryQuantization(binary=binary)
-    vector = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=layout.on_disk or None)
+    on_disk = layout.on_disk or None
+    int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=on_disk)
+    quantization: Any = {
+        "none": None,
+        "int8": models.ScalarQuantization(scalar=int8),
+        "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=on_disk)),
+    }[layout.quantize]
+    vector = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=on_disk)
     return {
         "vectors_config": {"image": vector, "caption": vector},
         "sparse_vectors_config": {"words": models.SparseVectorParams(modifier=models.Modifier.IDF)},
@@ -94,20 +92,13 @@ def collection_settings(dim: int, layout: ServerLayout) -> dict[str, Any]:
     }
 
 
-def payload_schema(field: str) -> models.PayloadSchemaType:
-    """Return how one payload field is indexed."""
-    from qdrant_client import models
-
-    return models.PayloadSchemaType.FLOAT if field in NUMBER_FIELDS else models.PayloadSchemaType.KEYWORD
-
-
 def physical_name(name: str, generation: int) -> str:
     """Return the server's name of one generation of a collection."""
     return f"{name}--{generation:06d}"
 
 
 def aliases(server: Server) -> dict[str, str]:
-    """Return the server's aliases: collection name by alias."""
+    """Return the server's own name of each collection, by alias."""
     answer = server.call(lambda client: client.get_aliases())
     return {alias.alias_name: alias.collection_name for alias in answer.aliases}
 
@@ -146,11 +137,7 @@ def list_collections(server: Server) -> list[CollectionInfo]:
 
 
 def open_collection(server: Server, name: str) -> ServerIndex:
-    """Open a collection for asking.
-
-    Raises:
-        CollectionError: there is none of this name, or the server cannot be asked.
-    """
+    """Open a collection for asking, see `store.Store.open`."""
     try:
         return ServerIndex(server, describe(server, check_name(name)))
     except NotThereError as error:
@@ -168,12 +155,6 @@ class ServerIndex(Closing):
         self._encoder = bm25.caption_encoder(info.average_words)
 
     def query(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        """Answer each query with its neighbours, best first, all in one request.
-
-        Raises:
-            UsageError: a query that cannot be answered.
-            CollectionError: the server cannot be asked, or vectors of another length were given.
-        """
         for query in queries:
             self.info.check_query(query)
         if not queries:
@@ -196,10 +177,8 @@ class ServerIndex(Closing):
             yield StoredPoint(str(record.id), record.payload or {}, image, caption)
 
     def find_damage(self) -> str | None:
-        answer = self._ask(lambda client, name: client.get_collection(name))
-        return (
-            None if str(answer.status.value) in ("green", "yellow", "grey") else "the server calls it damaged"
-        )
+        status = self._ask(lambda client, name: client.get_collection(name)).status
+        return None if status.value in ("green", "yellow", "grey") else "the server calls it damaged"
 
     def _ask(self, request: Callable[[QdrantClient, str], _Result]) -> _Result:
         """Send a request to the generation that was opened, or to its successor where it is gone."""
@@ -219,20 +198,14 @@ class ServerIndex(Closing):
 
 
 def scroll(
-    server: Server,
-    name: str,
-    *,
-    fields: Sequence[str] | bool = True,
-    vectors: Sequence[str] | bool = False,
+    server: Server, name: str, *, fields: list[str] | bool = True, vectors: list[str] | bool = False
 ) -> Iterator[models.Record]:
     """Yield every point of a collection, a page in memory at a time."""
-    wanted = fields if isinstance(fields, bool) else list(fields)
-    with_vectors = vectors if isinstance(vectors, bool) else list(vectors)
     offset: Any = None
     while True:
         records, offset = server.call(
             lambda client, start: client.scroll(
-                name, limit=PAGE, offset=start, with_payload=wanted, with_vectors=with_vectors
+                name, limit=PAGE, offset=start, with_payload=fields, with_vectors=vectors
             ),
             offset,
         )
@@ -242,20 +215,16 @@ def scroll(
 
 
 def stored_point(point: Point, encoder: Bm25) -> models.PointStruct:
-    """Return a point as the server stores it."""
     from qdrant_client import models
 
-    identifier = point.point_id
-    indices, values = bm25.encode_caption(encoder, point.record.caption, identifier)
-    return models.PointStruct(
-        id=identifier,
-        vector={
-            "image": point.image_vector.tolist(),
-            "caption": point.caption_vector.tolist(),
-            "words": models.SparseVector(indices=indices, values=values),
-        },
-        payload=payload_of(point.record, point.corpus, point.digest),
-    )
+    indices, values = bm25.encode_caption(encoder, point.record.caption, point.point_id)
+    vectors: Any = {
+        "image": point.image_vector.tolist(),
+        "caption": point.caption_vector.tolist(),
+        "words": models.SparseVector(indices=indices, values=values),
+    }
+    payload = payload_of(point.record, point.corpus, point.digest)
+    return models.PointStruct(id=point.point_id, vector=vectors, payload=payload)
 
 
 def query_request(query: Query, encoder: Bm25, info: CollectionInfo) -> models.QueryRequest:

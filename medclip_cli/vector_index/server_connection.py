@@ -38,26 +38,14 @@ class NotThereError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to reach a Qdrant server.
+    """How to reach a Qdrant server; a `UsageError` where the address is not one."""
 
-    Attributes:
-        url: such as ``http://localhost:6333``; ``https`` for TLS.
-        api_key: sent with every request; a read-only key is enough to ask.
-        timeout_seconds: for one request.
-        tries: how often a request is sent before a passing fault counts as a lasting one.
-    """
-
-    url: str
-    api_key: str | None = None
-    timeout_seconds: int = 30
-    tries: int = 6
+    url: str  # such as http://localhost:6333; https for TLS
+    api_key: str | None = None  # sent with every request; a read-only key is enough to ask
+    timeout_seconds: int = 30  # for one request
+    tries: int = 6  # how often a request is sent before a passing fault counts as a lasting one
 
     def __post_init__(self) -> None:
-        """Check the address.
-
-        Raises:
-            UsageError: it is no ``http`` or ``https`` address.
-        """
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(
@@ -69,15 +57,11 @@ class Server(Closing):
     """A Qdrant server, as both the reader and the writer talk to it."""
 
     def __init__(self, client: QdrantClient, url: str, *, tries: int = 6) -> None:
-        """Talk through this client; use `connect` for one of one's own."""
+        """Talk through this client, see `connect`; the URL is shown in messages."""
         self.client, self.url, self._tries = client, url, max(1, tries)
 
     def call(self, request: Callable[..., _Result], *arguments: object) -> _Result:
         """Send a request, again after a pause if the fault may pass; every request here may be repeated.
-
-        Args:
-            request: called with the client and `arguments`.
-            arguments: of the request.
 
         Raises:
             NotThereError: it names a collection that the server does not have.
@@ -99,7 +83,6 @@ class Server(Closing):
         raise AssertionError("unreachable: the last try returns or raises")
 
     def close(self) -> None:
-        """Close the connections."""
         self.client.close()
 
 
@@ -140,11 +123,7 @@ def connect(options: ServerOptions) -> Server:
 
 
 def _own_roots() -> bytes | None:
-    """Return the certificates of ``SSL_CERT_FILE``: httpx trusts them unasked, gRPC has to be told.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
+    """Return the certificates of ``SSL_CERT_FILE``: httpx trusts them unasked, gRPC has to be told."""
     path = os.environ.get("SSL_CERT_FILE")
     try:
         return Path(path).read_bytes() if path else None
@@ -183,7 +162,7 @@ class _Fault:
     retry_after: float = 0.0
 
 
-_UNREACHABLE = "no Qdrant server answers at {url}: start one with docker compose up -d, or check --url"
+_UNREACHABLE = "no Qdrant server answers at {url}: start one with docker compose up -d, or check the URL"
 _NOT_THERE = "no such collection at {url}"
 _REFUSED = "the server at {url} refuses the API key: set MEDCLIP_QDRANT_API_KEY to one that may do this"
 
@@ -208,7 +187,7 @@ def _classify(error: Exception) -> _Fault:
             f"the server at {{url}} answers {answer}: see its log", passing=status in _PASSING_STATUS
         )
     if isinstance(error, RpcError):
-        return _grpc_fault(error)
+        return _grpc_fault(getattr(getattr(error, "code", lambda: None)(), "name", "UNKNOWN"))
     if isinstance(error, (ResponseHandlingException, JSONDecodeError)):
         return _transport_fault(getattr(error, "source", error))
     # qdrant-client's local mode, which the tests run on, says it in words.
@@ -226,12 +205,10 @@ def _transport_fault(source: Exception) -> _Fault:
         return _Fault(_UNREACHABLE, passing=True)
     if isinstance(source, TransportError):
         return _Fault("the server at {url} broke the connection: try again, or see its log", passing=True)
-    return _Fault("what answers at {url} is not a Qdrant server: check --url")
+    return _Fault("what answers at {url} is not a Qdrant server: check the URL")
 
 
-def _grpc_fault(error: Exception) -> _Fault:
-    code = getattr(error, "code", lambda: None)()
-    name = getattr(code, "name", "UNKNOWN")
+def _grpc_fault(name: str) -> _Fault:
     if name in _REFUSED_GRPC:
         return _Fault(_REFUSED)
     if name == "NOT_FOUND":

@@ -30,6 +30,7 @@ from medclip_cli.vector_index.base import (
     now,
 )
 from medclip_cli.vector_index.payload import COUNTED_FIELDS, MOST_VALUES, telling_counts
+from medclip_cli.vector_index.queries import NUMBER_FIELDS
 from medclip_cli.vector_index.server import (
     INDEXED_FIELDS,
     METADATA,
@@ -37,7 +38,6 @@ from medclip_cli.vector_index.server import (
     aliases,
     collection_settings,
     describe,
-    payload_schema,
     physical_name,
     scroll,
     stored_point,
@@ -70,21 +70,7 @@ def create_writer(
     layout: ServerLayout | None = None,
     part: tuple[int, int] | None = None,
 ) -> ServerWriter:
-    """Open a collection on a server for one index run, making it if there is none.
-
-    Args:
-        server: the server.
-        name: of the collection.
-        spec: the model it is for.
-        rebuild: begin with an empty generation; also the way to change the model.
-        layout: how a new generation lies on the cluster; None takes one part, one copy, nothing quantized.
-        part: which of so many machines this is that fill the generation together; the last one to commit puts
-            it in place.
-
-    Raises:
-        CollectionError: the server cannot be reached or refuses, or the collection was made by another model
-            and `rebuild` is not set.
-    """
+    """Open a collection on a server for one index run, see `store.Store.create_writer`."""
     check_name(name)
     try:
         live: CollectionInfo | None = describe(server, name)
@@ -180,31 +166,18 @@ class ServerWriter(Closing):
         return self._building
 
     def _wait_for_the_other(self) -> None:
-        """Wait until the machine that was first has made the collection that this one fills too.
-
-        Raises:
-            CollectionError: it does not, or makes one for another model.
-        """
+        """Wait until the machine that was first has made the collection that this one fills too."""
         for _ in range(_OTHERS_TRIES):
             if self._fits_what_was_left():
                 return
             time.sleep(_OTHERS_PAUSE_SECONDS)
         raise CollectionError(
-            f"{self._building.name} at {self._server.url} was begun by another run and not made ready: run "
-            "without --shard once to begin anew"
+            f"{self._building.name} at {self._server.url} was begun by another run and not made ready: index "
+            "once without a shard to begin anew"
         )
 
     def commit(self, on_stage: OnStage | None = None) -> CollectionInfo:
-        """Point the alias at the new generation, once it is indexed, and remove the old one.
-
-        Without any change the live generation stays, and only its description is brought up to date.
-
-        Args:
-            on_stage: called with what is being done, in a few words.
-
-        Raises:
-            CollectionError: the server fails; the live generation stays as it was.
-        """
+        """Point the alias at the new generation, once it is indexed, and remove the old one."""
         if not self._begun and self._base is not None and self._part is None:
             info = replace(self._base, corpora=dict(self._corpora))
             if info != self._base:
@@ -221,19 +194,17 @@ class ServerWriter(Closing):
             fields=building.count_values(),
             corpora=dict(self._corpora),
         )
-        if self._part is not None and not self._is_last_part(building, self._part):
-            return info
+        if self._part is not None:
+            # Two parts that end at once are both the last.
+            building.describe({_PART.format(*self._part): True})
+            done, parts = building.metadata(), self._part[1]
+            if not all(done.get(_PART.format(number, parts)) for number in range(1, parts + 1)):
+                return info
         building.describe({METADATA: info_to_json(info)})
         _move_alias(self._server, info.name, building.name)
         _remove_before(self._server, info.name, info.generation)
         self.live = info
         return info
-
-    def _is_last_part(self, building: BuildingCollection, part: tuple[int, int]) -> bool:
-        """Note that this part is done, and return whether all are. Two that end at once are both the last."""
-        building.describe({_PART.format(*part): True})
-        done = building.metadata()
-        return all(done.get(_PART.format(number, part[1])) for number in range(1, part[1] + 1))
 
     def close(self) -> None:
         self._building.close()
@@ -264,11 +235,7 @@ def _remove_before(server: Server, name: str, generation: int) -> None:
 
 
 def drop_collection(server: Server, name: str) -> None:
-    """Remove a collection: its alias and every generation.
-
-    Raises:
-        CollectionError: the server refuses, or cannot be reached.
-    """
+    """Remove a collection: its alias and every generation."""
     _move_alias(server, name, None)
     _remove_before(server, name, 1 << 62)
 
@@ -299,9 +266,12 @@ class BuildingCollection:
             raise
 
     def index_fields(self) -> None:
+        from qdrant_client import models
+
         def index(client: QdrantClient) -> None:
             for field in INDEXED_FIELDS:
-                client.create_payload_index(self.name, field, payload_schema(field))
+                kind = "FLOAT" if field in NUMBER_FIELDS else "KEYWORD"
+                client.create_payload_index(self.name, field, models.PayloadSchemaType[kind])
 
         self._server.call(index)
 
@@ -322,11 +292,8 @@ class BuildingCollection:
         """Take over the points of another collection; their vectors travel through this process."""
         from qdrant_client import models
 
-        def again(record: models.Record) -> models.PointStruct:
-            vector: Any = record.vector or {}
-            return models.PointStruct(id=record.id, vector=vector, payload=record.payload)
-
-        self.send(again(record) for record in scroll(self._server, source, vectors=True))
+        records: Any = scroll(self._server, source, vectors=True)
+        self.send(models.PointStruct(id=r.id, vector=r.vector or {}, payload=r.payload) for r in records)
         self.land()
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
@@ -336,13 +303,14 @@ class BuildingCollection:
         """Store points; returns while the last batches are on their way."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="upsert")
+
+        def store(batch: list[models.PointStruct]) -> None:
+            self._server.call(lambda client: client.upsert(self.name, batch, wait=True))
+
         for batch in _batches(points):
             while len(self._in_flight) >= 2 * IN_FLIGHT:
                 self._in_flight.popleft().result()
-            self._in_flight.append(self._pool.submit(self._store, batch))
-
-    def _store(self, batch: list[models.PointStruct]) -> None:
-        self._server.call(lambda client: client.upsert(self.name, batch, wait=True))
+            self._in_flight.append(self._pool.submit(store, batch))
 
     def land(self) -> None:
         while self._in_flight:
@@ -350,22 +318,15 @@ class BuildingCollection:
 
     def delete(self, point_ids: Sequence[str]) -> None:
         self.land()
-        pages = [
-            list(point_ids[i : i + _IDS_PER_REQUEST]) for i in range(0, len(point_ids), _IDS_PER_REQUEST)
-        ]
 
         def delete(client: QdrantClient) -> None:
-            for page in pages:
-                client.delete(self.name, list(page), wait=True)
+            for start in range(0, len(point_ids), _IDS_PER_REQUEST):
+                client.delete(self.name, list(point_ids[start : start + _IDS_PER_REQUEST]), wait=True)
 
         self._server.call(delete)
 
     def wait_until_indexed(self, say: OnStage) -> None:
-        """Wait until the server has built its search graph.
-
-        Raises:
-            CollectionError: it failed to.
-        """
+        """Wait until the server has built its search graph; a `CollectionError` if it failed to."""
         while True:
             answer = self._server.call(lambda client: client.get_collection(self.name))
             if answer.status.value == "red":
@@ -405,7 +366,11 @@ def _batches(points: Iterable[models.PointStruct]) -> Iterator[list[models.Point
     batch: list[models.PointStruct] = []
     size = 0
     for point in points:
-        needed = _bytes_of(point)
+        # As JSON, which is the longer of the two ways to send a point.
+        vectors: Any = point.vector
+        numbers = sum(len(getattr(vector, "values", vector)) for vector in vectors.values())
+        payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
+        needed = numbers * _BYTES_PER_NUMBER + payload + _BYTES_AROUND
         if batch and size + needed > BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -413,11 +378,3 @@ def _batches(points: Iterable[models.PointStruct]) -> Iterator[list[models.Point
         size += needed
     if batch:
         yield batch
-
-
-def _bytes_of(point: models.PointStruct) -> int:
-    """Return about how many bytes a point takes as JSON, which is the longer of the two ways to send it."""
-    vectors: Any = point.vector
-    numbers = sum(len(getattr(vector, "values", vector)) for vector in vectors.values())
-    payload = len(json.dumps(point.payload, ensure_ascii=False).encode())
-    return numbers * _BYTES_PER_NUMBER + payload + _BYTES_AROUND

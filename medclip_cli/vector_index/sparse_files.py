@@ -88,11 +88,9 @@ class PackedReader:
     """Reads the stretches of a file one after the other, as if they were all there is."""
 
     def __init__(self, file: BinaryIO, ranges: list[Range]) -> None:
-        """Read these stretches of an open file."""
         self._file, self._left = file, list(ranges)
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; fewer only at the end."""
         pieces = []
         while size and self._left:
             start, end = self._left.pop(0)

@@ -31,23 +31,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The difference between a corpus and a collection; by point id, since a corpus may not fit into memory.
+    """A corpus against a collection; by point id, since a corpus may not fit into memory."""
 
-    Attributes:
-        added: digest of each record that the collection does not hold.
-        changed: digest of each record that it holds in another form.
-        unchanged: how many it holds as they are.
-        gone: its points of this corpus that no record stands for any more.
-    """
-
-    added: dict[str, str]
-    changed: dict[str, str]
+    added: dict[str, str]  # digest of each record that the collection does not hold
+    changed: dict[str, str]  # digest of each record that it holds in another form
     unchanged: int
-    gone: list[str]
+    gone: list[str]  # points that no record stands for any more
 
     @property
     def to_embed(self) -> int:
-        """How many records have to be embedded."""
         return len(self.added) + len(self.changed)
 
 
@@ -57,14 +49,7 @@ ImagePath = Callable[[CaptionedImage], Path]
 def find_changes(
     corpus: str, records: Iterable[CaptionedImage], stored: Mapping[str, str], image_path: ImagePath
 ) -> Changes:
-    """Compare records with the digests that a collection holds of their corpus.
-
-    Args:
-        corpus: name of the corpus.
-        records: those that should be in the collection.
-        stored: digest by point id, of this corpus alone.
-        image_path: where the image of a record lies.
-    """
+    """Compare the records that should be in a collection with the digests it holds of their corpus alone."""
     added: dict[str, str] = {}
     changed: dict[str, str] = {}
     gone = set(stored)
@@ -132,47 +117,29 @@ def embed_into(
     Returns:
         The records that could not be embedded; all others are stored.
     """
+    tasks, ahead = tee(tasks)  # the model decodes a few batches ahead
+    images = model.embed_files((task.image for task in ahead), batch_size)
+    # Without the pixels, which would stay in memory.
+    embedded = ((task, image.vector, image.error) for task, image in zip(tasks, images, strict=True))
+
+    def make_points(read: Sequence[tuple[Task, Vector | None, str | None]]) -> list[list[Point | Failure]]:
+        """Make points of what was read, embedding each different caption once."""
+        captions = list({task.record.caption: None for task, vector, _ in read if vector is not None})
+        vectors = dict(zip(captions, model.embed_texts(captions), strict=True))
+        made: list[Point | Failure] = []
+        for task, vector, error in read:
+            record = task.record
+            if vector is None:
+                made.append(Failure(record.id, str(task.image), error or "unreadable"))
+            else:
+                made.append(Point(record, corpus, vector, vectors[record.caption], task.digest))
+        return [made]
+
     failures: list[Failure] = []
-
-    def embed_captions(outcomes: Sequence[_Outcome]) -> list[list[_Outcome | Point]]:
-        return [_points(corpus, outcomes, model)]
-
-    ahead = model.passes_at_once
-    outcomes = _embed_images(tasks, model, batch_size)
-    for chunk in ordered_map(embed_captions, outcomes, 1, chunk=_POINTS_PER_UPSERT, ahead=ahead):
+    for chunk in ordered_map(make_points, embedded, 1, chunk=_POINTS_PER_UPSERT, ahead=model.passes_at_once):
         writer.upsert([made for made in chunk if isinstance(made, Point)])
         for made in chunk:
-            failure = None
-            if not isinstance(made, Point):
-                failure = Failure(made.task.record.id, str(made.task.image), made.error or "unreadable")
-                failures.append(failure)
-            on_done(failure)
+            if isinstance(made, Failure):
+                failures.append(made)
+            on_done(made if isinstance(made, Failure) else None)
     return failures
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    task: Task
-    vector: Vector | None
-    error: str | None
-
-
-def _embed_images(tasks: Iterable[Task], model: Model, batch_size: int | None) -> Iterator[_Outcome]:
-    tasks, ahead = tee(tasks)  # the model decodes a few batches ahead
-    embedded = model.embed_files((task.image for task in ahead), batch_size)
-    for task, found in zip(tasks, embedded, strict=True):
-        yield _Outcome(task, found.vector, found.error)
-
-
-def _points(corpus: str, outcomes: Sequence[_Outcome], model: Model) -> list[_Outcome | Point]:
-    """Make points of what was read, embedding each different caption once; leave the rest as it is."""
-    captions = list({one.task.record.caption: None for one in outcomes if one.vector is not None})
-    vectors = dict(zip(captions, model.embed_texts(captions), strict=True))
-    made: list[_Outcome | Point] = []
-    for one in outcomes:
-        if one.vector is None:
-            made.append(one)
-        else:
-            caption = vectors[one.task.record.caption]
-            made.append(Point(one.task.record, corpus, one.vector, caption, one.task.digest))
-    return made

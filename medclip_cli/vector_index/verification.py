@@ -10,7 +10,7 @@ import numpy as np
 
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.errors import CorpusError
-from medclip_cli.vector_index.base import CollectionInfo, StoredPoint, VectorIndex, point_id
+from medclip_cli.vector_index.base import CollectionInfo, VectorIndex, point_id
 from medclip_cli.vector_index.sync import record_digest
 
 _UNIT_LENGTH_TOLERANCE = 1e-3
@@ -18,47 +18,30 @@ _UNIT_LENGTH_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """The points of one corpus against its records.
-
-    Attributes:
-        points: how many the collection holds.
-        missing: ids of records of the indexed splits that have no point.
-        changed: ids of records whose point was made from another content.
-        extra: ids of points that no record of the indexed splits stands for.
-        unreadable: why the corpus could not be compared, or None.
-    """
+    """The points of one corpus against its records of the indexed splits, by their ids."""
 
     points: int
-    missing: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
-    unreadable: str | None = None
+    missing: list[str] = field(default_factory=list)  # records that have no point
+    changed: list[str] = field(default_factory=list)  # records whose point was made from another content
+    extra: list[str] = field(default_factory=list)  # points that no record stands for
+    unreadable: str | None = None  # why the corpus could not be compared
 
     @property
     def agrees(self) -> bool:
-        """Whether every record has its point, and every point its record."""
         return not (self.missing or self.changed or self.extra or self.unreadable)
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a check of a whole collection found.
-
-    Attributes:
-        points: how many were read.
-        bad_vectors: ids of points whose vectors are not of unit length, not finite, or of another length.
-        corpora: by corpus name.
-        damage: what is wrong with its files, or None.
-    """
+    """What a check of a whole collection found."""
 
     points: int
-    bad_vectors: list[str]
+    bad_vectors: list[str]  # ids of points whose vectors are not finite, or not of unit length or `dim`
     corpora: dict[str, CorpusCheck]
-    damage: str | None = None
+    damage: str | None = None  # what is wrong with its files
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong."""
         return not self.damage and not self.bad_vectors and all(c.agrees for c in self.corpora.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,18 +59,14 @@ def verify_collection(index: VectorIndex) -> Verification:
         corpus, record_id = str(point.payload.get("corpus", "")), str(point.payload.get("id", ""))
         digest = str(point.payload.get("digest", ""))
         stored.setdefault(corpus, {})[point.point_id] = (record_id, digest)
-        if not _vectors_are_sound(point, index.info):
+        if not all(
+            vector.shape == (index.info.dim,)
+            and abs(float(np.linalg.norm(vector.astype(np.float64))) - 1.0) < _UNIT_LENGTH_TOLERANCE
+            for vector in (point.image_vector, point.caption_vector)
+        ):
             bad_vectors.append(record_id)
     corpora = {name: _check_corpus(name, points, index.info) for name, points in stored.items()}
     return Verification(count, bad_vectors, corpora, index.find_damage())
-
-
-def _vectors_are_sound(point: StoredPoint, info: CollectionInfo) -> bool:
-    return all(
-        vector.shape == (info.dim,)
-        and abs(float(np.linalg.norm(vector.astype(np.float64))) - 1.0) < _UNIT_LENGTH_TOLERANCE
-        for vector in (point.image_vector, point.caption_vector)
-    )
 
 
 def _check_corpus(name: str, points: Mapping[str, tuple[str, str]], info: CollectionInfo) -> CorpusCheck:

@@ -85,7 +85,7 @@ def test_a_caption_table_with_a_wrong_column(road, tmp_path):
 
 def test_an_output_that_exists_is_kept_without_force(road):
     before = (road.corpus / "corpus.parquet").read_bytes()
-    one_line(road.medclip("clean", "folder", road.raw, "--out", road.corpus), 1, "--force")
+    one_line(road.medclip("clean", "folder", road.raw, "--out", road.corpus), 1, "force")
     assert (road.corpus / "corpus.parquet").read_bytes() == before
     one_line(road.medclip("train", "encoders", road.corpus, "--out", road.model), 1, "--force")
 

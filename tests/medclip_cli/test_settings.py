@@ -159,8 +159,7 @@ def test_offline_refuses_a_server_before_any_socket(monkeypatch):
     result = CliRunner().invoke(app, ["collections", "list", "--url", "http://qdrant.example:6333"])
     assert result.exit_code == 2
     assert (
-        "--offline cannot be combined with the Qdrant server http://qdrant.example:6333 (flag)"
-        in result.stderr
+        "offline cannot be combined with the Qdrant server http://qdrant.example:6333 (flag)" in result.stderr
     )
 
 

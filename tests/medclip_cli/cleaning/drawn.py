@@ -1,9 +1,9 @@
-"""Rows, pictures and a scan reader for the cleaning tests."""
+"""Rows and pictures for the cleaning tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,6 @@ from PIL import Image
 from medclip_cli.cleaning.captions import caption_style
 from medclip_cli.cleaning.pipeline import CleaningOptions
 from medclip_cli.corpora.layout import DatasetLayout
-from medclip_cli.errors import MedclipError
 from medclip_cli.records import SourceRow
 
 LAYOUT = DatasetLayout(
@@ -27,26 +26,6 @@ LAYOUT = DatasetLayout(
     default_caption="report",
     has_labels=True,
 )
-
-
-class DrawnScanError(MedclipError):
-    """Stands in for the reader's own error, which carries a reason code."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__("drawn to fail")
-        self.code = code
-
-
-def read_drawn_image(source: BinaryIO, *, least_side: int | None = None) -> Image.Image:
-    """Decode with bare Pillow; a file that says ``tiny`` fails as the real reader does."""
-    if source.read(4) == b"tiny":
-        raise DrawnScanError("tiny_image")
-    source.seek(0)
-    picture = Image.open(source)
-    if least_side is not None:
-        picture.draft(None, (2 * least_side, 2 * least_side))
-    picture.load()
-    return picture
 
 
 def draw(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:

@@ -6,15 +6,17 @@ import errno
 import os
 from pathlib import Path
 from typing import BinaryIO
+from unittest.mock import patch
 
 import pytest
 from PIL import Image
 
+from encoders.images import read_image
 from medclip_cli.cleaning.images import journal_path, open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images, read_rows
 from medclip_cli.errors import CorpusError
 from medclip_cli.parallel import CHUNK
-from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_image, row
+from tests.medclip_cli.cleaning.drawn import draw, options, row
 
 IMAGES = CHUNK + 6
 
@@ -30,13 +32,16 @@ class CountingReader:
         if self.decoded == self._stop_after:
             raise KeyboardInterrupt
         self.decoded += 1
-        return read_drawn_image(source, least_side=least_side)
+        return read_image(source, least_side=least_side)
 
 
 def clean(tmp_path: Path, reader: CountingReader) -> Cleaning:
     cleaning = read_rows([row(n) for n in range(IMAGES)], options())
-    with open_journal(tmp_path / "journal", tmp_path) as journal:
-        check_images(cleaning, tmp_path, reader, journal=journal, threads=1)
+    with (
+        patch("medclip_cli.cleaning.images.read_image", reader),
+        open_journal(tmp_path / "journal", tmp_path) as journal,
+    ):
+        check_images(cleaning, tmp_path, journal=journal, threads=1)
     return cleaning
 
 

@@ -10,7 +10,7 @@ from medclip_cli.cleaning.images import open_journal
 from medclip_cli.cleaning.pipeline import Cleaning, check_images, read_rows, settle_splits, unfilled_names
 from medclip_cli.progress import Progress
 from medclip_cli.records import SourceRow
-from tests.medclip_cli.cleaning.drawn import draw, options, read_drawn_image, row
+from tests.medclip_cli.cleaning.drawn import draw, options, row
 
 
 def reasons(cleaning: Cleaning) -> dict[str, str]:
@@ -19,7 +19,7 @@ def reasons(cleaning: Cleaning) -> dict[str, str]:
 
 def examine(cleaning: Cleaning, root: Path) -> Cleaning:
     with open_journal(None, root) as journal:
-        check_images(cleaning, root, read_drawn_image, journal=journal, threads=2)
+        check_images(cleaning, root, journal=journal, threads=2)
     return cleaning
 
 
@@ -94,7 +94,7 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes((tmp_path / "0.png").read_bytes()[:200])
     (tmp_path / "2.png").write_bytes(b"")
     (tmp_path / "3.png").write_text("not an image at all")
-    (tmp_path / "4.png").write_bytes(b"tiny")
+    draw(tmp_path / "4.png", size=(1, 1))
     (tmp_path / "6.png").mkdir()
     draw(tmp_path / "7.png", seed=0)
     draw(tmp_path / "8.png", seed=0)
@@ -104,7 +104,7 @@ def test_images_are_decoded_and_counted(tmp_path: Path) -> None:
     seen: list[Progress] = []
     cleaning = read_rows(rows, options())
     with open_journal(None, tmp_path) as journal:
-        check_images(cleaning, tmp_path, read_drawn_image, journal=journal, on_progress=seen.append)
+        check_images(cleaning, tmp_path, journal=journal, on_progress=seen.append)
     # 7 has the content of 0 with a caption of its own: a second pair. 8 says the same as 0 again, 9 as 7.
     assert [record.id for record in cleaning.records] == ["drawn/0", "drawn/7"]
     assert reasons(cleaning) == {

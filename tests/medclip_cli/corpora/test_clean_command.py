@@ -115,7 +115,7 @@ def test_metadata_alone(scans: Path, tmp_path: Path) -> None:
 
 def test_output_that_exists(scans: Path, tmp_path: Path) -> None:
     run("folder", scans, "--out", tmp_path / "corpus")
-    assert "exists: replace it with --force" in refusal("folder", scans, "--out", tmp_path / "corpus")
+    assert "exists: replace it with force" in refusal("folder", scans, "--out", tmp_path / "corpus")
     assert run("folder", scans, "--out", tmp_path / "corpus", "--force", "--limit", 1).exit_code == 0
     assert len(Corpus.open(tmp_path / "corpus").records) == 1
 
@@ -185,7 +185,7 @@ def test_it_is_said_when_nothing_tells_which_images_are_of_one_patient(scans: Pa
 def test_an_interruption_is_gone_on_from(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from encoders import images as reading
+    from medclip_cli.cleaning import images as reading
 
     def interrupt(source: object, *, least_side: int | None = None) -> None:
         raise KeyboardInterrupt
@@ -193,7 +193,7 @@ def test_an_interruption_is_gone_on_from(
     with monkeypatch.context() as patch:
         patch.setattr(reading, "read_image", interrupt)
         result = run("folder", scans, "--out", tmp_path / "corpus")
-    assert "run the same command again to go on" in result.stderr
+    assert "clean again to go on" in result.stderr
     assert (tmp_path / ".corpus.cleaning.jsonl").exists()
     assert run("folder", scans, "--out", tmp_path / "corpus").exit_code == 0
     assert not (tmp_path / ".corpus.cleaning.jsonl").exists()

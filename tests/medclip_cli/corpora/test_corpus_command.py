@@ -144,7 +144,7 @@ def test_merge_again_and_again(tmp_path: Path) -> None:
     assert run("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c").exit_code == 0
     ids = [row.id for row in Corpus.open(tmp_path / "c").records]
     assert ids == ["drawn/0", "drawn/0#2", "drawn/0#3"]
-    assert "exists: replace it with --force" in refusal(
+    assert "exists: replace it with force" in refusal(
         "merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c"
     )
     assert "needs two corpora" in refusal("merge", tmp_path / "a", "--out", tmp_path / "d")

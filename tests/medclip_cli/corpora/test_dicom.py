@@ -76,7 +76,7 @@ def test_captions_from_a_table_by_path_name_or_uid(tmp_path: Path) -> None:
     counted = json.loads(run("dicom", tmp_path / "raw", "--captions", table, "--dry-run", "--json").stdout)
     assert (counted["caption_style"], counted["kept"]) == ("report", 3)
     write(table, "image,other\nx,y\n")
-    with pytest.raises(CorpusError, match="has no caption column: name it with --caption-column"):
+    with pytest.raises(CorpusError, match="has no caption column: give caption_column"):
         rows_of("dicom", tmp_path / "raw", captions_file=table)
 
 

@@ -109,7 +109,7 @@ def test_a_wrong_column_names_those_that_are_there(tmp_path: Path, option: str) 
 def test_no_column_of_images(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(
-        CorpusError, match="has no image column, it has a, b: call one .* with --image-column"
+        CorpusError, match="has no image column, it has a, b: call one .* or give image_column"
     ):
         rows(tmp_path)
 
@@ -118,7 +118,7 @@ def test_several_tables(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     for name in ("one.csv", "two.csv"):
         (tmp_path / name).write_text("image,caption\na.png,x\n")
-    with pytest.raises(CorpusError, match=r"has several tables \(one\.csv, two\.csv\): .*--captions"):
+    with pytest.raises(CorpusError, match=r"has several tables \(one\.csv, two\.csv\): .*captions"):
         rows(tmp_path)
     assert len(rows(tmp_path, captions_file=tmp_path / "two.csv")) == 1
     (tmp_path / "captions.csv").write_text("image,caption\na.png,x\na.png,y\n")

@@ -49,7 +49,7 @@ def test_the_images_kept_go_along(scans: Path, tmp_path: Path) -> None:
 def test_a_corpus_with_images_is_replaced_whole(scans: Path, tmp_path: Path) -> None:
     again = ("folder", scans, "--out", tmp_path / "corpus", "--copy-images")
     assert run(*again).exit_code == 0
-    assert "replace it with --force" in refusal(*again)
+    assert "replace it with force" in refusal(*again)
     (scans / "a.png").unlink()
     assert run(*again, "--force").exit_code == 0
     assert not (tmp_path / "corpus" / "images" / "a.png").exists()

@@ -140,7 +140,7 @@ def test_files_are_not_overwritten_unasked(archive, exported):
 
 def test_collections_are_not_overwritten_unasked(edge, home, exported):
     edge.write(draw_points(25))
-    with pytest.raises(CollectionError, match="'scans' exists: replace it with --force, or give .* --name"):
+    with pytest.raises(CollectionError, match="'scans' exists: replace it with force"):
         import_collection(home, exported)
     with edge.open() as reader:
         assert import_collection(home, exported, force=True).info.points == 20

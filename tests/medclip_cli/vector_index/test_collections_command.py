@@ -126,7 +126,7 @@ def test_export_and_import(scans, tmp_path, monkeypatch):
     assert result.stdout == "copy\n"
     assert "its model cannot be used" in result.stderr
     assert json.loads(run("import", "scans.medclip", "--force", "--json").stdout)["points"] == 12
-    assert "exists: replace it with --force" in run("import", "scans.medclip", code=1).stderr
+    assert "exists: replace it with force" in run("import", "scans.medclip", code=1).stderr
 
 
 def test_verify_of_a_sound_collection(scans):

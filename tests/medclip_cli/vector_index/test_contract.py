@@ -274,7 +274,7 @@ def test_equal_scores_are_ordered_by_id(engine):
         (
             Query(image_vector=draw_vector(1, dim=5)),
             CollectionError,
-            r"'scans' holds vectors of 8 numbers, not of shape \(5,\): use --model /models/tiny",
+            r"'scans' holds vectors of 8 numbers, not of shape \(5,\): use the model /models/tiny",
         ),
     ],
 )

@@ -1,10 +1,11 @@
 """Index runs on the embedded engine that meet others, are cut off, or are killed."""
 
+import fcntl
 import os
 import random
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -89,7 +90,7 @@ class TestInterruptedRun:
     def test_after_the_swap_loses_nothing(self, edge, home):
         edge.write(draw_points(5))
         building = generations.Building(1, 0, 0, SPEC.fingerprint, SPEC.dim, SPEC.average_words)
-        generations.write_building(folder_of(home), building)
+        generations.write_json(folder_of(home) / generations.BUILDING, asdict(building))
         with edge.writer() as writer:
             assert not writer.resumed
         assert edge.write(draw_points(1, start=5)).points == 6
@@ -112,7 +113,7 @@ class TestLocks:
 
     def test_a_reader_gives_up_in_time(self, edge, home):
         edge.write(draw_points(1))
-        held = generations.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
+        held = generations.hold(folder_of(home) / "generations/000001", exclusive=True)
         try:
             with pytest.raises(CollectionError, match="stayed locked for 0.05 s: try again, or raise"):
                 edge.open(lock_timeout_seconds=0.05)
@@ -121,7 +122,7 @@ class TestLocks:
 
     def test_a_reader_waits_for_a_removal(self, edge, home):
         edge.write(draw_points(1))
-        held = generations.hold_folder(folder_of(home) / "generations/000001", exclusive=True)
+        held = generations.hold(folder_of(home) / "generations/000001", exclusive=True)
         threading.Timer(0.1, os.close, (held,)).start()
         with edge.open(lock_timeout_seconds=processes.PATIENCE) as index:
             assert index.info.points == 1
@@ -130,13 +131,13 @@ class TestLocks:
         folder = tmp_path / "folder"
         folder.mkdir()
 
-        def replaced(descriptor, *, exclusive):
+        def replaced(descriptor, flags):
             folder.rename(tmp_path / "old")
             folder.mkdir()
 
-        monkeypatch.setattr(generations, "_flock", replaced)
+        monkeypatch.setattr(fcntl, "flock", replaced)
         with pytest.raises(FileNotFoundError):
-            generations.hold_folder(folder, exclusive=False)
+            generations.hold(folder, exclusive=False)
 
 
 def test_eight_readers_succeed_while_generations_are_swapped(edge, home):

@@ -96,8 +96,8 @@ def test_a_server_that_hangs_is_asked_again():
         (401, 1, "refuses the API key: set MEDCLIP_QDRANT_API_KEY"),
         (403, 1, "refuses the API key"),
         (400, 1, "answers 400 Bad Request: see its log"),
-        (b"<html>hello</html>", 1, "is not a Qdrant server: check --url"),
-        ({"result": 3}, 1, "is not a Qdrant server: check --url"),
+        (b"<html>hello</html>", 1, "is not a Qdrant server: check the URL"),
+        ({"result": 3}, 1, "is not a Qdrant server: check the URL"),
     ],
 )
 def test_a_lasting_fault_is_one_line(fault, tries, message):

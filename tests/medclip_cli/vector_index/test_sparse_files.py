@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medclip_cli.vector_index.generations import disk_bytes
@@ -16,6 +16,7 @@ from medclip_cli.vector_index.sparse_files import (
     unpack,
 )
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.lists(st.tuples(st.integers(0, 400_000), st.binary(min_size=1, max_size=9)), max_size=4)
 
 
@@ -42,6 +43,7 @@ def test_copies_keep_the_holes(tmp_path):
     assert (target / "empty").stat().st_size == 0
 
 
+@UNHURRIED
 @given(PIECES)
 def test_the_hash_of_a_file_knows_nothing_of_holes(pieces):
     with tempfile.TemporaryDirectory() as folder:
@@ -55,6 +57,7 @@ def test_the_hash_of_a_file_knows_nothing_of_holes(pieces):
         assert content_hash(sparse) != content_hash(filled)
 
 
+@UNHURRIED
 @given(PIECES)
 def test_a_file_packed_and_unpacked_is_itself(pieces):
     with tempfile.TemporaryDirectory() as folder:

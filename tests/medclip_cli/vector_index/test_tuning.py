@@ -17,7 +17,7 @@ from medclip_cli.records import Neighbour
 from medclip_cli.settings import load_settings
 from medclip_cli.vector_index import store
 from medclip_cli.vector_index.base import Query
-from medclip_cli.vector_index.store import StoreLocation
+from medclip_cli.vector_index.store import Store
 
 from .conftest import Edge, InMemoryServer
 from .drawn import SPEC, draw_points, draw_record, draw_vector
@@ -79,18 +79,18 @@ def test_shared_fields_are_those_the_question_knows():
 def location(request, home, monkeypatch):
     if request.param == "edge":
         Edge(home).write(draw_points(30))
-        return StoreLocation(home)
+        return Store(home)
     memory = InMemoryServer(home)
     monkeypatch.setattr(store, "_connect", lambda url: memory.server)
     memory.write(draw_points(30))
-    return StoreLocation(home, "http://qdrant.example:6333")
+    return Store(home, "http://qdrant.example:6333")
 
 
 def test_learnt_weights_are_kept_and_used(location):
-    location.store().remember_weights("scans", (0.0, 1.0))
-    assert location.store().describe("scans").weights == (0.0, 1.0)
+    location.remember_weights("scans", (0.0, 1.0))
+    assert location.describe("scans").weights == (0.0, 1.0)
     question = Query(text_vector=draw_vector(900), words="spine fracture number 7", mode="hybrid", top=5)
-    with location.store().open("scans") as index:
+    with location.open("scans") as index:
         learnt, given, words = index.query(
             [question, replace(question, weights=(1.0, 0.0)), replace(question, mode="words")]
         )
@@ -99,16 +99,16 @@ def test_learnt_weights_are_kept_and_used(location):
 
 
 def test_learnt_weights_outlive_an_index_run(location):
-    location.store().remember_weights("scans", (1.0, 2.0))
-    with location.store().create_writer("scans", SPEC) as writer:
+    location.remember_weights("scans", (1.0, 2.0))
+    with location.create_writer("scans", SPEC) as writer:
         writer.upsert(draw_points(3, start=30))
         assert writer.commit().weights == (1.0, 2.0)
-    assert location.store().describe("scans").weights == (1.0, 2.0)
+    assert location.describe("scans").weights == (1.0, 2.0)
 
 
 def test_weights_of_a_missing_collection(home):
     with pytest.raises(CollectionError, match="no collection 'gone'"):
-        StoreLocation(home).store().remember_weights("gone", (1.0, 1.0))
+        Store(home).remember_weights("gone", (1.0, 1.0))
     assert not (home / "collections" / "gone").exists()
 
 
@@ -145,7 +145,7 @@ def test_the_command_learns_that_words_say_more(corpus):
     assert set(scores) == set(GRID)
     assert scores[(0.0, 1.0)] > scores[(1.0, 0.0)]
     assert scores[tuple(answer["best"])] == max(scores.values())
-    assert list(StoreLocation(load_settings().home).store().describe("scans").weights) == answer["best"]
+    assert list(Store(load_settings().home).describe("scans").weights) == answer["best"]
     assert "best" in tune(corpus).stdout
 
 
