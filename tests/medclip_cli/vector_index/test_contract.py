@@ -287,7 +287,7 @@ def test_another_model_is_refused_by_name_and_fingerprint(index):
     index.info.check_model(SPEC.fingerprint, "renamed")
     with pytest.raises(CollectionError) as caught:
         index.info.check_model("fedcba9876543210", "base")
-    for part in ("'scans'", "'tiny'", SPEC.fingerprint, "'base'", "fedcba9876543210", "--model /models/tiny"):
+    for part in ("'scans'", "'tiny'", SPEC.fingerprint, "'base'", "fedcba9876543210", "/models/tiny"):
         assert part in str(caught.value)
 
 
