@@ -416,3 +416,73 @@ def describe_model(path: Path | str) -> ModelInfo:
         validation=config.validation,
         files={name: record.bytes for name, record in config.files.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model folder that this machine knows of; `info` is None where it cannot be read."""
+
+    path: Path
+    known_from: list[str]  # the setting, the collections or the folder that name it
+    info: ModelInfo | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `medclip models list --json` prints it."""
+        if self.info is None:
+            return {
+                "name": self.path.name,
+                "path": self.path,
+                "known_from": self.known_from,
+                "error": self.error,
+            }
+        return {
+            "name": self.info.name,
+            "path": self.info.path,
+            "known_from": self.known_from,
+            "fingerprint": self.info.fingerprint,
+            "preset": self.info.preset,
+            "dim": self.info.dim,
+            "corpus": self.info.trained_on.get("corpus"),
+            "pairs": self.info.trained_on.get("pairs"),
+            "r10": self.info.recall_at_10,
+            "can": self.info.can,
+            "bytes": sum(self.info.files.values()),
+        }
+
+
+def list_models(folders: Iterable[Path] = ()) -> list[KnownModel]:
+    """List the models of the settings, of the home folder, of its collections, and in these folders."""
+    from medclip_cli.discovery import known_models
+    from medclip_cli.settings import load_settings
+
+    found = []
+    for path, known_from in known_models(load_settings(), folders).items():
+        try:
+            found.append(KnownModel(path, known_from, describe_model(path)))
+        except ModelError as error:
+            found.append(KnownModel(path, known_from, error=str(error)))
+    return found
+
+
+def find_model(name: str) -> KnownModel:
+    """Find a model by its folder, or by the name of a known one.
+
+    Raises:
+        ModelError: there is none of this name, or several; or it is damaged.
+    """
+    from medclip_cli.discovery import known_models
+    from medclip_cli.settings import load_settings
+
+    known = known_models(load_settings())
+    path = Path(name).absolute()
+    if not path.exists() and path not in known:
+        named = [known_path for known_path in known if known_path.name == name]
+        if len(named) > 1:
+            raise ModelError(f"several models are named {name!r}: choose {' or '.join(map(str, named))}")
+        if not named:
+            raise ModelError(
+                f"no model folder {name!r}, and no known model of that name: see medclip models list"
+            )
+        (path,) = named
+    return KnownModel(path, known.get(path, []), describe_model(path))

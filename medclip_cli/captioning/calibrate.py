@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from medclip_cli.captioning.appearance import Floats, KnownAppearance, appearance, learn_appearance
+from medclip_cli.captioning.calibration import (
+    FOREIGN_SHARE,
+    Calibration,
+    MethodRecord,
+    calibrate_method,
+    domain_floor,
+)
+from medclip_cli.captioning.confidence import features_of
+from medclip_cli.captioning.consensus import NEIGHBOURS, POOL, VOTED_FIELDS, Vote, distinct, known_fields
+from medclip_cli.captioning.predictor import choose, support_of
 from medclip_cli.errors import CorpusError
+from medclip_cli.models import has_decoder, open_captioner
 from medclip_cli.progress import OnProgress, Progress, no_progress
 from medclip_cli.records import CaptionedImage, Neighbour
 
 if TYPE_CHECKING:
-    from medclip_cli.captioning.appearance import Floats, KnownAppearance
-    from medclip_cli.captioning.calibration import Calibration, MethodRecord
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Model, Vectors
 
@@ -37,17 +47,13 @@ class Examples:
     appearances: list[Floats]  # a description of each
     known_appearances: list[Floats]  # of the training images
 
-    def limits(self, places: Sequence[int] | None = None) -> Limits:
+    def limits(self, positions: Sequence[int] | None = None) -> Limits:
         """Beyond what an image is no scan, by some of the validation images; None for all of them."""
-        from medclip_cli.captioning.appearance import learn_appearance
-        from medclip_cli.captioning.calibration import FOREIGN_SHARE, domain_floor
-        from medclip_cli.captioning.consensus import NEIGHBOURS
-
-        chosen = range(len(self.rows)) if places is None else places
+        chosen = range(len(self.rows)) if positions is None else positions
         return Limits(
-            domain_floor([self.neighbours[place][:NEIGHBOURS][-1].score for place in chosen]),
+            domain_floor([self.neighbours[position][:NEIGHBOURS][-1].score for position in chosen]),
             learn_appearance(
-                self.known_appearances, [self.appearances[place] for place in chosen], FOREIGN_SHARE
+                self.known_appearances, [self.appearances[position] for position in chosen], FOREIGN_SHARE
             ),
         )
 
@@ -71,10 +77,6 @@ def calibrate(corpus: Corpus, model: Model, on_progress: OnProgress = no_progres
     Raises:
         CorpusError: the corpus lacks readable training or validation images.
     """
-    from medclip_cli.captioning.calibration import Calibration
-    from medclip_cli.captioning.consensus import NEIGHBOURS, POOL
-    from medclip_cli.models import has_decoder
-
     examples = find_neighbours(corpus, model, POOL, on_progress)
     methods = {method: evaluate_method(method, examples) for method in METHODS}
     if has_decoder(model.path):
@@ -111,17 +113,16 @@ def find_neighbours(
         order = np.argsort(-similarity, kind="stable")[:count]
         found.append(
             [
-                _neighbour(rank, known.rows[place], float(similarity[place]), corpus.name)
-                for rank, place in enumerate(order, start=1)
-                if similarity[place] > -np.inf
+                _neighbour(rank, known.rows[position], float(similarity[position]), corpus.name)
+                for rank, position in enumerate(order, start=1)
+                if similarity[position] > -np.inf
             ]
         )
     return Examples(validation.rows, found, validation.appearances, known.appearances)
 
 
-@dataclass(frozen=True, slots=True)
-class _EmbeddedSplit:
-    """The readable images of a split: rows, vectors, and descriptions of their appearance."""
+class _EmbeddedSplit(NamedTuple):
+    """The readable images of a split."""
 
     rows: list[CaptionedImage]
     vectors: list[Vectors]
@@ -136,7 +137,6 @@ def _embed(
     before: int,
     on_progress: OnProgress,
 ) -> _EmbeddedSplit:
-    from medclip_cli.captioning.appearance import appearance
 
     split, failed = _EmbeddedSplit([], [], []), 0
     for done, embedded in enumerate(model.embed_files(corpus.image_path(row) for row in rows), start=1):
@@ -156,7 +156,6 @@ def _embed(
 
 
 def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Neighbour:
-    from medclip_cli.captioning.consensus import VOTED_FIELDS
 
     fields = {name: getattr(row, name) for name in VOTED_FIELDS if getattr(row, name)}
     return Neighbour(rank, score, row.id, row.caption, row.image, corpus, row.group, fields)
@@ -164,18 +163,12 @@ def _neighbour(rank: int, row: CaptionedImage, score: float, corpus: str) -> Nei
 
 def evaluate_method(method: str, examples: Examples) -> MethodRecord:
     """Answer by one method, score the captions, and fit its confidence."""
-    from medclip_cli.captioning.confidence import features_of
-    from medclip_cli.captioning.consensus import distinct
-    from medclip_cli.captioning.predictor import choose
-
-    captions, features, right = [], [], []
-    for row, neighbours in zip(examples.rows, examples.neighbours, strict=True):
+    answers = []
+    for neighbours in examples.neighbours:
         near = distinct(neighbours)
         chosen, support, votes = choose(method, near)
-        captions.append(near[chosen].caption)
-        features.append(features_of([n.score for n in near], votes, support))
-        right.append(is_right(row, near[chosen].fields))
-    return _record(examples, captions, features, right)
+        answers.append((near[chosen].caption, support, votes, near[chosen].fields))
+    return _record(examples, answers)
 
 
 def evaluate_generated(examples: Examples, captions: Sequence[str]) -> MethodRecord:
@@ -184,41 +177,39 @@ def evaluate_generated(examples: Examples, captions: Sequence[str]) -> MethodRec
     A generated caption has no fields but those it spells out: a field that the true caption names must be
     named by it, too; of the others the neighbours' vote counts.
     """
-    from medclip_cli.captioning.confidence import features_of
-    from medclip_cli.captioning.consensus import distinct
-    from medclip_cli.captioning.predictor import support_of
-
-    features, right = [], []
+    answers = []
     for row, neighbours, caption in zip(examples.rows, examples.neighbours, captions, strict=True):
-        near = distinct(neighbours)
-        support, votes = support_of(caption, near)
-        features.append(features_of([n.score for n in near], votes, support))
+        support, votes = support_of(caption, distinct(neighbours))
         voted = {name: vote.value for name, vote in votes.items()}
-        right.append(is_right(row, voted | spelled_out(row, caption)))
-    return _record(examples, captions, features, right)
+        answers.append((caption, support, votes, voted | spelled_out(row, caption)))
+    return _record(examples, answers)
 
 
 def _record(
-    examples: Examples, captions: Sequence[str], features: Sequence[Floats], right: Sequence[bool | None]
+    examples: Examples, answers: Sequence[tuple[str, float, dict[str, Vote], Mapping[str, object]]]
 ) -> MethodRecord:
-    from medclip_cli.captioning.calibration import calibrate_method
+    """Fit a method by its captions, the neighbours' support and votes, and the fields that are claimed."""
     from medclip_cli.scoring.captions import score_captions
 
-    scores = score_captions(captions, [row.captions for row in examples.rows]).corpus
+    features, right = [], []
+    for row, neighbours, (_, support, votes, fields) in zip(
+        examples.rows, examples.neighbours, answers, strict=True
+    ):
+        features.append(features_of([one.score for one in distinct(neighbours)], votes, support))
+        right.append(is_right(row, fields))
+    scores = score_captions([answer[0] for answer in answers], [row.captions for row in examples.rows]).corpus
     return calibrate_method(scores, np.stack(features), right, [row.group for row in examples.rows])
 
 
 def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]:
     """Write a caption of each image with the model's decoder, as `medclip caption` does by default."""
     from encoders.generation import GenerationOptions
-    from medclip_cli.captioning.consensus import distinct
-    from medclip_cli.models import open_captioner
 
     captioner, options = open_captioner(model), GenerationOptions()
-    looked = captioner.encode_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
+    encoded = captioner.encode_files((corpus.image_path(row) for row in examples.rows), WRITTEN_AT_ONCE)
     retrieved = iter(examples.neighbours)
     captions: list[str] = []
-    while batch := list(islice(looked, WRITTEN_AT_ONCE)):
+    while batch := list(islice(encoded, WRITTEN_AT_ONCE)):
         grids = np.stack([image.grid for image in batch if image.grid is not None])
         texts = [[neighbour.caption for neighbour in distinct(next(retrieved))] for _ in batch]
         captions += [written[0].caption for written in captioner.write(grids, texts, options)]
@@ -227,8 +218,6 @@ def write_captions(corpus: Corpus, model: Path, examples: Examples) -> list[str]
 
 def spelled_out(truth: CaptionedImage, caption: str) -> dict[str, object]:
     """What a caption says of the fields that the true caption spells out: the true value, or None."""
-    from medclip_cli.captioning.consensus import known_fields
-
     return {
         name: value if _names(caption, value) else None
         for name, value in known_fields(truth).items()
@@ -241,10 +230,8 @@ def _names(caption: str, value: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", caption) is not None
 
 
-def is_right(truth: CaptionedImage, fields: dict[str, object]) -> bool | None:
+def is_right(truth: CaptionedImage, fields: Mapping[str, object]) -> bool | None:
     """Whether an answer's modality, view and region are the true ones; None where none of them is known."""
-    from medclip_cli.captioning.consensus import known_fields
-
     known = known_fields(truth)
     return all(fields.get(name) == value for name, value in known.items()) if known else None
 
@@ -273,13 +260,7 @@ def _card_section(measured: Calibration) -> str:
         for name, record in measured.methods.items()
     ]
     kept = [
-        (
-            name,
-            f"{row.low:g} to {row.high:g}",
-            str(row.answers),
-            _number(row.confidence),
-            _number(row.right),
-        )
+        (name, f"{row.low:g} to {row.high:g}", str(row.answers), _number(row.confidence), _number(row.right))
         for name, record in measured.methods.items()
         for row in record.reliability
     ]

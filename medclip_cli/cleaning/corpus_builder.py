@@ -91,14 +91,12 @@ class CleaningReport:
         return pandas.DataFrame({"outcome": list(outcomes), "rows": list(outcomes.values())})
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from medclip_cli import pages
 
-        outcomes = {"kept": self.kept, **self.rejected, "read": self.read}
-        rows = "".join(f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in outcomes.items())
         sizes = ", ".join(f"{split} {size['images']:,}" for split, size in self.splits.items())
-        return (
-            f"<b>{escape(self.name)}</b>: {sizes}<table><tr><th>outcome</th><th>rows</th></tr>{rows}</table>"
-        )
+        outcomes = {"kept": self.kept, **self.rejected, "read": self.read}
+        rows = [(name, f"{count:,}") for name, count in outcomes.items()]
+        return pages.table_html(f"{self.name}: {sizes}", ("outcome", "rows"), rows)
 
 
 def clean(  # noqa: PLR0913 - the options of one command

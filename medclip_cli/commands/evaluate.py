@@ -9,33 +9,16 @@ import typer
 
 from medclip_cli.commands import options as opt
 from medclip_cli.errors import SOME_FAILED
+from medclip_cli.pages.reports import RETRIEVAL, SCORES, method_name
 
 EXAMPLE = "Example: medclip evaluate work/medpix --collection medpix --split val --html report.html"
-# Headings and names are short: the tables are read in terminals of 80 columns.
-SHOWN = {
-    "bleu1": "BLEU-1",
-    "bleu4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "rouge_l_p": "P",
-    "rouge_l_r": "R",
-    "rouge_l_f1": "F1",
-    "meteor": "METEOR",
-    "cider": "CIDEr",
-}
+SHOWN = tuple(name for name in SCORES if name != "distinct")
 LEGEND = (
     "random, most frequent and pixel nearest (by 32x32 grey pixels) are baselines without a model; the upper "
     "bound draws among images with the true modality, view and region. p: of CIDEr, against the first row"
 )
-RETRIEVAL_SHOWN = {
-    "r@1": "R@1",
-    "r@5": "R@5",
-    "r@10": "R@10",
-    "median_rank": "rank",
-    "mrr": "MRR",
-    "map": "mAP",
-    "ndcg@10": "nDCG@10",
-    "pool": "pool",
-}
+RETRIEVAL_SHOWN = {name: shown for name, shown in RETRIEVAL.items() if name != "mean_rank"}
+RETRIEVAL_SHOWN["median_rank"] = "rank"  # the tables are read in terminals of 80 columns
 
 
 def evaluate(
@@ -120,7 +103,6 @@ def evaluate(
 
 def show(report: dict[str, Any]) -> None:
     """Print an evaluation, as `--json` has it, as tables."""
-    from medclip_cli.pages.reports import method_name
     from medclip_cli.records import DISCLAIMER
     from medclip_cli.terminal import console, tables
 
@@ -138,7 +120,7 @@ def show(report: dict[str, Any]) -> None:
     for number, figure in enumerate(published, 1):
         rows.append((f"published ({number})", *(figure["scores"].get(name) for name in shown), None, None))
     title = f"Captions of {report['n']} {report['split']} images, answered from {report['pool']} known images"
-    tables.show(title, ("captions", *(SHOWN[name] for name in shown), "texts", "p"), rows)
+    tables.show(title, ("captions", *(SCORES[name] for name in shown), "texts", "p"), rows)
     tables.gap()
 
     if report["intervals"]:
@@ -147,12 +129,12 @@ def show(report: dict[str, Any]) -> None:
             (method_name(method), *(f"{found[name][0]:.3f} to {found[name][1]:.3f}" for name in names))
             for method, found in report["intervals"].items()
         ]
-        columns = ("captions", *(SHOWN[name] for name in names))
+        columns = ("captions", *(SCORES[name] for name in names))
         tables.show("95 % bootstrap intervals", columns, intervals)
         tables.gap()
     if "against" in report:
         differences: list[tuple[tables.Cell, ...]] = [
-            (method_name(method), SHOWN[name], one["difference"], *one["interval"], one["p"])
+            (method_name(method), SCORES[name], one["difference"], *one["interval"], one["p"])
             for method, found in report["against"]["differences"].items()
             for name, one in found.items()
             if name in SHOWN
@@ -165,7 +147,9 @@ def show(report: dict[str, Any]) -> None:
     for number, figure in enumerate(published, 1):
         if number == 1:
             tables.gap()
-        scores = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
+        named = ", ".join(f"{SCORES.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
+            f"{SCORES.get(name, name)} {value:.3f}" for name, value in figure["scores"].items()
+        )
         console.prose(f"({number}) {figure['name']}: {scores}; {figure['note']}")
     console.note(f"{LEGEND}.\n{DISCLAIMER}")
 

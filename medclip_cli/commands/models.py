@@ -10,7 +10,6 @@ import typer
 
 from medclip_cli.commands import options as opt
 from medclip_cli.commands.completion import model_folders
-from medclip_cli.errors import ModelError
 from medclip_cli.terminal import console, json_output, tables
 
 if TYPE_CHECKING:
@@ -28,7 +27,8 @@ app = typer.Typer(
 @app.command("list", epilog="Example: medclip models list work --json | jq -r '.[].path'")
 def list_(
     folders: Annotated[
-        list[Path] | None, opt.argument("FOLDER...", "Look here too: model folders, or folders of them.")
+        list[Path] | None,
+        opt.argument("FOLDER...", "Look here too: model folders, or folders of them."),
     ] = None,
     as_json: opt.JsonOutput = False,
 ) -> None:
@@ -37,23 +37,15 @@ def list_(
     R@10 is the recall at 10 that training measured on its validation split, the mean of both directions; it
     compares models of one corpus only.
     """
-    from medclip_cli.discovery import known_models
-    from medclip_cli.settings import load_settings
+    from medclip_cli.models import list_models
 
-    found = [_summary(path, who) for path, who in known_models(load_settings(), folders or ()).items()]
+    found = [model.to_dict() for model in list_models(folders or ())]
     if as_json:
         json_output.write(found)
         return
+    keys = ("name", "preset", "corpus", "pairs", "r10")
     rows: list[tuple[tables.Cell, ...]] = [
-        (
-            one["name"],
-            one["preset"],
-            one["corpus"],
-            one["pairs"],
-            one["r10"],
-            ", ".join(one["can"]),
-            one["path"],
-        )
+        (*(one[key] for key in keys), ", ".join(one["can"]), str(one["path"]))
         for one in found
         if "error" not in one
     ]
@@ -76,60 +68,16 @@ def show(
     ],
     as_json: opt.JsonOutput = False,
 ) -> None:
-    """Show one model: its towers, what it learned from, how it was judged, its files."""
-    from medclip_cli.models import describe_model
+    """Show one model: its towers, what it learned from, how it was evaluated, its files."""
+    from medclip_cli.models import find_model
 
-    path, known_from = _find(model)
-    facts = describe_model(path)
+    known = find_model(model)
+    facts = known.info
+    assert facts is not None  # else `find_model` had raised
     if as_json:
-        json_output.write({**asdict(facts), "can": facts.can, "known_from": known_from})
-        return
-    _show(facts, known_from)
-
-
-def _summary(path: Path, known_from: list[str]) -> dict[str, Any]:
-    from medclip_cli.models import describe_model
-
-    try:
-        facts = describe_model(path)
-    except ModelError as error:
-        return {"name": path.name, "path": path, "known_from": known_from, "error": str(error)}
-    return {
-        "name": facts.name,
-        "path": facts.path,
-        "known_from": known_from,
-        "fingerprint": facts.fingerprint,
-        "preset": facts.preset,
-        "dim": facts.dim,
-        "corpus": facts.trained_on.get("corpus"),
-        "pairs": facts.trained_on.get("pairs"),
-        "r10": facts.recall_at_10,
-        "can": facts.can,
-        "bytes": sum(facts.files.values()),
-    }
-
-
-def _find(model: str) -> tuple[Path, list[str]]:
-    """Return the folder that is meant, and who knows of it.
-
-    Raises:
-        ModelError: nothing of this name is known, or several are.
-    """
-    from medclip_cli.discovery import known_models
-    from medclip_cli.settings import load_settings
-
-    known = known_models(load_settings())
-    path = Path(model).absolute()
-    if path.exists() or path in known:
-        return path, known.get(path, [])
-    named = [known_path for known_path in known if known_path.name == model]
-    if len(named) > 1:
-        raise ModelError(f"several models are named {model!r}: say {' or '.join(map(str, named))}")
-    if not named:
-        raise ModelError(
-            f"no model folder {model!r}, and no known model of that name: see medclip models list"
-        )
-    return named[0], known[named[0]]
+        json_output.write({**asdict(facts), "can": facts.can, "known_from": known.known_from})
+    else:
+        _show(facts, known.known_from)
 
 
 def _show(facts: ModelInfo, known_from: list[str]) -> None:
@@ -158,11 +106,7 @@ def _flat(scores: Any, prefix: str = "") -> list[tuple[str, tables.Cell]]:  # no
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name} ")
         else:
-            rows.append((f"{prefix}{name}".replace("_", " "), _cell(value)))
+            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            cell = shown if isinstance(shown, (str, int, float, type(None))) else str(shown)
+            rows.append((f"{prefix}{name}".replace("_", " "), cell))
     return rows
-
-
-def _cell(value: Any) -> tables.Cell:  # noqa: ANN401
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)

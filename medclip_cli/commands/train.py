@@ -10,13 +10,14 @@ import typer
 
 from medclip_cli.commands import options as opt
 from medclip_cli.errors import INTERRUPTED, SOME_FAILED, UsageError
+from medclip_cli.pages.reports import SCORES
 from medclip_cli.terminal import console, json_output, progress, tables
 
 if TYPE_CHECKING:
     from medclip_cli.captioning.calibration import Calibration
     from medclip_cli.training import TrainedModel
 
-SHOWN = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
+SHOWN = ("bleu1", "bleu4", "rouge_l", "cider")
 
 _model, _decoder = opt.panel("Model"), opt.panel("Decoder")
 _recipe, _machine = opt.panel("Recipe"), opt.machine
@@ -334,7 +335,7 @@ def confidence(
 def _show_calibration(measured: Calibration) -> None:
     tables.show(
         f"Captions of the val split of {measured.corpus}",
-        ("method", *SHOWN.values(), "fields right", "answers"),
+        ("method", *(SCORES[score] for score in SHOWN), "fields right", "answers"),
         [
             (
                 name,

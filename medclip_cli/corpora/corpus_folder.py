@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoders.errors import first_line
-from medclip_cli.errors import CorpusError, ScanError, UsageError
+from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.records import MODALITIES, SPLITS, CaptionedImage, Rejection
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ OWN_ENTRIES = frozenset({TABLE_FILE, REJECTED_FILE, REPORT_FILE, IMAGES_FOLDER})
 # Small enough that writing a large corpus needs no more memory than a small one.
 ROWS_PER_GROUP = 4_096
 _ROWS_READ_AT_ONCE = 512
-_THUMBNAILS, _THUMBNAIL_SIDE = 6, 96
+_SHOWN = 6  # images, in a notebook
 
 _TEXT, _LIST = pa.string(), pa.list_(pa.string())
 _NULLABLE = ("view", "region", "category", "age", "sex")
@@ -144,23 +144,14 @@ class Corpus:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sizes of the splits, the modalities, and a few images."""
-        from html import escape
+        from medclip_cli import pages
 
-        sizes = split_sizes(self.records)
-        rows = "".join(
-            f"<tr><td>{split}</td><td>{size['images']:,}</td><td>{size['groups']:,}</td></tr>"
-            for split, size in sizes.items()
-        )
         kinds = Counter(record.modality for record in self.records).most_common()
-        shown = [
-            f'<img src="{image}" title="{escape(record.caption)}" alt="{escape(record.id)}">'
-            for record in self.records[:_THUMBNAILS]
-            if (image := _thumbnail(self.image_path(record)))
-        ]
-        return (
-            f"<b>{escape(self.name)}</b>: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}"
-            f"<table><tr><th>split</th><th>images</th><th>groups</th></tr>{rows}</table>{' '.join(shown)}"
-        )
+        title = f"{self.name}: {', '.join(f'{count:,} {kind}' for kind, count in kinds)}"
+        sizes = split_sizes(self.records).items()
+        rows = [(split, f"{size['images']:,}", f"{size['groups']:,}") for split, size in sizes]
+        shown = [pages.Card(self.image_path(one), one.caption, one.id) for one in self.records[:_SHOWN]]
+        return pages.table_html(title, ("split", "images", "groups"), rows) + pages.cards(shown)
 
 
 def split_sizes(records: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
@@ -387,19 +378,3 @@ def _fault(record: CaptionedImage) -> str | None:
     if leaves_root(record.image):
         return f"image path {record.image!r} leaves the image root"
     return None
-
-
-def _thumbnail(path: Path) -> str | None:
-    """Return a small JPEG of an image as a data URL; None where it cannot be read."""
-    import base64
-    from io import BytesIO
-
-    from encoders.images import read_image
-
-    try:
-        image = read_image(path, least_side=_THUMBNAIL_SIDE)
-    except ScanError:
-        return None
-    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    image.save(content := BytesIO(), "JPEG")
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

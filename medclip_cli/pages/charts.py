@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medclip_cli.pages.reports import method_name
+from medclip_cli.pages.reports import SCORES, method_name
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -46,7 +46,7 @@ _SERIES: tuple[Role, ...] = (
     "other",
     "baseline",
 )
-SCORE_NAMES = {"cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L"}
+CHARTED = ("cider", "bleu4", "rouge_l")
 METHOD_ROLES: Mapping[str, Role] = {
     "random": "baseline",
     "most_frequent": "baseline",
@@ -150,7 +150,7 @@ def evaluation_charts(
         report: what `medclip evaluate --json` prints.
         confidence: (similarity of the nearest neighbour, ROUGE-L) of each item.
     """
-    charts = {name: score_chart(report, name) for name in SCORE_NAMES}
+    charts = {name: score_chart(report, name) for name in CHARTED}
     charts["recall"] = recall_chart(report["recall_curve"])
     if confidence:
         charts["confidence"] = confidence_chart(confidence)
@@ -171,7 +171,7 @@ def score_chart(report: Mapping[str, Any], score: str) -> Chart:
     intervals = {method: found.get(score) for method, found in report["intervals"].items()}
     highest = max([*values.values(), *(high for found in intervals.values() if found for high in found[1:])])
     top = _round_up(highest)
-    chart = Chart(f"{SCORE_NAMES[score]} by method", WIDTH, _TOP + _ROW * len(values) + _BOTTOM)
+    chart = Chart(f"{SCORES[score]} by method", WIDTH, _TOP + _ROW * len(values) + _BOTTOM)
     scale, bottom = (WIDTH - _LEFT - _RIGHT - 50) / top, chart.height - _BOTTOM
     for step in range(5):
         x = _LEFT + top * step / 4 * scale
@@ -245,9 +245,7 @@ def training_curves(journal: bytes) -> bytes:
                 for k in (1, 10)
             }
         else:
-            found = {
-                shown: epoch["scores"][name] for name, shown in SCORE_NAMES.items() if name in epoch["scores"]
-            }
+            found = {SCORES[name]: epoch["scores"][name] for name in CHARTED if name in epoch["scores"]}
         for name, value in found.items():
             worth.setdefault(name, []).append(float(value))
     panels = {"training loss": {"loss": [float(epoch["loss"]) for epoch in epochs]}, "validation": worth}

@@ -21,14 +21,18 @@ METHODS = {
     "pixel_nearest": "pixel nearest",
     "same_fields_oracle": "upper bound",
 }
-CAPTION_SCORES = {
+SCORES = {
     "bleu1": "BLEU-1",
     "bleu4": "BLEU-4",
     "rouge_l": "ROUGE-L",
+    "rouge_l_p": "P",
+    "rouge_l_r": "R",
+    "rouge_l_f1": "F1",
     "meteor": "METEOR",
     "cider": "CIDEr",
     "distinct": "different captions",
 }
+_ON_PAGE = ("bleu1", "bleu4", "rouge_l", "meteor", "cider", "distinct")
 RETRIEVAL = {
     "r@1": "R@1",
     "r@5": "R@5",
@@ -131,7 +135,7 @@ def _shown(items: Sequence[ShownItem]) -> list[tuple[ShownItem, str, str]]:
 
 def _tables(report: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[Cell]]]]:
     """The tables of an evaluation by name: their columns and rows."""
-    shown = [name for name in CAPTION_SCORES if any(name in scores for scores in report["captions"].values())]
+    shown = [name for name in _ON_PAGE if any(name in scores for scores in report["captions"].values())]
     captions: list[list[Cell]] = [
         [method_name(method), *(_with_interval(report, method, name) for name in shown)]
         for method in report["captions"]
@@ -144,14 +148,14 @@ def _tables(report: Mapping[str, Any]) -> dict[str, tuple[list[str], list[list[C
     ]
     retrieval.append(["chance", *(_number(first.get(f"chance_{name}")) for name in RETRIEVAL)])
     tables: dict[str, tuple[list[str], list[list[Cell]]]] = {
-        "captions": (["method", *(CAPTION_SCORES[name] for name in shown)], captions),
+        "captions": (["method", *(SCORES[name] for name in shown)], captions),
         "retrieval": (["direction", *RETRIEVAL.values()], retrieval),
     }
     differences: list[list[Cell]] = [
         [what, *(_difference(found.get(name)) for name in _COMPARED)] for what, found in _comparisons(report)
     ]
     if differences:
-        tables["differences"] = (["difference", *(CAPTION_SCORES[name] for name in _COMPARED)], differences)
+        tables["differences"] = (["difference", *(SCORES[name] for name in _COMPARED)], differences)
     return tables
 
 

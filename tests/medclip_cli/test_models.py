@@ -29,7 +29,8 @@ def test_files_are_embedded_in_order_and_a_bad_one_does_not_stop_the_others(road
 def test_images_are_embedded_as_rows_or_the_unreadable_one_is_named(road, tmp_path):
     model = models.load_model(str(road.model))
     images = sorted((road.raw / "images").iterdir())[:3]
-    rows = model.embed_images([str(images[0]), images[1], images[2].open("rb")])
+    with images[2].open("rb") as third:
+        rows = model.embed_images([str(images[0]), images[1], third])
     assert (rows.dtype, rows.shape) == (np.float32, (3, model.dim))
     np.testing.assert_allclose(rows, vectors(model, images), atol=1e-5)
     assert model.embed_images([]).shape == (0, model.dim)

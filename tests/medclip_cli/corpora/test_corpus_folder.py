@@ -222,7 +222,7 @@ def test_in_a_notebook(tmp_path: Path) -> None:
     assert list(frame.columns) == [field.name for field in fields(CaptionedImage)]
     assert frame["findings"].tolist() == [(), ("Edema", "Mass")]
     html = opened._repr_html_()
-    assert "<td>val</td><td>1</td><td>1</td>" in html
+    assert '<th scope="row">val</th>' in html
     assert html.count("<img") == 1 and "data:image/jpeg;base64," in html and "&lt;b&gt;" in html
 
 
