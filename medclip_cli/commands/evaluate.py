@@ -147,10 +147,8 @@ def show(report: dict[str, Any]) -> None:
     for number, figure in enumerate(published, 1):
         if number == 1:
             tables.gap()
-        named = ", ".join(f"{SCORES.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
-            f"{SCORES.get(name, name)} {value:.3f}" for name, value in figure["scores"].items()
-        )
-        console.prose(f"({number}) {figure['name']}: {scores}; {figure['note']}")
+        found = (f"{SCORES.get(name, name)} {value:.3f}" for name, value in figure["scores"].items())
+        console.prose(f"({number}) {figure['name']}: {', '.join(found)}; {figure['note']}")
     console.note(f"{LEGEND}.\n{DISCLAIMER}")
 
 
