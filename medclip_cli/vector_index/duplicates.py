@@ -78,7 +78,10 @@ class DuplicatesReport:
         return pandas.DataFrame([asdict(group) for group in self.groups])
 
     def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html())
+        from medclip_cli.pages import table_html
+
+        rows = [(len(one.ids), ", ".join(one.by), ", ".join(one.ids)) for one in self.groups]
+        return table_html(f"Duplicates in {self.corpus}", ("images", "by", "ids"), rows)
 
 
 def find_duplicates(

@@ -67,13 +67,12 @@ class IndexReport:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from medclip_cli.pages import table_html
 
-        outcomes = ("added", "changed", "unchanged", "removed", "points")
-        counts = {name: getattr(self, name) for name in outcomes} | {"unreadable": len(self.failed)}
-        rows = "".join(f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in counts.items())
-        title = f"{escape(self.corpus)} ({', '.join(self.splits)}) → {escape(self.collection)}"
-        return f"<b>{title}</b><table><tr><th>images</th><th>count</th></tr>{rows}</table>"
+        counted = ("added", "changed", "unchanged", "removed", "points")
+        rows = [*((name, getattr(self, name)) for name in counted), ("unreadable", len(self.failed))]
+        title = f"{self.corpus} ({', '.join(self.splits)}) -> {self.collection}"
+        return table_html(title, ("images", "count"), rows)
 
 
 def index(  # noqa: PLR0913 - the options of the command

@@ -34,12 +34,6 @@ def payload_of(record: CaptionedImage, corpus: str, digest: str) -> dict[str, An
     return {name: value for name, value in payload.items() if value not in (None, [], "")}
 
 
-def neighbour_of(payload: Mapping[str, Any], rank: int, score: float) -> Neighbour:
-    own = {name: payload[name] for name in ("id", "caption", "image", "corpus", "group")}
-    fields = {name: payload[name] for name in SHOWN_FIELDS if name in payload}
-    return Neighbour(rank=rank, score=score, fields=fields, **own)
-
-
 def content_digest(record: CaptionedImage, image_stamp: str = "") -> str:
     """Return 16 hex digits that change when the record's payload or its image changes.
 
@@ -92,4 +86,9 @@ def ranked(query: Query, scored: Iterable[tuple[float, Mapping[str, Any]]]) -> l
     hits = list(scored)
     if query.diversity is None:
         hits.sort(key=lambda hit: (-round(hit[0], _DECIMALS), hit[1]["corpus"], hit[1]["id"]))
-    return [neighbour_of(payload, rank, score) for rank, (score, payload) in enumerate(hits[: query.top], 1)]
+    found = []
+    for rank, (score, payload) in enumerate(hits[: query.top], 1):
+        own = {name: payload[name] for name in ("id", "caption", "image", "corpus", "group")}
+        fields = {name: payload[name] for name in SHOWN_FIELDS if name in payload}
+        found.append(Neighbour(rank=rank, score=score, fields=fields, **own))
+    return found

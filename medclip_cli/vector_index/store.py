@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.progress import log
-from medclip_cli.vector_index import generations
+from medclip_cli.settings import Settings
+from medclip_cli.vector_index import generations, server, server_writer
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
+from medclip_cli.vector_index.server import ServerLayout
 from medclip_cli.vector_index.server_connection import Server, ServerOptions, connect, shown_url
-
-if TYPE_CHECKING:
-    from medclip_cli.settings import Settings
-    from medclip_cli.vector_index.server import ServerLayout
 
 API_KEY_VARIABLE = "MEDCLIP_QDRANT_API_KEY"
 
@@ -65,8 +63,6 @@ class Store:
             from medclip_cli.vector_index import edge
 
             return edge.open_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
-        from medclip_cli.vector_index import server
-
         return server.open_collection(_connect(self.url), name)
 
     def create_writer(
@@ -94,9 +90,7 @@ class Store:
                 server refuses, or it was made by another model and `rebuild` is not set.
         """
         if self.url is not None:
-            from medclip_cli.vector_index import server_writer as writer
-
-            return writer.create_writer(
+            return server_writer.create_writer(
                 _connect(self.url), name, spec, rebuild=rebuild, layout=layout, part=part
             )
         from medclip_cli.vector_index import edge_writer
@@ -110,8 +104,6 @@ class Store:
         """Return the collections that can be described."""
         if self.url is None:
             return generations.list_collections(self.home)
-        from medclip_cli.vector_index import server
-
         with _connect(self.url) as connection:
             return server.list_collections(connection)
 
@@ -148,8 +140,6 @@ class Store:
         if self.url is None:
             generations.drop_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
             return
-        from medclip_cli.vector_index import server_writer
-
         self.describe(name)
         with _connect(self.url) as connection:
             server_writer.drop_collection(connection, name)
@@ -166,8 +156,6 @@ class Store:
             with generations.only_writer(folder, self.lock_timeout_seconds):
                 generations.write_manifest(folder, replace(self.describe(name), weights=weights))
             return
-        from medclip_cli.vector_index import server
-
         with _connect(self.url) as connection:
             server.update_description(connection, info)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from medclip_cli.vector_index import server, server_writer
+from medclip_cli.vector_index import server, server_connection, server_writer
 from medclip_cli.vector_index.edge import open_collection
 from medclip_cli.vector_index.edge_writer import create_writer
 from medclip_cli.vector_index.server_connection import Server, ServerOptions, connect
@@ -95,6 +95,17 @@ class RealServer(InMemoryServer):
         options = ServerOptions(os.environ["MEDCLIP_TEST_QDRANT_URL"], os.environ.get("QDRANT_API_KEY"))
         self.server = Shared(connect(options).client, options.url)
         self.name = f"medclip-test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def memory(home):
+    return InMemoryServer(home)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(server_connection, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(server_connection, "LONGEST_PAUSE_SECONDS", 0.01)
 
 
 ENGINES = {"edge": Edge, "server": InMemoryServer, "real": RealServer}

@@ -23,9 +23,10 @@ def ids(neighbours):
     return [neighbour.id for neighbour in neighbours]
 
 
-def test_describes_itself(engine):
+def test_writing_twice_changes_nothing_and_it_describes_itself(engine):
     source = CorpusSource("/data/drawn", "/scans", ("train",))
-    engine.write(POINTS, source=source)
+    first, again = (engine.write(POINTS, source=source) for _ in range(2))
+    assert first.points == again.points == 60
     with engine.open() as index:
         info = index.info
     assert (info.name, info.points, info.dim) == (engine.name, 60, DIM)
@@ -38,15 +39,6 @@ def test_describes_itself(engine):
     assert info.fields["modality"] == {"CT": 20, "MR": 20, "XR": 20}
     assert info.created
     assert info.updated >= info.created
-
-
-def test_writing_twice_changes_nothing(engine):
-    first = engine.write(POINTS)
-    second = engine.write(POINTS)
-    assert first.points == second.points == 60
-    with engine.open() as index:
-        (found,) = index.query([Query(image_vector=POINTS[3].image_vector, top=60)])
-    assert len(found) == len(set(ids(found))) == 60
 
 
 def test_a_changed_record_replaces_its_point(engine):
@@ -125,7 +117,7 @@ def test_nothing_is_seen_before_the_commit(engine):
 def test_a_rebuild_begins_empty_and_may_change_the_model(engine):
     engine.write(POINTS)
     other = replace(SPEC, fingerprint="fedcba9876543210", model_name="base", dim=4)
-    with pytest.raises(CollectionError, match="made with model 'tiny'.*not with 'base'.*--rebuild"):
+    with pytest.raises(CollectionError, match="made with model 'tiny'.*not with 'base'.*rebuild"):
         engine.writer(spec=other)
     small = [
         replace(point, image_vector=draw_vector(number, 4), caption_vector=draw_vector(number, 4))

@@ -244,7 +244,7 @@ def test_another_model_needs_a_rebuild(corpus, model, tmp_path):
     report(corpus.folder, "-m", model.path, "-c", "scans")
     model.fingerprint = "fedcba9876543210"
     result = index(corpus.folder, "-m", tmp_path / "other", "-c", "scans", code=1)
-    for part in ("'model'", "0123456789abcdef", "'other'", "fedcba9876543210", "--rebuild"):
+    for part in ("'model'", "0123456789abcdef", "'other'", "fedcba9876543210", "rebuild"):
         assert part in result.stderr
     assert report(corpus.folder, "-m", tmp_path / "other", "-c", "scans", "--rebuild")["added"] == 8
 
@@ -270,6 +270,7 @@ def test_the_library_prints_nothing_and_reports_progress(corpus, model, tmp_path
         on_progress=reports.append,
     )
     assert (found.added, found.to_dict()["splits"]) == (8, ("train",))
+    assert "unreadable" in found._repr_html_()
     assert [(one.stage, one.done, one.total) for one in reports[:9]] == [
         ("Embedding", done, 8) for done in range(9)
     ]
@@ -330,7 +331,9 @@ def test_a_folder_that_is_no_corpus_is_cleaned_first(tmp_path, model):
     assert "Kept 12 of 13 images (unreadable_image 1)." in result.stderr
     outcome = json.loads(result.stdout)
     assert (outcome["added"], outcome["left_out"]) == (12, {})
-    assert report(folder, "-c", "own")["unchanged"] == 12
+    reports = []
+    assert indexer.index(folder, collection="own", on_progress=reports.append).unchanged == 12
+    assert reports[0].stage == "Decoding"
 
 
 def test_a_missing_folder_is_one_line(tmp_path, model):

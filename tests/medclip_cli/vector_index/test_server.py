@@ -8,32 +8,16 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from qdrant_client.models import CollectionStatus
 
 from medclip_cli.errors import CollectionError
-from medclip_cli.vector_index import (
-    server,
-    server_connection,
-    server_writer,
-)
+from medclip_cli.vector_index import server, server_writer
 from medclip_cli.vector_index.base import CorpusSource, Query
 from medclip_cli.vector_index.server import ServerLayout
 
-from .conftest import InMemoryServer
 from .drawn import SPEC, draw_points, draw_vector
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(server_connection, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(server_connection, "LONGEST_PAUSE_SECONDS", 0.01)
-
-
-@pytest.fixture
-def memory(home):
-    return InMemoryServer(home)
 
 
 def test_only_the_alias_moves(memory):
@@ -218,13 +202,15 @@ def test_a_create_that_fails_for_good_is_told(memory, monkeypatch):
 
 def test_the_graph_is_waited_for(memory, monkeypatch):
     monkeypatch.setattr(server_writer, "_POLL_SECONDS", 0.001)
-    statuses = iter([CollectionStatus.YELLOW, CollectionStatus.GREEN])
+    statuses = iter([CollectionStatus.YELLOW, CollectionStatus.GREEN, CollectionStatus.RED])
     said = []
     with memory.writer() as writer:
         writer.upsert(draw_points(2))
         writer._building.land()
         _answer_with(memory, monkeypatch, statuses)
         writer._building.wait_until_indexed(said.append)
+        with pytest.raises(CollectionError, match="failed to index 'scans--000001': see its log"):
+            writer._building.wait_until_indexed(said.append)
     assert said == ["the server indexes 2 points"]
 
 
@@ -233,18 +219,6 @@ def test_the_graph_need_not_be_waited_for(memory, monkeypatch):
         writer.upsert(draw_points(2))
         monkeypatch.setattr(writer._building, "wait_until_indexed", _cut_off)
         assert writer.commit().points == 2
-
-
-def test_a_failed_graph_is_told(memory, monkeypatch):
-    with memory.writer() as writer:
-        writer.upsert(draw_points(2))
-        _answer_with(memory, monkeypatch, iter([CollectionStatus.RED]))
-        with pytest.raises(CollectionError, match="failed to index 'scans--000001': see its log"):
-            writer._building.wait_until_indexed(said_nothing)
-
-
-def said_nothing(_):
-    pass
 
 
 def _answer_with(memory, monkeypatch, statuses):
@@ -256,19 +230,13 @@ def _answer_with(memory, monkeypatch, statuses):
     )
 
 
-@pytest.mark.parametrize(
-    ("layout", "expected"),
-    [
-        (ServerLayout(), {"shard_number": 1, "replication_factor": 1, "quantization_config": None}),
-        (ServerLayout(shards=6, replicas=2), {"shard_number": 6, "replication_factor": 2}),
-    ],
-)
-def test_layout_of_a_new_collection(layout, expected):
-    settings = server.collection_settings(8, layout)
-    assert {key: settings[key] for key in expected} == expected
-
-
-def test_quantized_layouts_keep_the_whole_vectors_on_disk():
+def test_layouts_of_a_new_collection():
+    spread = server.collection_settings(8, ServerLayout(shards=6, replicas=2))
+    assert (spread["shard_number"], spread["replication_factor"], spread["quantization_config"]) == (
+        6,
+        2,
+        None,
+    )
     byte = server.collection_settings(8, ServerLayout(quantize="int8", on_disk=True))
     assert byte["quantization_config"].scalar.always_ram is True
     assert byte["vectors_config"]["image"].on_disk is True

@@ -19,12 +19,6 @@ from medclip_cli.vector_index.server_connection import NotThereError, ServerOpti
 NO_ALIASES = {"result": {"aliases": []}, "status": "ok", "time": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(server_connection, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(server_connection, "LONGEST_PAUSE_SECONDS", 0.01)
-
-
 @contextmanager
 def loopback(*script):
     """A server that follows a script, an entry a request, the last one over and over.
@@ -146,31 +140,23 @@ class GrpcError(grpc.RpcError):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("fault", "error", "message"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "no Qdrant server answers"),
-        (grpc.StatusCode.UNAUTHENTICATED, "refuses the API key"),
-        (grpc.StatusCode.PERMISSION_DENIED, "refuses the API key"),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, "answers DEADLINE_EXCEEDED"),
-        (grpc.StatusCode.INVALID_ARGUMENT, "answers INVALID_ARGUMENT"),
+        (GrpcError(grpc.StatusCode.UNAVAILABLE), CollectionError, "no Qdrant server answers"),
+        (GrpcError(grpc.StatusCode.UNAUTHENTICATED), CollectionError, "refuses the API key"),
+        (GrpcError(grpc.StatusCode.PERMISSION_DENIED), CollectionError, "refuses the API key"),
+        (GrpcError(grpc.StatusCode.DEADLINE_EXCEEDED), CollectionError, "answers DEADLINE_EXCEEDED"),
+        (GrpcError(grpc.StatusCode.INVALID_ARGUMENT), CollectionError, "answers INVALID_ARGUMENT"),
+        (GrpcError(grpc.StatusCode.NOT_FOUND), NotThereError, "^$"),
+        (KeyError("a mistake of our own"), KeyError, "a mistake of our own"),  # which is not hidden
     ],
 )
-def test_faults_of_grpc_are_one_line(code, message):
-    connection = server_connection.Server(None, "http://host", tries=2)
-
+def test_faults_of_grpc_are_one_line(fault, error, message):
     def fail(_):
-        raise GrpcError(code)
+        raise fault
 
-    with pytest.raises(CollectionError, match=message):
-        connection.call(fail)
-
-
-def test_a_collection_that_grpc_does_not_find():
-    def fail(_):
-        raise GrpcError(grpc.StatusCode.NOT_FOUND)
-
-    with pytest.raises(NotThereError):
-        server_connection.Server(None, "http://host").call(fail)
+    with pytest.raises(error, match=message):
+        server_connection.Server(None, "http://host", tries=2).call(fail)
 
 
 def test_every_exception_of_the_client_is_mapped():
@@ -183,11 +169,3 @@ def test_every_exception_of_the_client_is_mapped():
     assert raised == known.keys(), "qdrant-client has a new exception: map it"
     for error in known.values():
         assert server_connection._classify(error).message
-
-
-def test_faults_of_our_own_are_not_hidden():
-    def fail(_):
-        raise KeyError("a mistake in the code")
-
-    with pytest.raises(KeyError):
-        server_connection.Server(None, "http://host").call(fail)

@@ -35,12 +35,6 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(server_connection, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(server_connection, "LONGEST_PAUSE_SECONDS", 0.01)
-
-
 def writer_of(connection, **options):
     return server_writer.create_writer(connection, "scans", SPEC, **options)
 
