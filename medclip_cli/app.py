@@ -25,7 +25,7 @@ WRONG_USAGE = 2
 class Entry:
     """One command, as `medclip --help` lists it."""
 
-    panel: str  # the heading it stands under
+    panel: str  # heading of the help
     summary: str  # one line; its full help is the docstring of its function
 
 

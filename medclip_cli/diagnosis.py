@@ -1,4 +1,4 @@
-"""What `medclip doctor` tells: what is installed, what is there, what is wrong and how to mend it."""
+"""What `medclip doctor` reports: what is installed, what is there, what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USES = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: what was found, and what to do when it is not well."""
+    """One check: what was found, and how to fix it."""
 
     what: str
     found: str
@@ -56,9 +56,9 @@ def examine() -> list[Finding]:
     except MedclipError as error:
         return [*findings, Finding("settings", "unreadable", ok=False, mend=str(error))]
     findings.append(_home(settings.home))
-    if settings.qdrant_url is not None:  # named only: nothing is asked but this machine
+    if settings.qdrant_url is not None:  # named only: no server is contacted
         found = shown_url(settings.qdrant_url)
-        findings.append(Finding("server", found, mend="medclip collections list asks it"))
+        findings.append(Finding("server", found, mend="medclip collections list contacts it"))
     return [*findings, *_models(settings), *_collections(settings)]
 
 
@@ -96,7 +96,7 @@ def _home(home: Path) -> Finding:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    """Open every model that is known, as asking would."""
+    """Open every model that is known, as caption and search would."""
     return [
         _opened(f"model {path.name}", f"{path} ({'; '.join(known_from)})", path)
         for path, known_from in known_models(settings).items()
@@ -104,7 +104,7 @@ def _models(settings: Settings) -> list[Finding]:
 
 
 def _collections(settings: Settings) -> list[Finding]:
-    """Open the model of every collection, as asking would."""
+    """Open the model of every collection, as caption and search would."""
     findings = []
     for info in generations.list_collections(settings.home):
         found = f"{counted(info.points, 'image')}, model {info.model_name}"

@@ -17,7 +17,7 @@ def collection_names(home: Path) -> list[str]:
 
 
 def known_models(settings: Settings, folders: Iterable[Path] = ()) -> dict[Path, list[str]]:
-    """Return the model folders that somebody knows of, and who does.
+    """Return the known model folders, and what names each.
 
     Args:
         settings: the setting `model`, the models under `home`, and those its collections were made with.
@@ -60,7 +60,7 @@ def _manifests(home: Path) -> Iterator[Path]:
 
 
 def _model_path(manifest: Path) -> str | None:
-    """Where the model of a collection lies; a damaged manifest, or one that says nonsense, names none."""
+    """The model path of a collection; None for a damaged manifest."""
     try:
         described = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

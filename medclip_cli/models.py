@@ -115,7 +115,7 @@ class Model:
     def embed_images(
         self, sources: Iterable[Path | str | BinaryIO], batch_size: int | None = None
     ) -> Vectors:
-        """Embed image files, all of which must be readable; `embed_files` goes on past those that are not.
+        """Embed image files, all of which must be readable; `embed_files` skips those that are not.
 
         Args:
             sources: paths, or binary streams.
@@ -140,8 +140,8 @@ class Model:
     def embed_files(self, sources: Iterable[Source], batch_size: int | None = None) -> Iterator[Embedded]:
         """Embed image files in order, decoding ahead of the forward pass in threads.
 
-        A file that cannot be read becomes an `Embedded` with its reason; the others go on. Memory stays flat:
-        a few batches of decoded images exist at a time.
+        A file that cannot be read becomes an `Embedded` with its reason; the others are still embedded. Memory
+        stays flat: a few batches of decoded images exist at a time.
         """
         import numpy as np
 
@@ -256,8 +256,8 @@ def decoded_ahead(
 ) -> Iterator[list[Decoded]]:
     """Yield batches of decoded files in order, while threads decode the next two batches.
 
-    No more than those three batches are asked for before the first is there: whoever writes names into a pipe
-    may wait for its answers before writing more.
+    No more than those three batches are read before the first is ready: a program that writes names into a
+    pipe may wait for answers before writing more.
     """
     chunk = max(1, batch_size // _CHUNKS_IN_BATCH)
 
@@ -295,7 +295,7 @@ class Captioner:
     def encode_files(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[EncodedImage]:
         """Encode image files in order, decoding ahead of the forward pass in threads.
 
-        A file that cannot be read comes with its reason and no grid; the others go on.
+        A file that cannot be read comes with its reason and no grid; the others are still encoded.
         """
         import numpy as np
 

@@ -167,7 +167,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read as TOML ({error}): mend it or move it away") from error
+        raise SettingsError(f"{path} cannot be read as TOML ({error}): fix it or move it away") from error
     for key in table:
         if key not in _READERS:
             near = get_close_matches(key, _READERS, n=1)

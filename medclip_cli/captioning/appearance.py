@@ -1,8 +1,8 @@
-"""Does a picture look like a scan at all? Its texture and colour beside those of the known images.
+"""Does an image look like a scan at all? Its texture and colour beside those of the known images.
 
-A contrastive model has learned to tell scans from each other, and has a place for anything else among them:
-on MedPix 2.0 stripes and noise lie as near to their neighbours as real scans do. What gives them away is what
-the model learned to ignore, so it is measured on the pixels.
+A contrastive model has learned to tell scans from each other, and puts anything else among them: on MedPix
+2.0 stripes and noise are as near to their neighbours as real scans are. What distinguishes them is what the
+model learned to ignore, so it is measured on the pixels.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _LARGEST_SIDE = 150
 SHRINKAGE = 0.1
 
 
-def appearance(square: NDArray[np.uint8]) -> Floats:
-    """Describe the texture and colour of a picture.
+def appearance(pixels: NDArray[np.uint8]) -> Floats:
+    """Describe the texture and colour of an image.
 
     Args:
-        square: uint8 ``[side, side, 3]``, as the image tower sees it.
+        pixels: uint8 ``[side, side, 3]``, the input of the image tower.
 
     Returns:
         float64 ``[features]``: the power spectrum by frequency and by direction (each as logarithm of its
         share), contrast, the spread of grey values, how evenly they change, colour.
     """
-    pixels = _halved(square.astype(np.float64) / 255)
-    grey = pixels.mean(axis=2)
+    colours = _halved(pixels.astype(np.float64) / 255)
+    grey = colours.mean(axis=2)
     contrast = float(grey.std())
     centred = (grey - grey.mean()) / max(contrast, _SMALLEST)
-    colour = np.abs(pixels - grey[..., None]).mean(axis=(0, 1))
+    colour = np.abs(colours - grey[..., None]).mean(axis=(0, 1))
     across, down = np.diff(centred, axis=1), np.diff(centred, axis=0)
     steps = np.abs(across).mean() + np.abs(down).mean()
     flat = (np.abs(across) < 0.01).mean()
@@ -56,9 +56,9 @@ def appearance(square: NDArray[np.uint8]) -> Floats:
 
 def quantiles(values: Floats) -> Floats:
     """What `np.quantile` gives, to the last bit, without its import of numpy.ma."""
-    place = np.asarray(QUANTILES) * (values.size - 1)
-    below = place.astype(np.int64)
-    above, share = np.minimum(below + 1, values.size - 1), place - below
+    position = np.asarray(QUANTILES) * (values.size - 1)
+    below = position.astype(np.int64)
+    above, share = np.minimum(below + 1, values.size - 1), position - below
     ordered = np.partition(values, [*below, *above], axis=None)
     low, high = ordered[below], ordered[above]
     # From the nearer end, as NumPy does: the other way round rounds differently.
@@ -66,7 +66,7 @@ def quantiles(values: Floats) -> Floats:
 
 
 def _halved(pixels: Floats) -> Floats:
-    """Average neighbouring pixels until the side is small: a larger model sees the same texture."""
+    """Average neighbouring pixels until the side is small: any input size gives the same texture."""
     while pixels.shape[0] > _LARGEST_SIDE:
         side = pixels.shape[0] // 2 * 2
         even = pixels[:side, :side]
@@ -76,11 +76,11 @@ def _halved(pixels: Floats) -> Floats:
 
 @cache
 def _frequencies(side: int) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """The window, and the ring and the sector that each frequency of a picture of this side belongs to."""
+    """The window, and the ring and the sector that each frequency of an image of this side belongs to."""
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]
     edges = np.geomspace(1.0 / side, 0.5, _RINGS + 1)
     ring = np.clip(np.digitize(np.hypot(down, across), edges) - 1, 0, _RINGS - 1)
-    # Centred on the axes, so that a mirrored picture has the same sectors in another order.
+    # Centred on the axes, so that a mirrored image has the same sectors in another order.
     sector = (np.round((np.arctan2(down, across) / np.pi + 0.5) * _SECTORS) % _SECTORS).astype(np.int64)
     window = np.hanning(side)
     return window[:, None] * window[None, :], ring.ravel(), sector.ravel()
@@ -93,7 +93,7 @@ def _spectrum(centred: Floats) -> tuple[Floats, Floats]:
     rings = np.bincount(ring, power, minlength=_RINGS)
     sectors = np.bincount(sector, power, minlength=_SECTORS)
     total = max(float(power.sum()), _SMALLEST)
-    # Turning a picture must not matter: sectors in order of their power.
+    # Rotation must not matter: sectors in order of their power.
     return np.log(rings / total + _SMALLEST), np.log(np.sort(sectors) / total + _SMALLEST)
 
 
@@ -111,7 +111,7 @@ class KnownAppearance:
         return float(np.sqrt(away @ np.asarray(self.precision) @ away))
 
     def is_foreign(self, description: Floats) -> bool:
-        """Whether a picture looks like none of the known images."""
+        """Whether an image looks like none of the known images."""
         return self.distance(description) > self.limit
 
 
@@ -126,7 +126,7 @@ def learn_appearance(
     Args:
         known: descriptions of training images.
         held_out: of validation images.
-        refused_share: of real scans that may lie beyond the limit.
+        refused_share: of real scans that may be beyond the limit.
 
     Raises:
         ValueError: there are no images of one kind.

@@ -226,7 +226,7 @@ def spelled_out(truth: CaptionedImage, caption: str) -> dict[str, object]:
 
 
 def _names(caption: str, value: str) -> bool:
-    """Whether a value stands in a caption, as whole words and letter for letter (US is a modality)."""
+    """Whether a caption contains a value, as whole words, case-sensitive (US is a modality)."""
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", caption) is not None
 
 
@@ -237,7 +237,7 @@ def is_right(truth: CaptionedImage, fields: Mapping[str, object]) -> bool | None
 
 
 def with_captions(card: str, measured: Calibration) -> str:
-    """Put the section into a card, in place of the one that may stand there.
+    """Put the section into a card, in place of an earlier one.
 
     Args:
         card: the whole card; may be empty.
@@ -272,8 +272,8 @@ def _card_section(measured: Calibration) -> str:
     ]
     if kept:
         paragraphs += [
-            "Confidence beside how often the answers were right, each evaluated by a calibration that did "
-            "not see its patient:",
+            "Confidence beside how often the answers were right, each evaluated by a calibration "
+            "fitted without its patient:",
             _table(("method", "confidence", "answers", "mean", "right"), kept),
         ]
     return "\n\n".join(paragraphs)

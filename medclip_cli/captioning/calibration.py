@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 FILE_NAME = "captioning.json"
 FORMAT_VERSION = 1
-# Shares of real held-out scans that may be refused, for lying far from their neighbours or looking foreign.
+# Shares of real held-out scans that may be refused: far from their neighbours, or unlike known images.
 REFUSED_SHARE = 0.01
 FOREIGN_SHARE = 0.01
 # Methods are compared by this score: it distinguishes captions of one template best.
@@ -42,7 +42,7 @@ class MethodRecord:
 
     scores: dict[str, float]  # caption scores by name
     platt: Platt | None = None  # from features to the probability that modality, view and region are right
-    # promised and kept, each answer evaluated by a calibration that did not see its patient
+    # promised and kept, each answer evaluated by a calibration fitted without its patient
     reliability: tuple[ReliabilityRow, ...] = ()
     right: float = 0.0  # share of answers that were right
     answers: int = 0  # how many were evaluated
@@ -55,7 +55,7 @@ class Calibration:
     neighbours: int  # the k that features and the domain test were measured with
     domain_floor: float  # similarity of the k-th neighbour under which an image is like nothing that is known
     methods: Mapping[str, MethodRecord] = field(default_factory=dict)  # by name
-    appearance: KnownAppearance | None = None  # how the known images look; None where nobody measured it
+    appearance: KnownAppearance | None = None  # how the known images look; None where it was not measured
     corpus: str = ""  # name of the corpus it was measured on
     format_version: int = FORMAT_VERSION
 
@@ -76,11 +76,11 @@ class Calibration:
             return None
         return float(record.platt(features)[0])
 
-    def looks_foreign(self, square: NDArray[np.uint8] | None) -> bool:
-        """Whether a picture (uint8 ``[side, side, 3]``) looks like none of the known images."""
-        if self.appearance is None or square is None:
+    def looks_foreign(self, pixels: NDArray[np.uint8] | None) -> bool:
+        """Whether an image (uint8 ``[side, side, 3]``) looks like none of the known images."""
+        if self.appearance is None or pixels is None:
             return False
-        return self.appearance.is_foreign(appearance(square))
+        return self.appearance.is_foreign(appearance(pixels))
 
     def is_far(self, scores: Sequence[float]) -> bool:
         """Whether an image is further from everything known than all but a few real scans are.
@@ -180,7 +180,7 @@ def domain_floor(kth_scores: Sequence[float], refused_share: float = REFUSED_SHA
 
     Args:
         kth_scores: of validation images, at least one.
-        refused_share: of them that may lie under the floor.
+        refused_share: of them that may be below it.
     """
     quantile = float(np.quantile(np.asarray(kth_scores, dtype=np.float64), refused_share))
     return float(quantile - abs(quantile) * len(kth_scores) ** -0.5)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medclip_cli.captioning.predictor import Answer
     from medclip_cli.records import Neighbour
 
-# Of what people filter by, that which says something of the picture, and under which terms it may be shown.
+# The filter fields that describe an image, and its licence.
 SHOWN_FIELDS = ("modality", "view", "region", "category", "findings", "age", "sex", "licence")
 
 

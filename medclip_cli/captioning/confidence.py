@@ -70,7 +70,7 @@ def fit_platt(features: Floats, right: NDArray[np.bool_]) -> Platt:
         raise ValueError("a calibration needs examples")
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
     design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
-    # Platt, section 2.2: as if one more right and one more wrong answer had been seen.
+    # Platt, section 2.2: as if there were one more right and one more wrong answer.
     positives, negatives = right.sum(), (~right).sum()
     target = np.where(right, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     penalty = np.full(design.shape[1], 1 / PRIOR_SLOPE**2)

@@ -57,7 +57,7 @@ class Answer:
         model: name of the model.
         collection: name of the collection.
         source: the image file itself.
-        pixels: the image as the model sees it, uint8 ``[side, side, 3]``.
+        pixels: the model's input, uint8 ``[side, side, 3]``.
     """
 
     image: str
@@ -257,7 +257,7 @@ def calibrated(model: Model, method: str, min_confidence: float | None) -> tuple
     """Return the method that ``auto`` means for this model, and what was measured of it.
 
     Raises:
-        UsageError: no such method, or a confidence is asked for and none was measured.
+        UsageError: no such method, or a minimum confidence is set and none was measured.
         ModelError: the model's calibration is damaged.
     """
     if method not in METHODS:
@@ -272,7 +272,7 @@ def calibrated(model: Model, method: str, min_confidence: float | None) -> tuple
     if measured is not None and min_confidence is not None and not measured.knows_confidence:
         raise UsageError(
             f"model {model.name} has no measure of confidence: too few val images of {measured.corpus} have "
-            "a modality, view or region to judge answers by; leave out min_confidence"
+            "a modality, view or region to check answers against; leave out min_confidence"
         )
     if method == "auto":
         method = measured.best_method if measured else "nearest"

@@ -151,7 +151,7 @@ def caption(
                 bar.advance()
         except KeyboardInterrupt:
             no_page = "; no page is written" if pages else ""
-            console.note(f"{console.counted(bar.done, 'image')} answered{no_page}. Go on with the others.")
+            console.note(f"{console.counted(bar.done, 'image')} answered{no_page}: caption the others next.")
             raise
     if bar.done > bar.failed and not as_json:
         console.note(DISCLAIMER)

@@ -1,4 +1,4 @@
-"""`medclip clean`: a published data set, or a folder of one's own, into a corpus."""
+"""`medclip clean`: a published data set, or a folder of your own, into a corpus."""
 
 from __future__ import annotations
 

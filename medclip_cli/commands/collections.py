@@ -99,7 +99,7 @@ def _describe_values(values: Any) -> str:  # noqa: ANN401
 @app.command(epilog="Example: medclip collections drop medpix --yes")
 def drop(
     name: Name,
-    yes: Annotated[bool, opt.option("Do not ask for confirmation.", "--yes", "-y")] = False,
+    yes: Annotated[bool, opt.option("Do not prompt for confirmation.", "--yes", "-y")] = False,
     url: opt.ServerUrl = None,
     offline: opt.Offline = None,
 ) -> None:
@@ -215,7 +215,7 @@ def tune(
     """Learn how much words and vectors should count in hybrid search, and keep that with the collection.
 
     The captions of a held-out split are the queries; an answer is worth the share of modality, view, region
-    and category that it has in common with the image whose caption was asked.
+    and category that it shares with the image whose caption is the query.
     """
     from medclip_cli.evaluation import tuning
 

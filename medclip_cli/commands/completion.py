@@ -52,6 +52,6 @@ def _starting(beginning: str, names: Iterable[str]) -> list[str]:
 
 
 def _as_typed(path: Path) -> str:
-    """A path the way one would type it: relative where it lies below the working folder."""
+    """A path as one would type it: relative if it is below the working folder."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative

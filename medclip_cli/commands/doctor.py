@@ -1,4 +1,4 @@
-"""`medclip doctor`: what is installed, what is there, what is wrong and how to mend it."""
+"""`medclip doctor`: what is installed, what is there, what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def doctor(as_json: opt.JsonOutput = False) -> None:
         json_output.write({"ok": well, "findings": [asdict(finding) for finding in findings]})
     else:
         rows = [("ok" if f.ok else "!!", f.what, f.found, f.mend or "") for f in findings]
-        tables.show("medclip doctor", ("", "what", "found", "to mend it"), rows)
+        tables.show("medclip doctor", ("", "what", "found", "to fix it"), rows)
     if not well:
         raise typer.Exit(1)

@@ -41,10 +41,10 @@ def duplicates(
     pictures: opt.Pictures = "auto",
     as_json: opt.JsonOutput = False,
 ) -> None:
-    """Find duplicate images, as groups: by bytes, by picture, and by vector.
+    """Find duplicate images, as groups: by file bytes, by image, and by vector.
 
     Copies in different splits flatter every score; copies in different groups are one patient under two
-    names, or a picture from a book.
+    names, or an image from a textbook.
     """
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.settings import load_settings

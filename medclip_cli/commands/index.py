@@ -1,4 +1,4 @@
-"""`medclip index`: a corpus into a collection that can be asked."""
+"""`medclip index`: a corpus into a collection that can be searched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def index(
         str | None,
         opt.option(
             "Which splits: train, val, test, several with commas, or all. [default: train, so that "
-            "the others can judge the collection; all splits of a folder that is not a corpus]"
+            "the others can evaluate the collection; all splits of a folder that is not a corpus]"
         ),
     ] = None,
     batch_size: Annotated[

@@ -33,7 +33,7 @@ def verbosity(
     verbose: Annotated[bool, output("Print more about what is done.", "--verbose", "-v")] = False,
     debug: Annotated[bool, output("Show a traceback when something fails.", "--debug")] = False,
 ) -> None:
-    """How much a command says: options of every command, added by `app`, which no command sees."""
+    """How much a command says: options of every command, added by `app` and not passed to it."""
 
 
 def set_verbosity(_: Any, parameter: Any, value: bool) -> bool:  # noqa: ANN401 - typer's own types

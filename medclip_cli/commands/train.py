@@ -279,7 +279,7 @@ def decoder(
     """Train a caption decoder onto a model; it replaces the decoder the model has.
 
     The image tower stays as it is, and so do collections made with the model. The decoder is that of the
-    epoch with the best CIDEr on the corpus's val split; then the model's confidence is measured anew.
+    epoch with the best CIDEr on the corpus's val split; then the model's confidence is measured again.
     Neighbours of an image's own patient or case are never read. Ctrl-C keeps the best so far, and --resume
     continues. On several GPUs: torchrun --nproc-per-node N -m medclip_cli train decoder ...
     """
@@ -317,7 +317,7 @@ def confidence(
     """Measure on the val split which caption method wins and how often its answers are right.
 
     The result is kept in the model folder: medclip caption reads it for --method auto, for the confidence of
-    each answer, and to tell a scan from other images.
+    each answer, and to recognise images that are no scans.
     """
     from medclip_cli import training
 

@@ -67,7 +67,7 @@ class References:
         if source not in self._found:
             row = self._by_path.get(source.resolve())
             if row is None and self._by_bytes:
-                with suppress(OSError):  # whoever opens it next says what is wrong with it
+                with suppress(OSError):  # the error is reported when the image is embedded
                     row = self._by_bytes.get(sha256(source.read_bytes()).hexdigest())
             if row is None:
                 log.info("%s is no image of %s: its true caption is not known.", source, self._corpus.path)

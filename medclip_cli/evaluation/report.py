@@ -39,7 +39,7 @@ PUBLISHED: Mapping[str, Sequence[dict[str, Any]]] = {
             "source": "https://github.com/Mauville/MedCLIP",
             "scores": {"rouge": 0.61},
             "note": "published, not comparable: which ROUGE is not said, and its split is by image, so that "
-            "a case lies on both sides",
+            "a case is on both sides",
         },
         {
             "name": "MedCLIP on MedPix, its report",
@@ -86,7 +86,7 @@ class EvaluationReport:
         by: fields by whose values retrieval is broken down.
         intervals: 95 %, by method and score; empty without resamples.
         comparisons: the first method minus each of the others, by score; empty without resamples.
-        against: the comparison with an earlier run, if it was asked for.
+        against: the comparison with an earlier run, if one was given.
     """
 
     corpus: str

@@ -45,7 +45,7 @@ _OVERLAPS_LOOKED_AT = 1_000
 
 
 class OpenCollection(Protocol):
-    """A collection opened for asking: what `medclip_cli.open_collection` returns, or anything like it."""
+    """An opened collection: what `medclip_cli.open_collection` returns, or anything like it."""
 
     @property
     def index(self) -> VectorIndex:
@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     seed: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> EvaluationReport:
-    """Ask a collection for the caption of every image of a split, and score the answers.
+    """Caption every image of a split from a collection, and score the answers.
 
     No case is on both sides: no image is answered by a patient, case or article of the split, and the
     baselines draw from the same pool of known images as the model does.
@@ -84,7 +84,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
             holds any is an error.
         by: fields by whose values retrieval is broken down: modality, view, region, category, sex.
         against: an earlier run, to test the difference: its report as a dict, or the file of ``--json``.
-        meteor: True asks for METEOR, False leaves it out, None takes it where it is installed.
+        meteor: True requires METEOR, False leaves it out, None takes it where it is installed.
         resamples: of the bootstrap; 0 leaves the intervals out.
         seed: of the bootstrap.
         on_progress: called after each image.
@@ -94,7 +94,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         CorpusError: the split is empty or unreadable, or the collection knows no other case of this corpus.
         CollectionError: it holds cases of the split, and they are not to be left out.
         ModelError: captions are to be generated and the model has no decoder.
-        ScoringError: METEOR is asked for and missing, or `against` is no run on the same items.
+        ScoringError: METEOR is required and missing, or `against` is no run on the same items.
     """
     methods, by = _known(methods, METHODS, "method"), _known(by, BREAKDOWNS, "field")
     program = wanted_meteor(meteor)
@@ -198,7 +198,7 @@ def _log_where_it_learned(model: Model, corpus: Corpus) -> None:
     learned = model.trained_on.get("corpus")
     if learned and learned != corpus.name:
         log.info(
-            "Model %s was trained on corpus %s, not on %s: if they share images, it may have seen these.",
+            "Model %s was trained on corpus %s, not on %s: it may have been trained on shared images.",
             *(model.name, learned, corpus.name),
         )
 
@@ -277,7 +277,7 @@ def _answers(
 
 
 def _retrieve(images: Vectors, texts: Vectors, rows: Sequence[CaptionedImage]) -> dict[str, RankedQueries]:
-    """Retrieve within the split. Equal captions cannot be told apart, so any of them is a right answer."""
+    """Retrieve within the split. Equal captions cannot be distinguished, so any of them is a right answer."""
     from medclip_cli.scoring.retrieval import rank_queries
 
     captions = [row.caption for row in rows]

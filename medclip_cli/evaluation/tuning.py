@@ -60,20 +60,20 @@ def tune(
 ) -> TuningReport:
     """Learn the weights of hybrid search, and keep them with the collection.
 
-    The captions of a held-out split are asked, and never find their own patient, case or article. An answer
-    is worth the share of the caption's known fields that it has in common with it.
+    The captions of a held-out split are the queries, and never find their own patient, case or article. The
+    gain of an answer is the share of the caption's known fields that it has in common with it.
 
     Args:
         location: where the collection is kept.
         name: of the collection.
         source: the corpus folder.
-        split: whose captions are asked.
+        split: whose captions are the queries.
         model: the model folder; None takes the collection's.
-        top: how many answers are judged.
+        top: how many answers count.
 
     Raises:
-        CorpusError: the split is empty, or nothing is known of its images that answers could be judged by.
-        CollectionError: the collection cannot be asked or written, or was made by another model.
+        CorpusError: the split is empty, or its images have no known field to compare answers by.
+        CollectionError: the collection cannot be searched or written, or was made by another model.
     """
     from medclip_cli.captioning.session import open_matching_model
     from medclip_cli.corpora.corpus_folder import Corpus
@@ -84,7 +84,7 @@ def tune(
     if not any(known_fields(record, JUDGED_FIELDS) for record in records):
         raise CorpusError(
             f"{source} has no {', '.join(JUDGED_FIELDS[:-1])} or {JUDGED_FIELDS[-1]} in its {split} split: "
-            "there is nothing to judge answers by"
+            "there is nothing to compare answers with"
         )
     with location.open(name) as index:
         vectors = open_matching_model(index.info, model).embed_texts([record.caption for record in records])
@@ -112,7 +112,7 @@ def shared_fields(record: CaptionedImage, answer: Neighbour) -> float:
 
 
 def score_weights(index: VectorIndex, queries: Sequence[Query], relevance: Relevance) -> list[WeightScore]:
-    """Ask every query with every pair of weights of `GRID`.
+    """Run every query with every pair of weights of `GRID`.
 
     Args:
         index: the collection.

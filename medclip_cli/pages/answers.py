@@ -50,7 +50,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Where a decoder looked before it wrote a word."""
+    """A decoder's attention before it wrote a word."""
 
     word: str  # that it wrote
     heat: NDArray[np.float32]  # how much of its attention lay on each cell, ``[rows, columns]``
@@ -58,11 +58,11 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCard:
-    """What was asked, what was answered, and why.
+    """A query, its answer, and why.
 
     Attributes:
         question: the path of the scan, or the words of a search.
-        pictures: the images that were asked with.
+        pictures: the images of the query.
         caption: the answer in words; None where there is none, or the neighbours alone are the answer.
         reason: why there is no caption.
         method: that made the answer.
@@ -70,7 +70,7 @@ class AnswerCard:
         votes: (field, value, share of the neighbours that have it).
         neighbours: best first.
         attention: of a decoder, in the order of the words.
-        attended: the picture that it looked at.
+        attended: the image that the attention is drawn on.
     """
 
     question: str
@@ -102,7 +102,7 @@ def open_gallery(
     """Open a page of answers, written one by one and put in place whole when the block ends.
 
     Args:
-        page: where it goes; None makes a page that nobody sees.
+        page: where it goes; None writes nothing.
         title: of the page.
         source: the model and the collection that answer.
         command: that makes the page.
@@ -178,7 +178,7 @@ def marked(caption: str, words: frozenset[str]) -> list[tuple[str, bool]]:
 def heat_uri(heat: NDArray[np.float32], strongest: float) -> str:
     """Return a see-through picture of attention, one pixel a cell, as a data URI; browsers smooth it.
 
-    Only what a cell got beyond an even share is drawn: attention that lies everywhere says nothing.
+    Only what a cell got beyond an even share is drawn: even attention says nothing.
 
     Args:
         heat: ``[rows, columns]``, not negative.
@@ -197,7 +197,7 @@ def heat_uri(heat: NDArray[np.float32], strongest: float) -> str:
 
 
 def attention_of(pieces: Iterable[str], attention: NDArray[np.float32]) -> list[Attention]:
-    """Put the tokens of a caption together to words, and average where the decoder looked.
+    """Put the tokens of a caption together to words, and average the attention.
 
     Args:
         pieces: the text of each token; one that begins with a blank begins a word.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Role = Literal["ink", "faint", "grid", "ours", "baseline", "upper_bound", "other"]
 Anchor = Literal["start", "middle", "end"]
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
+# Okabe and Ito's palette, distinguishable with any colour vision.
 COLOURS: dict[Role, str] = {
     "ink": "#1b1f24",
     "faint": "#6a737d",
@@ -107,7 +107,7 @@ DOT_RADIUS = 3.0
 class Chart:
     """Shapes on a canvas."""
 
-    title: str  # what the chart shows, for those who cannot see it
+    title: str  # alternative text
     width: int  # in pixels
     height: int  # in pixels
     shapes: list[Shape] = field(default_factory=list)  # drawn in order
@@ -256,11 +256,11 @@ def training_curves(journal: bytes) -> bytes:
         plot = Plot(
             chart, title, f"{count} epochs", (1, max(count, 2)), (0, highest), top=top, right=_RIGHT + 160
         )
-        for place, ((name, values), role) in enumerate(zip(lines.items(), _SERIES, strict=False)):
+        for position, ((name, values), role) in enumerate(zip(lines.items(), _SERIES, strict=False)):
             points = list(enumerate(values, 1))
             plot.line(points, role)
             chart.shapes += [Dot(*plot.at(*point), role) for point in points[-1:]]
-            chart.shapes.append(Label(chart.width - 155, top + 40 + 18 * place, name, role=role))
+            chart.shapes.append(Label(chart.width - 155, top + 40 + 18 * position, name, role=role))
     return chart.png()
 
 
@@ -289,7 +289,7 @@ class Plot:
         self.chart.shapes.append(Label(_CURVE_LEFT, self.top + 13, self.y_name, role="faint"))
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where on the chart a point lies."""
+        """A point's position on the chart."""
         width, height = self.chart.width - _CURVE_LEFT - self.right, _PLOT_HEIGHT - _TOP - _BOTTOM
         across = (x - self.x_range[0]) / max(self.x_range[1] - self.x_range[0], 1e-9)
         up = (y - self.y_range[0]) / max(self.y_range[1] - self.y_range[0], 1e-9)

@@ -1,6 +1,6 @@
 """What every page shares: the templates, the pictures inside them, and how a page gets onto disk.
 
-A page is one file that asks for nothing else, and is readable by its owner alone: it shows patients' images.
+A page is one file that loads nothing else, and is readable by its owner alone: it shows patients' images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Picture = bytes | str | Path | None  # JPEG bytes, the path of an image file, or none
 CARD_SIDE = 320  # pixels; sharp on a phone, some 15 kB as JPEG
-SCAN_SIDE = 768  # the scan that is asked about is the largest picture of a page
+SCAN_SIDE = 768  # the query image is the largest of a page
 _JPEG_QUALITY = 82
 _OWNER_ONLY = 0o600
 # Control characters, lone surrogates, and the marks that would turn the direction of the text around them.
@@ -70,7 +70,7 @@ def environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
-    """Show characters that are not seen, and could change how the rest is read, as their code."""
+    """Show invisible characters, which could change how the rest is read, as their code."""
     if type(value) is not str:  # markup has been escaped already
         return value
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
@@ -160,7 +160,7 @@ def check_page(path: Path) -> None:
     """Make sure that a page could be written; better known before the work than after.
 
     Raises:
-        MedclipError: there is no such folder, or a folder stands there.
+        MedclipError: there is no such folder, or it is a folder itself.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise MedclipError(f"cannot write {path}: name a file in a folder that exists")

@@ -154,7 +154,7 @@ def vocabulary_of(name: str, words: Mapping[str, Iterable[str]]) -> Vocabulary:
 
 
 def parse_vocabulary(text: str, name: str) -> Vocabulary:
-    """Read a vocabulary: a finding a line, synonyms after a colon, parted by commas; ``#`` starts a remark.
+    """Read a vocabulary: one finding per line, with synonyms as in ``name: a, b``; ``#`` starts a comment.
 
     Raises:
         ScoringError: it holds no finding.

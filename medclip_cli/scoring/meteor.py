@@ -6,7 +6,7 @@ run, not rewritten; the jar comes with pycocoevalcap and a Java runtime with jdk
 name.
 
 The program reads and writes lines: SCORE with an item's captions gives statistics, EVAL with many of
-those gives a score for each and one of the whole. Writing and reading go on at the same time, so that no
+those gives a score for each and one of the whole. Writing and reading run at the same time, so that no
 full pipe can stop both.
 """
 
@@ -67,7 +67,7 @@ def find_meteor() -> MeteorProgram | None:
 
 
 def wanted_meteor(wanted: bool | None) -> MeteorProgram | None:
-    """The program: True asks for it, False leaves it out, None takes it where it is installed.
+    """The program: True requires it, False leaves it out, None takes it where it is installed.
 
     Raises:
         ScoringError: it is needed and missing.

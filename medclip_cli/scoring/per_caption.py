@@ -1,6 +1,6 @@
 """Scores of one caption at a time, as it is written: BLEU, ROUGE-L and CIDEr beside its references.
 
-CIDEr weighs an n-gram by how few captions have it, which one caption's references cannot tell: the captions
+CIDEr weighs an n-gram by how few captions have it, which one caption's references do not give: the captions
 that count are known beforehand, those of a collection or a corpus.
 """
 

@@ -6,8 +6,8 @@ product.
 
 * Intervals are percentile bootstrap intervals over items (Efron and Tibshirani 1993). CIDEr's document
   frequencies are held at those of the whole reference set: they are part of what the score measures, as
-  the references themselves are. Drawing them anew too shifts the score a little and makes each resample
-  as dear as scoring it (docs/scores.md has the figures).
+  the references themselves are. Resampling them, too, shifts the score a little and makes each resample
+  as costly as scoring it (docs/scores.md has the figures).
 * p-values are those of approximate randomisation (Noreen 1989; Riezler and Maxwell 2005,
   https://aclanthology.org/W05-0908): if two systems were alike, swapping their answers item by item
   would often give a difference as large as the one found. The interval of a difference is the paired

@@ -123,7 +123,7 @@ def rank_queries(
         similarity = queries[rows] @ pool.T
         relevant = query_kinds[rows, None] == pool_kinds[None, :]
         rank.append(first_ranks(similarity, relevant))
-        similarity = similarity.round(6)  # where `first_ranks` sees a tie, these two see one
+        similarity = similarity.round(6)  # so that ties are the same as in `first_ranks`
         precision.append(average_precision(similarity, relevant))
         right.append(relevant.sum(axis=1))
         if indicators:

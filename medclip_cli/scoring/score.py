@@ -56,8 +56,8 @@ class ScoreReport:
         predictions: the items that were scored, and the ids that had no counterpart.
         captions: every score, of the corpus and of each item.
         intervals: 95 % of each score of the corpus; empty without resamples.
-        clinical: fields and findings, if they were asked for.
-        against: the comparison with another system, if it was asked for.
+        clinical: fields and findings, if requested.
+        against: the comparison with another system, if one was given.
     """
 
     predictions: Predictions
@@ -158,7 +158,7 @@ def score(  # noqa: PLR0913 - the options of the command
         predictions: the captions to score.
         references: the true captions, one or several of each; without them each record brings its own.
         tokenize: ``ptb`` (COCO's), ``none`` (already tokens) or ``13a`` (sacrebleu's).
-        meteor: True asks for METEOR, False leaves it out, None takes it where it is installed.
+        meteor: True requires METEOR, False leaves it out, None takes it where it is installed.
         scorers: names of scorers that installed packages offer.
         clinical: whether fields and findings that the captions name are scored, too.
         findings: to look for: synonyms by name, or a file of ``name: synonym, synonym`` lines.
@@ -167,7 +167,7 @@ def score(  # noqa: PLR0913 - the options of the command
         seed: of the bootstrap.
 
     Raises:
-        ScoringError: captions cannot be read or scored; METEOR is asked for and missing, or a scorer fails.
+        ScoringError: captions cannot be read or scored; METEOR is required and missing, or a scorer fails.
         UsageError: no such file, tokenizer or scorer.
 
     >>> report = score(["a mass in the lung"], ["a mass in the left lung"], meteor=False)

@@ -90,7 +90,7 @@ def _folded(line: str, width: int) -> str:
 
 
 def detail(message: str) -> None:
-    """Say something only ``--verbose`` asks for."""
+    """Print something, with ``--verbose`` only."""
     if verbosity.verbose and not verbosity.quiet:
         print(printable(message), file=sys.stderr)  # noqa: T201
 

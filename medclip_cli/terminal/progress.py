@@ -44,7 +44,7 @@ class Bar:
         self._bars.update(self._task, completed=self.done, **self.columns())
 
     def columns(self) -> dict[str, Any]:
-        """Return what stands beside the bar: the count, the rate, the time left, the failures."""
+        """Return what is shown beside the bar: the count, the rate, the time left, the failures."""
         # Whole batches end at once: only the mean over the run says anything of the speed.
         seconds = max(monotonic() - self._began, 1e-3)
         rate = self.done / seconds
@@ -65,7 +65,7 @@ def clock(seconds: float) -> str:
 
 @contextmanager
 def track_output(description: str, unit: str = "images") -> Iterator[Bar]:
-    """Show a bar while answers go into a file or a pipe; on a terminal the answers themselves are seen."""
+    """Show a bar while answers go into a file or a pipe; on a terminal the answers themselves are shown."""
     if console.stdout().is_terminal:
         yield Bar(unit)
         return
@@ -79,7 +79,7 @@ def track(description: str, total: int | None = None, unit: str = "images") -> I
 
     Args:
         description: what is being done.
-        total: how many items there are; None when nobody knows.
+        total: how many items there are; None when unknown.
         unit: what the items are called.
     """
     if console.verbosity.quiet or not console.can_animate():

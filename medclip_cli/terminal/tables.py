@@ -27,7 +27,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
     right = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))]
     if console.stdout().is_terminal:
         if not rows:
-            return  # a person is told in words that there is nothing; a program still gets the headings
+            return  # the command says in words that there is nothing; a program still gets the headings
         _show_ruled(title, columns, texts, right)
     else:
         _show_plain(columns, texts, right)
@@ -43,14 +43,14 @@ def _show_ruled(
         _least_width([heading, *cells], is_number)
         for heading, cells, is_number in zip(columns, zip(*texts, strict=True), right, strict=True)
     ]
-    # A title of the table's own would be folded to its width. Names stand in titles: they are no markup.
+    # A title of the table's own would be folded to its width. Titles hold names: they are no markup.
     out.print(Text(_text(title), style="bold"))
     fits = sum(least) + _PADDING * len(least) + 1 <= out.width
     out.print(_side_by_side(columns, texts, right, least) if fits else _one_below_another(columns, texts))
 
 
 def _least_width(cells: Sequence[str], is_number: bool) -> int:
-    """How narrow a column may be: numbers stay whole, words are parted, and only long ones cut."""
+    """How narrow a column may be: numbers stay whole, words wrap, and only long ones are cut."""
     if is_number:
         return max(map(len, cells))
     return min(_LONG_WORD, max((len(word) for cell in cells for word in cell.split()), default=1))
