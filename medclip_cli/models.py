@@ -140,8 +140,8 @@ class Model:
     def embed_files(self, sources: Iterable[Source], batch_size: int | None = None) -> Iterator[Embedded]:
         """Embed image files in order, decoding ahead of the forward pass in threads.
 
-        A file that cannot be read becomes an `Embedded` with its reason; the others are still embedded. Memory
-        stays flat: a few batches of decoded images exist at a time.
+        A file that cannot be read becomes an `Embedded` with its reason; the others are still embedded.
+        Memory stays flat: a few batches of decoded images exist at a time.
         """
         import numpy as np
 
