@@ -143,10 +143,7 @@ def _method_record(content: dict[str, Any]) -> MethodRecord:
 
 
 def calibrate_method(
-    scores: Mapping[str, float],
-    features: Floats,
-    right: Sequence[bool | None],
-    groups: Sequence[str],
+    scores: Mapping[str, float], features: Floats, right: Sequence[bool | None], groups: Sequence[str]
 ) -> MethodRecord:
     """Fit a method's confidence and say how well it keeps its promise.
 

@@ -29,11 +29,7 @@ _SHOWN_VALUES = 12
 
 
 @app.command("list", epilog="Example: medclip collections list --json | jq -r '.[].name'")
-def list_(
-    url: opt.ServerUrl = None,
-    offline: opt.Offline = None,
-    as_json: opt.JsonOutput = False,
-) -> None:
+def list_(url: opt.ServerUrl = None, offline: opt.Offline = None, as_json: opt.JsonOutput = False) -> None:
     """List the collections: how many images, by which model, from which corpora, how large."""
     location = _location(url, offline)
     found = location.summaries()
@@ -64,10 +60,7 @@ def _size(size: int) -> str:
 
 @app.command(epilog="Example: medclip collections show medpix")
 def show(
-    name: Name,
-    url: opt.ServerUrl = None,
-    offline: opt.Offline = None,
-    as_json: opt.JsonOutput = False,
+    name: Name, url: opt.ServerUrl = None, offline: opt.Offline = None, as_json: opt.JsonOutput = False
 ) -> None:
     """Show one collection: its vectors, model, corpora, size, and the values to filter by."""
     from medclip_cli.vector_index.base import info_to_json
@@ -163,10 +156,7 @@ def import_(
 
 @app.command(epilog="Example: medclip collections verify medpix")
 def verify(
-    name: Name,
-    url: opt.ServerUrl = None,
-    offline: opt.Offline = None,
-    as_json: opt.JsonOutput = False,
+    name: Name, url: opt.ServerUrl = None, offline: opt.Offline = None, as_json: opt.JsonOutput = False
 ) -> None:
     """Read every file and point of a collection, and compare the points with the corpora they came from.
 

@@ -27,8 +27,7 @@ app = typer.Typer(
 @app.command("list", epilog="Example: medclip models list work --json | jq -r '.[].path'")
 def list_(
     folders: Annotated[
-        list[Path] | None,
-        opt.argument("FOLDER...", "Look here too: model folders, or folders of them."),
+        list[Path] | None, opt.argument("FOLDER...", "Look here too: model folders, or folders of them.")
     ] = None,
     as_json: opt.JsonOutput = False,
 ) -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from medclip_cli.corpora.corpus_folder import Corpus
     from medclip_cli.models import Source
     from medclip_cli.records import CaptionedImage
+    from medclip_cli.scoring.meteor import MeteorScores
+    from medclip_cli.scoring.ngrams import Tokens
     from medclip_cli.scoring.per_caption import DocumentFrequencies
     from medclip_cli.vector_index.base import VectorIndex
 
-    Meteor = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], float]
+    Meteor = Callable[[Sequence[Tokens], Sequence[Sequence[Tokens]]], MeteorScores]
 
 _DAY_IN_SECONDS = 24 * 3600.0  # METEOR scores one image after another for as long as captions come
 
@@ -57,7 +59,7 @@ class References:
         if self._meteor is not None:
             candidate, *true = tokenize_captions([caption or "", *references])
             cider = scores.pop("cider")  # which stays the last one
-            scores |= {"meteor": self._meteor(candidate, true), "cider": cider}
+            scores |= {"meteor": self._meteor([candidate], [true]).corpus, "cider": cider}
         return scores
 
     def _row(self, source: Source) -> CaptionedImage | None:

@@ -50,13 +50,7 @@ class TuningReport:
 
 
 def tune(
-    location: Store,
-    name: str,
-    source: Path,
-    *,
-    split: str = "val",
-    model: Path | None = None,
-    top: int = 10,
+    location: Store, name: str, source: Path, *, split: str = "val", model: Path | None = None, top: int = 10
 ) -> TuningReport:
     """Learn the weights of hybrid search, and keep them with the collection.
 

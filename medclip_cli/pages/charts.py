@@ -40,12 +40,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 16, 22, 34
 _ROW = 24
 _PLOT_HEIGHT = 280
 _CURVE_LEFT = 40
-_SERIES: tuple[Role, ...] = (
-    "ours",
-    "upper_bound",
-    "other",
-    "baseline",
-)
+_SERIES: tuple[Role, ...] = ("ours", "upper_bound", "other", "baseline")
 CHARTED = ("cider", "bleu4", "rouge_l")
 METHOD_ROLES: Mapping[str, Role] = {
     "random": "baseline",

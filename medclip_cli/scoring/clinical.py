@@ -13,13 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from medclip_cli.scoring.clinical_words import (
-    CHEST,
-    Vocabulary,
-    all_structured,
-    fields_in,
-    parse_structured,
-)
+from medclip_cli.scoring.clinical_words import CHEST, Vocabulary, all_structured, fields_in, parse_structured
 
 Floats = npt.NDArray[np.float64]
 NOT_GIVEN = "-"

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ ABSENT = f"METEOR is left out: it needs {install_command('meteor')}"
 VARIANT = "METEOR 1.5 en -norm, its own Java program"
 TIME_LIMIT_SECONDS = 600.0
 _SEPARATOR = "|||"  # of the program's lines; inside a caption it would cut it in two
+_BETWEEN = f" {_SEPARATOR} "
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,68 +92,27 @@ def meteor(
     *,
     time_limit_seconds: float = TIME_LIMIT_SECONDS,
 ) -> MeteorScores:
-    """Score tokenized captions.
-
-    Args:
-        program: of `find_meteor`.
-        candidates: one token sequence per item.
-        references: the reference token sequences of each item, at least one.
-        time_limit_seconds: after this the program is stopped.
-
-    Raises:
-        ScoringError: the program cannot be run, breaks off or takes too long.
-    """
-    lines = [_score_line(*item) for item in zip(candidates, references, strict=True)]
-    distinct = list(dict.fromkeys(lines))
-    with _running(program, time_limit_seconds) as send:
-        statistics = dict(zip(distinct, send("\n".join(distinct), len(distinct)), strict=True))
-        *items, corpus = send(_eval_line(statistics[line] for line in lines), len(lines) + 1)
-    return MeteorScores(_number(corpus), np.array([_number(item) for item in items]))
+    """Score tokenized captions, each with at least one reference; see `running_meteor`."""
+    with running_meteor(program, time_limit_seconds=time_limit_seconds) as score:
+        return score(candidates, references)
 
 
 @contextmanager
 def running_meteor(
     program: MeteorProgram, *, time_limit_seconds: float = TIME_LIMIT_SECONDS
-) -> Iterator[Callable[[Tokens, Sequence[Tokens]], float]]:
-    """Start the program once, for scoring one caption after the other.
+) -> Iterator[Callable[[Sequence[Tokens], Sequence[Sequence[Tokens]]], MeteorScores]]:
+    """Start the program once, to score sets of tokenized captions one after the other.
 
     Args:
         program: of `find_meteor`.
         time_limit_seconds: after this the program is stopped.
 
     Yields:
-        A function from the tokens of a caption and of its references to METEOR.
+        A function from the tokens of the captions and of the references of each to METEOR.
 
     Raises:
         ScoringError: the program cannot be run, breaks off or takes too long.
     """
-    with _running(program, time_limit_seconds) as send:
-        yield lambda candidate, references: _number(
-            send(_eval_line(send(_score_line(candidate, references), 1)), 2)[-1]
-        )
-
-
-def _score_line(candidate: Tokens, references: Sequence[Tokens]) -> str:
-    captions = (" ".join(words).replace(_SEPARATOR, " ") for words in (*references, candidate))
-    return f" {_SEPARATOR} ".join(["SCORE", *captions])
-
-
-def _eval_line(statistics: Iterable[str]) -> str:
-    return f" {_SEPARATOR} ".join(["EVAL", *statistics])
-
-
-def _number(line: str) -> float:
-    try:
-        return float(line)
-    except ValueError as error:
-        raise ScoringError(
-            "METEOR's program answered something that is no number: leave METEOR out (--no-meteor)"
-        ) from error
-
-
-@contextmanager
-def _running(program: MeteorProgram, time_limit_seconds: float) -> Iterator[Callable[[str, int], list[str]]]:
-    """Run the program; yields a function that sends lines and returns as many as are expected."""
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
@@ -188,10 +148,26 @@ def _running(program: MeteorProgram, time_limit_seconds: float) -> Iterator[Call
                 raise ScoringError(f"METEOR's program broke off: {why}; leave METEOR out (--no-meteor)")
             return read
 
+        def score(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> MeteorScores:
+            lines = []
+            for candidate, truths in zip(candidates, references, strict=True):
+                captions = (" ".join(words).replace(_SEPARATOR, " ") for words in (*truths, candidate))
+                lines.append(_BETWEEN.join(["SCORE", *captions]))
+            distinct = list(dict.fromkeys(lines))
+            statistics = dict(zip(distinct, send("\n".join(distinct), len(distinct)), strict=True))
+            found = send(_BETWEEN.join(["EVAL", *(statistics[line] for line in lines)]), len(lines) + 1)
+            try:
+                *items, corpus = map(float, found)
+            except ValueError as error:
+                raise ScoringError(
+                    "METEOR's program answered something that is no number: leave METEOR out (--no-meteor)"
+                ) from error
+            return MeteorScores(corpus, np.array(items))
+
         timer = threading.Timer(time_limit_seconds, process.kill)
         timer.start()
         try:
-            yield send
+            yield score
         finally:
             timer.cancel()
             process.kill()

@@ -14,26 +14,23 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 def write(answer: object) -> None:
     """Print one JSON document: indented on a terminal, on one line otherwise."""
-    indent = 2 if sys.stdout.isatty() else None
-    sys.stdout.write(_dumps(answer, indent) + "\n")
-    sys.stdout.flush()
+    _print(answer, 2 if sys.stdout.isatty() else None)
 
 
 def write_line(record: object) -> None:
-    """Print one record of a JSON Lines stream and flush it, so that a reader sees it at once."""
-    write_compact = _dumps(record, None)
-    sys.stdout.write(write_compact + "\n")
-    sys.stdout.flush()
+    """Print one record of a JSON Lines stream and flush it, so that a reader gets it at once."""
+    _print(record, None)
 
 
-def _dumps(value: object, indent: int | None) -> str:
+def _print(value: object, indent: int | None) -> None:
     # Where stdout cannot hold every character, JSON has escapes for all of them.
     is_utf8 = "utf" in (sys.stdout.encoding or "utf-8").lower()
     text = json.dumps(_plain(value), ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
     # Legal in JSON as they are, but a terminal obeys them, and some readers of lines take them for ends.
     text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # A file name that is not UTF-8 arrives as lone surrogates, which cannot be written as UTF-8.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8") if not text.isascii() else text
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+    sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

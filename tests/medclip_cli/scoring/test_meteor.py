@@ -116,7 +116,10 @@ def test_the_score_stands_beside_the_others(stand_in):
 
 def test_one_caption_after_the_other_by_one_program(stand_in):
     with running_meteor(stand_in()) as score:
-        found = [score(("a", "word"), [("b",)]), score(("c",), [("d",), ("e",)])]
+        found = [
+            score([("a", "word")], [[("b",)]]).corpus,
+            score([("c",)], [[("d",), ("e",)]]).corpus,
+        ]
     lines = ["SCORE ||| b ||| a word\n", "SCORE ||| d ||| e ||| c\n"]
     assert found == [len(line) / 1000 for line in lines]
 
