@@ -52,14 +52,16 @@ def one_more_image(home: Path, scans: list[Path], runs: int) -> Comparison:
     Ours decodes, squares, embeds and asks for the neighbours; the other side has its pixels ready.
     """
     from encoders.bundle import ModelBundle
-    from encoders.preprocessing import load_pixels
+    from encoders.preprocessing import load_image, normalize_image
     from encoders.runtime import OnnxEncoder
     from medclip_cli.captioning.predictor import Predictor
     from medclip_cli.models import load_model
     from medclip_cli.vector_index.edge import open_collection
 
     model, encoder = load_model(base_model(FOLDER)), OnnxEncoder(ModelBundle.open(base_model(FOLDER)))
-    pixels = [load_pixels(scan, encoder.image_spec)[None] for scan in scans]
+    pixels = [
+        normalize_image(load_image(scan, encoder.image_spec), encoder.image_spec)[None] for scan in scans
+    ]
     with open_collection(home, COLLECTION) as index:
         return compare(
             f"{len(scans)} more images in the same caption call, JPEGs of {IMAGE_SIDE} px / "

@@ -29,7 +29,7 @@ from benchmarks.drawn_base import IMAGE_SIDE, base_model, draw_scans, save_rando
 from benchmarks.drawn_points import draw_record
 from benchmarks.timing import Comparison, Row, compare, record
 from encoders.bundle import ModelBundle
-from encoders.preprocessing import load_pixels
+from encoders.preprocessing import load_image, normalize_image
 from encoders.runtime import OnnxEncoder
 from medclip_cli.corpora.corpus_folder import write_corpus
 from medclip_cli.models import load_model
@@ -77,7 +77,7 @@ def embedding(folder: Path, scans: Sequence[Path], runs: int) -> Comparison:
     model, bare = load_model(path, for_many=True), OnnxEncoder(ModelBundle.open(path))
     tasks = [Task(draw_record(number), scan, f"{number:016x}") for number, scan in enumerate(scans)]
     captions = sorted((task.record.caption for task in tasks), key=len)
-    pixels = np.stack([load_pixels(scan, bare.image_spec) for scan in scans])
+    pixels = np.stack([normalize_image(load_image(scan, bare.image_spec), bare.image_spec) for scan in scans])
     spec = CollectionSpec(model.dim, model.fingerprint, model.name, str(path), 12.0)
     number = iter(range(1_000))
 
@@ -111,7 +111,14 @@ def embedding_on_gpu(folder: Path, scans: Sequence[Path], runs: int) -> Row:
     towers = load_dual_encoder(bundle).to("cuda", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified("tokenizer.json"))
     with ThreadPoolExecutor() as pool:
-        pixels = np.stack(list(pool.map(lambda scan: load_pixels(scan, bundle.config.image), scans)))
+        pixels = np.stack(
+            list(
+                pool.map(
+                    lambda scan: normalize_image(load_image(scan, bundle.config.image), bundle.config.image),
+                    scans,
+                )
+            )
+        )
     starts = range(0, len(scans), model.batch_size)
     batches = [torch.from_numpy(pixels[start : start + model.batch_size]).cuda() for start in starts]
     batches = [batch.to(memory_format=torch.channels_last) for batch in batches]

@@ -28,7 +28,7 @@ from encoders.decoder import encode_grid
 from encoders.decoder_export import load_decoder
 from encoders.dual import load_dual_encoder
 from encoders.generation import GenerationOptions
-from encoders.preprocessing import load_pixels
+from encoders.preprocessing import load_image, normalize_image
 from medclip_cli.corpora.corpus_folder import Corpus
 from medclip_cli.records import CaptionedImage
 from trainers.caption_data import nearest_rows
@@ -66,7 +66,9 @@ def main() -> None:
 def _pixels(bundle: ModelBundle, corpus: Corpus, rows: tuple[CaptionedImage, ...]) -> Iterator[np.ndarray]:
     for first in range(0, len(rows), AT_ONCE):
         paths = [corpus.image_path(row) for row in rows[first : first + AT_ONCE]]
-        yield np.stack([load_pixels(path, bundle.config.image) for path in paths])
+        yield np.stack(
+            [normalize_image(load_image(path, bundle.config.image), bundle.config.image) for path in paths]
+        )
 
 
 def _torch_pieces(

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ IMAGE_GRAPH_FILE = "image.onnx"
 TEXT_GRAPH_FILE = "text.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 _PIECE_BYTES = 1 << 20
+_ANEW = "copy the model again, or train it anew"
 REQUIRED_FILES = (WEIGHTS_FILE, IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FILE)
 
 
@@ -36,8 +38,13 @@ REQUIRED_FILES = (WEIGHTS_FILE, IMAGE_GRAPH_FILE, TEXT_GRAPH_FILE, TOKENIZER_FIL
 class FileRecord:
     """What a file of the model folder must be."""
 
-    sha256: str  # of its bytes, as 64 hex digits
-    bytes: int  # its size
+    sha256: str  # 64 hex digits
+    bytes: int
+
+
+def known_fields(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of a JSON object that are fields of a dataclass."""
+    return {item.name: content[item.name] for item in fields(kind) if item.name in content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +90,17 @@ class ModelConfig:
                 "upgrade medclip-cli"
             )
         try:
-            known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+            image = known_fields(ImagePreprocessing, content["image"])
+            image |= {name: tuple(content["image"][name]) for name in ("mean", "std")}
+            known = known_fields(cls, content)
             known["preset"] = FORMER_PRESETS.get(content["preset"], content["preset"])
-            known["image"] = _image_preprocessing(content["image"])
+            known["image"] = ImagePreprocessing(**image)
             known["files"] = {name: FileRecord(**record) for name, record in content["files"].items()}
             return cls(**known)
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(
                 f"{CONFIG_FILE} is incomplete ({error}): make or copy the model again"
             ) from error
-
-    def with_files(self, files: Mapping[str, FileRecord]) -> ModelConfig:
-        """The same configuration, listing these files."""
-        return replace(self, files=dict(files))
 
     @property
     def fingerprint(self) -> str:
@@ -114,8 +119,8 @@ class ModelConfig:
 class ModelBundle:
     """A model folder that was there, whole, when it was opened."""
 
-    path: Path  # the folder
-    config: ModelConfig  # its ``config.json``
+    path: Path
+    config: ModelConfig
 
     @classmethod
     def open(cls, path: Path | str) -> ModelBundle:
@@ -125,14 +130,31 @@ class ModelBundle:
             BundleError: the folder, or a file in it, is missing, has another size, or is of a newer format.
         """
         folder = Path(path)
-        config = _read_config(folder)
+        if not folder.is_dir():
+            raise BundleError(f"there is no model folder {folder}: train one with 'medclip train encoders'")
+        try:
+            config = ModelConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BundleError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"model {folder}: {CONFIG_FILE} cannot be read ({error})") from error
+        except BundleError as error:
+            raise BundleError(f"model {folder}: {error}") from error
         missing = [name for name in REQUIRED_FILES if name not in config.files]
         if missing:
             raise BundleError(
                 f"model {folder}: {CONFIG_FILE} does not list {missing[0]}: make or copy the model again"
             )
         for name, record in config.files.items():
-            _check_present(folder, name, record)
+            plain_name(name, f"model {folder}: {CONFIG_FILE} lists a file whose name", BundleError)
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                raise BundleError(f"model {folder}: {name} is missing: {_ANEW}") from None
+            if size != record.bytes:
+                raise BundleError(
+                    f"model {folder}: {name} was altered ({size} bytes instead of {record.bytes}): {_ANEW}"
+                )
         return cls(path=folder, config=config)
 
     @property
@@ -153,76 +175,35 @@ class ModelBundle:
         Raises:
             BundleError: the file is not listed, cannot be read, or its content is not what was written.
         """
-        record = self._record(name)
         path = self.path / name
-        digest = hashlib.sha256()
-        try:
-            with path.open("rb", buffering=0) as stream:
-                while piece := stream.read(_PIECE_BYTES):
-                    digest.update(piece)
-        except OSError as error:
-            raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
-        self._check(name, digest.hexdigest(), record)
+        with self._verifying(name) as digest, path.open("rb", buffering=0) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
         return path
 
     def read_verified(self, name: str) -> bytes:
         """Read one listed file whole.
 
         Raises:
-            BundleError: the file is not listed, cannot be read, or its content is not what was written.
+            BundleError: as `verified_path`.
         """
-        record = self._record(name)
-        try:
+        with self._verifying(name) as digest:
             data = (self.path / name).read_bytes()
-        except OSError as error:
-            raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
-        self._check(name, hashlib.sha256(data).hexdigest(), record)
+            digest.update(data)
         return data
 
-    def _record(self, name: str) -> FileRecord:
+    @contextmanager
+    def _verifying(self, name: str) -> Iterator[hashlib._Hash]:
+        """Give a digest to feed the file's content to; it is compared at the end."""
         if name not in self.config.files:
             raise BundleError(f"model {self.path} has no file {name}")
-        return self.config.files[name]
-
-    def _check(self, name: str, sha256: str, record: FileRecord) -> None:
-        if sha256 != record.sha256:
-            raise BundleError(
-                f"model {self.path}: {name} was altered: copy the model again, or train it anew"
-            )
-
-
-def _read_config(folder: Path) -> ModelConfig:
-    if not folder.is_dir():
-        raise BundleError(f"there is no model folder {folder}: train one with 'medclip train encoders'")
-    try:
-        return ModelConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"model {folder}: {CONFIG_FILE} cannot be read ({error})") from error
-    except BundleError as error:
-        raise BundleError(f"model {folder}: {error}") from error
-
-
-def _check_present(folder: Path, name: str, record: FileRecord) -> None:
-    plain_name(name, f"model {folder}: {CONFIG_FILE} lists a file whose name", BundleError)
-    try:
-        size = (folder / name).stat().st_size
-    except OSError:
-        raise BundleError(
-            f"model {folder}: {name} is missing: copy the model again, or train it anew"
-        ) from None
-    if size != record.bytes:
-        raise BundleError(
-            f"model {folder}: {name} was altered ({size} bytes instead of {record.bytes}): "
-            "copy the model again, or train it anew"
-        )
-
-
-def _image_preprocessing(content: dict[str, Any]) -> ImagePreprocessing:
-    known = {item.name: content[item.name] for item in fields(ImagePreprocessing) if item.name in content}
-    known["mean"], known["std"] = tuple(content["mean"]), tuple(content["std"])
-    return ImagePreprocessing(**known)
+        digest = hashlib.sha256()
+        try:
+            yield digest
+        except OSError as error:
+            raise BundleError(f"model {self.path}: {name} cannot be read ({error.strerror})") from error
+        if digest.hexdigest() != self.config.files[name].sha256:
+            raise BundleError(f"model {self.path}: {name} was altered: {_ANEW}")
 
 
 def check_replaceable(path: Path, *, force: bool) -> None:
@@ -248,19 +229,14 @@ def write_bundle(
         BundleError: the folder may not be replaced, or cannot be written.
     """
     check_replaceable(path, force=force)
-    records = {name: _record_of(data) for name, data in files.items()}
-    return _swap_in(path, config.with_files(records), files)
+    return _swap_in(path, config, {name: _record_of(data) for name, data in files.items()}, files)
 
 
 def add_files(bundle: ModelBundle, files: Mapping[str, bytes], *, remove: Iterable[str] = ()) -> ModelBundle:
     """Put files into a model folder (a decoder, a calibration), replacing those of the same name.
 
     The encoder files stay what they are, and so does the fingerprint: collections made with it still fit.
-
-    Args:
-        bundle: an open model folder.
-        files: content by name.
-        remove: listed files to leave out from now on; names that are not listed are ignored.
+    Files to ``remove`` that are not listed are ignored.
 
     Raises:
         BundleError: a file the encoders need would be replaced, or the folder cannot be written.
@@ -270,14 +246,16 @@ def add_files(bundle: ModelBundle, files: Mapping[str, bytes], *, remove: Iterab
         raise BundleError(f"{min(taken)} belongs to the encoders: train them anew to replace it")
     records = {name: record for name, record in bundle.config.files.items() if name not in gone}
     records |= {name: _record_of(data) for name, data in files.items()}
-    return _swap_in(bundle.path, bundle.config.with_files(records), files)
+    return _swap_in(bundle.path, bundle.config, records, files)
 
 
 def _record_of(data: bytes) -> FileRecord:
     return FileRecord(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
 
-def _swap_in(path: Path, config: ModelConfig, files: Mapping[str, bytes]) -> ModelBundle:
+def _swap_in(
+    path: Path, config: ModelConfig, records: dict[str, FileRecord], files: Mapping[str, bytes]
+) -> ModelBundle:
     """Make a model folder beside its place, then rename it there: a reader finds the old one or the new one.
 
     Listed files that are not among ``files`` come from the folder that is replaced, as hard links where the
@@ -290,7 +268,7 @@ def _swap_in(path: Path, config: ModelConfig, files: Mapping[str, bytes]) -> Mod
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         old, new = staging / "old", staging / "new"
         new.mkdir()
-        for name in config.files:
+        for name in records:
             if name in files:
                 (new / name).write_bytes(files[name])
                 continue
@@ -298,7 +276,7 @@ def _swap_in(path: Path, config: ModelConfig, files: Mapping[str, bytes]) -> Mod
                 os.link(target / name, new / name)
             except OSError:
                 shutil.copy2(target / name, new / name)
-        (new / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+        (new / CONFIG_FILE).write_text(replace(config, files=records).to_json(), encoding="utf-8")
         if target.exists():
             target.rename(old)
         new.rename(target)

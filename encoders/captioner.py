@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.bundle import ModelBundle
-from encoders.errors import BundleError, OptionsError, first_line
+from encoders.errors import BundleError, OptionsError
 from encoders.generation import (
     END_ID,
     PAD_ID,
@@ -25,7 +25,7 @@ from encoders.generation import (
     Tensors,
     generate,
 )
-from encoders.runtime import open_session
+from encoders.runtime import open_graph
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -129,15 +129,9 @@ class CaptionCodec:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> np.ndarray:
-        """Token ids of captions.
+        """Token ids of b captions: int64 ``[b, s]``, padded with ``PAD_ID`` to the longest row.
 
-        Args:
-            captions: b of them.
-            max_tokens: longest row, start and end included; a longer caption loses its end, and so its end
-                token.
-
-        Returns:
-            int64 ``[b, s]``, padded with ``PAD_ID`` to the longest row.
+        A caption longer than `max_tokens`, start and end included, loses its end, and so its end token.
         """
         rows = [
             [START_ID, *encoding.ids, END_ID][:max_tokens]
@@ -198,9 +192,7 @@ class OnnxCaptioner:
     def __init__(self, bundle: ModelBundle, *, threads: int | None = None) -> None:
         """Read the small files; graphs are loaded when they are first needed.
 
-        Args:
-            bundle: an open model folder.
-            threads: that one forward pass may use; None for one a core.
+        One forward pass uses so many threads; None for one a core.
 
         Raises:
             BundleError: the model has no decoder, or it is damaged.
@@ -220,10 +212,7 @@ class OnnxCaptioner:
         return self.config.retrieve
 
     def encode(self, pixels: Floats) -> tuple[Floats, Floats]:
-        """Encode preprocessed images.
-
-        Args:
-            pixels: float32 ``[b, 3, size, size]``.
+        """Encode preprocessed images, float32 ``[b, 3, size, size]``.
 
         Returns:
             Vectors ``[b, dim]``, those of the encoder, and the grid ``[b, cells, channels]``.
@@ -236,15 +225,9 @@ class OnnxCaptioner:
     def write(
         self, grid: Floats, retrieved: Sequence[Sequence[str]] | None, options: GenerationOptions
     ) -> list[list[GeneratedCaption]]:
-        """Write captions.
+        """Write captions for grids ``[b, cells, channels]`` of `encode`: for each image some, best first.
 
-        Args:
-            grid: ``[b, cells, channels]`` of `encode`.
-            retrieved: captions of each image's neighbours, nearest first; None for a decoder that reads none.
-            options: of the search.
-
-        Returns:
-            For each image its captions, best first.
+        Retrieved are captions of each image's neighbours, nearest first; None where the decoder reads none.
 
         Raises:
             OptionsError: `max_tokens` is more than the decoder can write.
@@ -293,30 +276,17 @@ class OnnxCaptioner:
 
     def _session(self, name: str) -> InferenceSession:
         if name not in self._sessions:
-            graph = self._bundle.read_verified(name)
-            try:
-                self._sessions[name] = open_session(graph, threads=self._threads)
-            except Exception as error:  # ONNX Runtime's exceptions have no common base
-                raise BundleError(
-                    f"model {self._bundle.path}: ONNX Runtime cannot open {name} ({first_line(error)}): "
-                    "upgrade onnxruntime, or train the decoder again"
-                ) from error
+            self._sessions[name] = open_graph(self._bundle, name, threads=self._threads)
         return self._sessions[name]
 
 
 def retrieved_ids(
     codec: CaptionCodec, captions: Sequence[Sequence[str]], count: int, longest: int
 ) -> NDArray[np.int64]:
-    """Token ids of retrieved captions, each without its start token.
-
-    Args:
-        codec: the decoder's tokenizer.
-        captions: of each image's neighbours, nearest first.
-        count: how many of them are read, k.
-        longest: tokens that are read of each, r.
+    """Token ids of the first `count` (k) captions of each image's neighbours, without their start tokens.
 
     Returns:
-        int64 ``[b, k, r]``, padded where there are fewer captions or tokens.
+        int64 ``[b, k, r]``, r being `longest`; padded where there are fewer captions or tokens.
     """
     ids = np.full((len(captions), count, longest), PAD_ID, dtype=np.int64)
     for image, texts in enumerate(captions):

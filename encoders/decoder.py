@@ -301,14 +301,7 @@ Decoder = LstmDecoder | TransformerDecoder
 
 
 def encode_grid(model: DualEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """See images with the image tower of a dual encoder.
-
-    Args:
-        model: its image tower must have a feature map.
-        pixels: ``[b, 3, H, W]``.
-
-    Returns:
-        Vectors ``[b, d]`` of unit length, as ``embed_images`` gives them, and the grid ``[b, g, c]``.
+    """Pixels -> vectors ``[b, d]`` of ``embed_images`` and the grid ``[b, g, c]``.
 
     Raises:
         PresetError: the image tower has no feature map.

@@ -26,7 +26,7 @@ from encoders.captioner import (
     CaptionCodec,
     DecoderConfig,
 )
-from encoders.decoder import Decoder, LstmDecoder, build_decoder, encode_grid
+from encoders.decoder import Decoder, build_decoder, encode_grid
 from encoders.dual import DualEncoder
 from encoders.errors import BundleError, ExportError, first_line
 from encoders.export import batch_dimension, export_module, run_graph, strip_metadata
@@ -162,16 +162,10 @@ def export_step(decoder: Decoder) -> bytes:
     inputs = ("token", *decoder.MEMORY, *decoder.STATE)
     outputs = ("logits", "attention", *(f"next_{name}" for name in decoder.STATE))
     batch = batch_dimension()
-    shapes = ({0: batch}, [{0: batch} for _ in decoder.MEMORY], _state_shapes(decoder, batch))
+    time = torch.export.Dim("time")  # a transformer's past grows with every token
+    state = [{0: batch, 4: time} if name == "past" else {0: batch} for name in decoder.STATE]
+    shapes = ({0: batch}, [{0: batch} for _ in decoder.MEMORY], state)
     return _export(StepGraph(decoder), batches, inputs, outputs, shapes)
-
-
-def _state_shapes(decoder: Decoder, batch: Any) -> list[dict[int, Any]]:  # noqa: ANN401 - torch's dimension
-    """What may vary of each part of the state: a transformer's past grows with every token."""
-    if isinstance(decoder, LstmDecoder):
-        return [{0: batch} for _ in decoder.STATE]
-    time = torch.export.Dim("time")
-    return [{0: batch, 4: time} if name == "past" else {0: batch} for name in decoder.STATE]
 
 
 def _random_images(decoder: Decoder, count: int) -> tuple[Tensor, ...]:

@@ -27,11 +27,7 @@ _NOISY_MODULES = r"pydicom|encoders\.dicom"
 
 
 def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
-    """Decode one frame of a DICOM file.
-
-    Args:
-        stream: at the start of the file.
-        frame: which frame, from 0; the middle one by default.
+    """Decode one frame of a DICOM file, counted from 0; the middle one by default.
 
     Returns:
         An image of mode ``L`` (monochrome) or ``RGB`` (colour and palette).
@@ -99,7 +95,10 @@ def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8
     else:
         # Values scaled up or down have the same percentiles.
         scaled_up = _linear(header, index)[0] > 0
-        grey = _by_percentiles(stored if scaled_up else _rescale(stored, header, index), padding)
+        values = stored if scaled_up else _rescale(stored, header, index)
+        if padding is not None and not padding.all():  # it is no tissue and must not move the window
+            values = np.where(padding, values[~padding].min(), values)
+        grey = window_to_8_bit(values)
     if header.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     if padding is not None:
@@ -143,16 +142,9 @@ def _value_of_interest(header: Dataset, index: int) -> Callable[[NDArray[Any]], 
 
 
 def apply_window(values: NDArray[Any], centre: float, width: float, function: str) -> NDArray[np.uint8]:
-    """Map values onto 0 to 255 by a window.
+    """Map values of any shape, after the modality LUT, onto uint8 0 to 255 by a window of a width above 0.
 
-    Args:
-        values: of any shape, after the modality LUT.
-        centre: of the window.
-        width: of the window, above 0.
-        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID`` (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-
-    Returns:
-        uint8 of the same shape.
+    `function` is ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID`` (PS3.3 C.11.2.1.2 and C.11.2.1.3).
     """
     values = values.astype(np.float64)
     if function == "SIGMOID":
@@ -163,13 +155,6 @@ def apply_window(values: NDArray[Any], centre: float, width: float, function: st
         # A width of one is a threshold.
         scaled = (values - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5
     return np.asarray((scaled.clip(0, 1) * 255).round(), dtype=np.uint8)
-
-
-def _by_percentiles(values: NDArray[Any], padding: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    if padding is None or padding.all():
-        return window_to_8_bit(values)
-    # Padding is no tissue: it must not move the window.
-    return window_to_8_bit(np.where(padding, values[~padding].min(), values))
 
 
 def _padding(stored: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:

@@ -219,7 +219,11 @@ def _text_tower(
         return tower
     if weights is None and not from_scratch:
         pretrained = pretrained_text_tower(preset.text_encoder, pooling=preset.text_pooling, offline=offline)
-        _check_vocabulary(pretrained.vocab_size, vocab_size, preset.text_encoder)
+        if vocab_size is not None and vocab_size > pretrained.vocab_size:
+            raise WeightsError(
+                f"text encoder '{preset.text_encoder}' knows {pretrained.vocab_size} tokens and its "
+                f"tokenizer gives {vocab_size}: use the folder they were saved to together"
+            )
         return pretrained
     random = unpretrained_text_tower(
         preset.text_encoder,
@@ -230,14 +234,6 @@ def _text_tower(
     if weights is not None:
         load_state(random.model, read_weights(weights), source=str(weights))
     return random
-
-
-def _check_vocabulary(known: int, vocab_size: int | None, name: str) -> None:
-    if vocab_size is not None and vocab_size > known:
-        raise WeightsError(
-            f"text encoder '{name}' knows {known} tokens and its tokenizer gives {vocab_size}: "
-            "use the folder they were saved to together"
-        )
 
 
 def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
@@ -251,9 +247,8 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
     state = load(bundle.read_verified(WEIGHTS_FILE))
     shape = dict(bundle.config.architecture)
     try:
-        image_tower = rebuild_image_tower(shape.pop("image_tower"))
-        text_tower = rebuild_text_tower(shape.pop("text_tower"))
-        model = DualEncoder(image_tower, text_tower, **shape)
+        towers = [rebuild_tower(shape.pop(name)) for name in ("image_tower", "text_tower")]
+        model = DualEncoder(*towers, **shape)
         model.load_state_dict(current_names(state, model))
     except PresetError as error:
         raise BundleError(f"model {bundle.path}: {error}") from error
@@ -265,8 +260,8 @@ def load_dual_encoder(bundle: ModelBundle) -> DualEncoder:
     return model.eval()
 
 
-def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
-    """Build the tower that a saved ``architecture`` describes, with random weights.
+def rebuild_tower(architecture: dict[str, Any]) -> nn.Module:
+    """Build the image or text tower that a saved ``architecture`` describes, with random weights.
 
     Raises:
         PresetError: this version knows no such tower.
@@ -277,34 +272,18 @@ def rebuild_image_tower(architecture: dict[str, Any]) -> nn.Module:
             return SmallResNet(**arguments)
         case "torchvision":
             return TorchvisionTower(**arguments)
-        case "transformers-pooled":
-            from encoders.hf_import import PooledImageTower  # which needs this module
-
-            return PooledImageTower(**arguments)
         case "entry-point":
             return build_offered_tower(**arguments)
-        case kind:
-            raise PresetError(f"unknown kind of image tower '{kind}': upgrade medclip-cli")
-
-
-def rebuild_text_tower(architecture: dict[str, Any]) -> nn.Module:
-    """Build the tower that a saved ``architecture`` describes, with random weights.
-
-    Raises:
-        PresetError: this version knows no such tower.
-    """
-    arguments = {key: value for key, value in architecture.items() if key != "kind"}
-    match architecture.get("kind"):
         case "small-transformer":
             return SmallTransformer(**arguments)
         case "transformers":
-            return transformers_tower(arguments["config"], pooling=arguments["pooling"])
+            return transformers_tower(**arguments)
         case "transformers-pooled":
-            from encoders.hf_import import PooledTextTower
+            from encoders.hf_import import pooled_tower  # which needs this module
 
-            return PooledTextTower(**arguments)
+            return pooled_tower(**arguments)
         case kind:
-            raise PresetError(f"unknown kind of text tower '{kind}': upgrade medclip-cli")
+            raise PresetError(f"unknown kind of tower '{kind}': upgrade medclip-cli")
 
 
 def _feature_dim(tower: nn.Module) -> int:

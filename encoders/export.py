@@ -12,9 +12,8 @@ import io
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +53,6 @@ _FLOAT, _FLOAT16 = 1, 10
 # Biases and norms are few and touch every value: they stay as they are.
 _MIN_ELEMENTS = 4096
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportSamples:
-    """Real inputs to compare an exported graph with torch on, beside the random ones."""
-
-    pixels: np.ndarray | None = None  # float32 ``[n, 3, size, size]``, e.g. of validation images.
-    texts: Sequence[str] = ()  # captions
 
 
 class ImageGraph(nn.Module):
@@ -121,7 +112,6 @@ def save_bundle(
     tokenizer: CaptionTokenizer,
     config: ModelConfig,
     *,
-    samples: ExportSamples | None = None,
     extra: Mapping[str, bytes] | None = None,
     force: bool = False,
 ) -> ModelBundle:
@@ -132,7 +122,6 @@ def save_bundle(
         model: any device, any mode; it is copied, not changed.
         tokenizer: that the text tower was trained with.
         config: of ``describe_model``.
-        samples: real inputs to check the graphs on, beside random ones.
         extra: further files by name (``training.jsonl``, ``MODEL_CARD.md``), listed like the rest.
         force: replace an existing model folder.
 
@@ -144,22 +133,21 @@ def save_bundle(
 
     target = Path(path)
     check_replaceable(target, force=force)
-    samples = samples or ExportSamples()
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     files: dict[str, bytes] = {
         WEIGHTS_FILE: save({name: value.contiguous() for name, value in model.state_dict().items()}),
-        IMAGE_GRAPH_FILE: export_image_graph(model, config.image.size, pixels=samples.pixels),
-        TEXT_GRAPH_FILE: export_text_graph(model, tokenizer, texts=samples.texts),
+        IMAGE_GRAPH_FILE: export_image_graph(model, config.image.size),
+        TEXT_GRAPH_FILE: export_text_graph(model, tokenizer),
         TOKENIZER_FILE: tokenizer.to_bytes(),
         **(extra or {}),
     }
     return write_bundle(target, config, files, force=force)
 
 
-def export_image_graph(model: DualEncoder, image_size: int, *, pixels: np.ndarray | None = None) -> bytes:
+def export_image_graph(model: DualEncoder, image_size: int) -> bytes:
     """Export ``pixels`` float32 ``[b, 3, size, size]`` to ``vectors`` float32 ``[b, d]``, any batch size.
 
-    The graph is compared with torch on random inputs, and on real ``pixels`` if given.
+    The graph is compared with torch on random inputs.
 
     Raises:
         ExportError: the graph cannot be made, or disagrees with torch.
@@ -167,15 +155,13 @@ def export_image_graph(model: DualEncoder, image_size: int, *, pixels: np.ndarra
     generator = torch.Generator().manual_seed(0)
     shape = (3, image_size, image_size)
     batches = [{"pixels": torch.randn(rows, *shape, generator=generator)} for rows in _IMAGE_BATCHES]
-    if pixels is not None:
-        batches.insert(0, {"pixels": torch.from_numpy(pixels)})
     return _export(ImageGraph(model), "image", batches, {"pixels": {0: batch_dimension()}})
 
 
-def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts: Sequence[str] = ()) -> bytes:
+def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer) -> bytes:
     """Export ``ids`` and ``mask``, int64 ``[b, s]``, to ``vectors`` float32 ``[b, d]``, any b and s.
 
-    The graph is compared with torch on random ids, and on real ``texts`` if given.
+    The graph is compared with torch on random ids.
 
     Raises:
         ExportError: the graph cannot be made, or disagrees with torch.
@@ -183,9 +169,6 @@ def export_text_graph(model: DualEncoder, tokenizer: CaptionTokenizer, *, texts:
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, tokenizer.max_tokens), *_TEXT_BATCHES]
     batches = [_padded_batch(rows, tokens, tokenizer, generator) for rows, tokens in shapes]
-    if texts:
-        ids, mask = tokenizer(texts)
-        batches.insert(0, {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)})
     dynamic = {0: batch_dimension(), 1: torch.export.Dim("tokens")}
     return _export(TextGraph(model), "text", batches, {"ids": dynamic, "mask": dynamic})
 
@@ -253,7 +236,11 @@ def export_module(
     Raises:
         ExportError: torch cannot export it.
     """
-    with silence_exporter(), torch.no_grad():
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # what it logs, prints and warns of is not for the terminal
+    silence = redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), silence[0], silence[1], torch.no_grad():
+        warnings.simplefilter("ignore")
         try:
             program: Any = torch.onnx.export(
                 module.eval(),
@@ -277,6 +264,8 @@ def export_module(
                 f"the {name} cannot be exported to ONNX by torch {torch.__version__} ({first_line(error)}): "
                 f"{_UPGRADE}"
             ) from error
+        finally:
+            logging.disable(previous)
 
 
 def run_graph(session: InferenceSession, given: Mapping[str, Tensor], name: str) -> list[np.ndarray]:
@@ -294,19 +283,6 @@ def run_graph(session: InferenceSession, given: Mapping[str, Tensor], name: str)
             f"({first_line(error)}): {_UPGRADE}"
         ) from error
     return [np.asarray(output) for output in outputs]
-
-
-@contextmanager
-def silence_exporter() -> Iterator[None]:
-    """Keep the exporter's prints, log lines and warnings off the terminal."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
 
 
 def slim(model: Any) -> bytes:  # noqa: ANN401 (an onnx.ModelProto)

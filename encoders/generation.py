@@ -37,6 +37,11 @@ class Step:
 # The last tokens [r], the memory and the state of these rows -> the next step.
 StepFunction = Callable[[Ints, Tensors, Tensors], Step]
 
+_LEAST = {
+    **dict.fromkeys(("beam", "max_tokens", "captions"), 1),
+    **dict.fromkeys(("length_penalty", "temperature", "seed", "no_repeat"), 0),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
@@ -56,14 +61,10 @@ class GenerationOptions:
     captions: int = 1  # how many to return for each image, best first; beam search returns at most ``beam``
 
     def __post_init__(self) -> None:
-        _check(self.beam >= 1, "beam", self.beam, "1 or more")
-        _check(self.length_penalty >= 0, "length_penalty", self.length_penalty, "0 or more")
-        _check(self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            _check(value >= least, name, value, f"{least} or more")
         _check(0 < self.top_p <= 1, "top_p", self.top_p, "more than 0 and at most 1")
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
-        _check(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
-        _check(self.no_repeat >= 0, "no_repeat", self.no_repeat, "0 or more")
-        _check(self.captions >= 1, "captions", self.captions, "1 or more")
         if not self.samples:
             _check(self.captions <= self.beam, "captions", self.captions, f"at most the beam ({self.beam})")
 
@@ -91,16 +92,13 @@ class Hypothesis:
 def generate(
     first: Step, memory: Tensors, step: StepFunction, options: GenerationOptions
 ) -> list[list[Hypothesis]]:
-    """Write captions for a batch of images.
+    """Write captions for a batch of images; of each some, best first.
 
     Args:
         first: the output after the start token, a row for each image.
         memory: encoded images, a row for each.
         step: takes rows one token further.
         options: of the search.
-
-    Returns:
-        For each image its captions, best first.
     """
     if options.samples:
         return _sample(first, memory, step, options)

@@ -45,8 +45,17 @@ def convert_whole_model(
     """
     name = name.removeprefix(HUB_PREFIX)
     check_replaceable(Path(path), force=force)
-    whole = _load(name, offline=offline)
-    model_type, text = whole.config.model_type, whole.config.text_config
+    # The configuration first: a model of another kind may be very large.
+    shape = pretrained_config(name, offline=offline)
+    model_type = shape.model_type
+    if model_type not in _HEADS:
+        raise PresetError(
+            f"'{name}' is a {model_type} model: only whole {' and '.join(_HEADS)} models are read"
+        )
+    from transformers import AutoModel
+
+    whole = pretrained_model(name, AutoModel, shape, offline=offline)
+    text = whole.config.text_config
     model = _as_dual_encoder(whole, source=name)
     tokenizer = pretrained_tokenizer(
         name, int(text.max_position_embeddings), fixed_length=model_type == "siglip", offline=offline
@@ -69,18 +78,6 @@ def convert_whole_model(
         trained_on={"model": public_name(name)},
     )
     return save_bundle(path, model, tokenizer, config, force=force)
-
-
-def _load(name: str, *, offline: bool) -> Any:  # noqa: ANN401 (transformers is untyped)
-    # The configuration first: a model of another kind may be very large.
-    config = pretrained_config(name, offline=offline)
-    if config.model_type not in _HEADS:
-        raise PresetError(
-            f"'{name}' is a {config.model_type} model: only whole {' and '.join(_HEADS)} models are read"
-        )
-    from transformers import AutoModel
-
-    return pretrained_model(name, AutoModel, config, offline=offline)
 
 
 def _as_dual_encoder(whole: Any, *, source: str) -> DualEncoder:  # noqa: ANN401
@@ -176,6 +173,12 @@ class PooledTextTower(nn.Module):
         attention_mask = mask if self.reads_mask else None
         features: Tensor = self.model(input_ids=ids, attention_mask=attention_mask).pooler_output
         return features
+
+
+def pooled_tower(config: dict[str, Any]) -> nn.Module:
+    """The half that a configuration describes, with random weights."""
+    is_text = str(config.get("model_type")).endswith("_text_model")
+    return PooledTextTower(config) if is_text else PooledImageTower(config)
 
 
 def _build(config: dict[str, Any]) -> Any:  # noqa: ANN401 (transformers is untyped)

@@ -79,7 +79,14 @@ def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) 
     if not isinstance(source, (str, Path)):
         return _decode(source, least_side)
     try:
-        _check_file(os.stat(source))
+        status = os.stat(source)
+        # Opening a named pipe would wait for a writer for ever, and a device never ends.
+        if not stat.S_ISREG(status.st_mode):
+            raise ScanError("not a regular file but a folder, a pipe or a device")
+        if status.st_size > MAX_SCAN_BYTES:
+            raise ScanError(
+                f"{status.st_size:,} bytes is over the limit of {MAX_SCAN_BYTES:,}", code="too_large"
+            )
         with Path(source).open("rb") as stream:
             return _decode(stream, least_side)
     # No name of a file holds a NUL.
@@ -87,14 +94,6 @@ def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) 
         raise ScanError("there is no such file", code="missing_image") from None
     except OSError as error:
         raise ScanError(f"the file cannot be read ({error.strerror or error})") from error
-
-
-def _check_file(status: os.stat_result) -> None:
-    # Opening a named pipe would wait for a writer for ever, and a device never ends.
-    if not stat.S_ISREG(status.st_mode):
-        raise ScanError("not a regular file but a folder, a pipe or a device")
-    if status.st_size > MAX_SCAN_BYTES:
-        raise ScanError(f"{status.st_size:,} bytes is over the limit of {MAX_SCAN_BYTES:,}", code="too_large")
 
 
 def is_dicom(stream: BinaryIO) -> bool:
@@ -117,7 +116,9 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
                 image.draft(None, (2 * least_side, 2 * least_side))
             with PIXELS_IN_MEMORY.taken(*image.size):
                 image.load()
-                return _to_8_bit(_upright(image))
+                with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+                    ImageOps.exif_transpose(image, in_place=True)
+                return _to_8_bit(image)
     except ScanError:
         raise
     except UnidentifiedImageError:
@@ -180,13 +181,6 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # A damaged EXIF block says nothing about the pixels, which did decode.
-    with suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
-
-
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to ``L`` or ``RGB``."""
     if image.mode in _DEEP_MODES:
@@ -211,13 +205,9 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def window_to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Map deep grey values linearly onto 0 to 255 between their low and high percentiles.
+    """Map ``[h, w]`` of any number type linearly onto uint8 0 to 255 between low and high percentiles.
 
-    Args:
-        values: ``[h, w]`` of any integer or float type. Not-a-number counts as the lowest value.
-
-    Returns:
-        uint8 ``[h, w]``. Values below or above the window become 0 or 255; a constant image becomes 0.
+    Values outside the window become 0 or 255, not-a-number 0; a constant image becomes 0.
     """
     low, high = _window(values)
     if high <= low:
@@ -232,12 +222,7 @@ def window_to_8_bit(values: np.ndarray) -> np.ndarray:
 
 
 def in_strips(convert: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
-    """Convert an array to uint8 some rows at a time: what is made on the way takes several times its memory.
-
-    Args:
-        convert: gives uint8 of the same shape.
-        values: ``[h, ...]``.
-    """
+    """Convert ``[h, ...]`` to uint8 some rows at a time: in between they are several times as large."""
     made = np.empty(values.shape, dtype=np.uint8)
     for start in range(0, len(values), STRIP_ROWS):
         made[start : start + STRIP_ROWS] = convert(values[start : start + STRIP_ROWS])

@@ -43,11 +43,7 @@ class ImagePreprocessing:
 
 
 def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
-    """Bring an image to the size of the model's input.
-
-    Args:
-        image: mode ``L`` or ``RGB``.
-        spec: the model's preprocessing.
+    """Bring an image of mode ``L`` or ``RGB`` to the size of the model's input.
 
     Returns:
         uint8 ``[size, size, 3]``; grey pictures have three equal channels.
@@ -68,30 +64,13 @@ def fit_image(image: Image.Image, spec: ImagePreprocessing) -> np.ndarray:
 
 
 def normalize_image(image: np.ndarray, spec: ImagePreprocessing) -> np.ndarray:
-    """Normalise an image of the right size.
-
-    Args:
-        image: uint8 ``[h, w, 3]``.
-        spec: the model's preprocessing.
-
-    Returns:
-        float32 ``[3, h, w]``, contiguous: ``(image / 255 - mean) / std``.
-    """
+    """uint8 ``[h, w, 3]`` -> float32 ``[3, h, w]``, contiguous: ``(image / 255 - mean) / std``."""
     std = np.asarray(spec.std, dtype=np.float32).reshape(3, 1, 1)
     mean = np.asarray(spec.mean, dtype=np.float32).reshape(3, 1, 1)
     pixels = image.transpose(2, 0, 1).astype(np.float32, order="C")
     pixels *= 1.0 / (255.0 * std)
     pixels -= mean / std
     return pixels
-
-
-def load_pixels(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.ndarray:
-    """Read an image file into float32 ``[3, size, size]``.
-
-    Raises:
-        ScanError: the file cannot be read.
-    """
-    return normalize_image(load_image(source, spec), spec)
 
 
 def load_image(source: Path | str | BinaryIO, spec: ImagePreprocessing) -> np.ndarray:

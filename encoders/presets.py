@@ -66,9 +66,6 @@ class EncoderPreset:
             raise PresetError(f"{self.max_tokens} caption tokens are too few: use at least {MIN_TOKENS}")
         if self.embedding_dim < 1:
             raise PresetError(f"embedding dimension {self.embedding_dim} is not positive")
-        self._check_small_towers()
-
-    def _check_small_towers(self) -> None:
         widths, blocks = self.image_widths, self.image_blocks
         if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
             raise PresetError(

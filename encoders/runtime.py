@@ -4,7 +4,6 @@ Notable choices, with their measurements in docs/decisions:
 
 * sessions are made when they are first needed, image and text apart: a caption needs no text graph, a search
   by words no image graph;
-* a graph is checked on disk and opened by its path: half the time and memory of passing its bytes;
 * the first few texts go through a light session that opens quickly and answers slowly; whoever embeds more
   gets the full one.
 """
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,44 +46,25 @@ class OnnxEncoder:
     passes_at_once: ClassVar[int] = 1
 
     def __init__(self, bundle: ModelBundle, *, threads: int | None = None) -> None:
-        """Remember the folder; nothing is loaded yet.
-
-        Args:
-            bundle: an open model folder.
-            threads: that one forward pass may use; None for one a core.
-        """
+        """Remember the folder; nothing is loaded yet. `threads`: of one forward pass; None for one a core."""
         self.fingerprint, self.dim = bundle.fingerprint, bundle.config.embedding_dim
         self.image_spec: ImagePreprocessing = bundle.config.image
         self._bundle, self._threads = bundle, threads
-        self._image_session: InferenceSession | None = None
-        self._text_graph: _TextGraph | None = None
+        self._light_text_session: InferenceSession | None = None
+        self._texts_seen = 0
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Embed preprocessed images.
-
-        Args:
-            pixels: float32 ``[b, 3, size, size]``.
-
-        Returns:
-            float32 ``[b, dim]``, unit length.
+        """Embed preprocessed images: float32 ``[b, 3, size, size]`` to float32 ``[b, dim]``, unit length.
 
         Raises:
             BundleError: the image graph is missing, altered or unreadable.
         """
         if len(pixels) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        if self._image_session is None:
-            self._image_session = _open_graph(self._bundle, IMAGE_GRAPH_FILE, threads=self._threads)
         return _run(self._image_session, pixels=np.ascontiguousarray(pixels, dtype=np.float32))
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
-        """Embed images that are of the right size but not yet normalised.
-
-        Args:
-            images: uint8 ``[b, size, size, 3]`` of ``fit_image``.
-
-        Returns:
-            float32 ``[b, dim]``, unit length.
+        """Embed images of ``fit_image``: uint8 ``[b, size, size, 3]`` to float32 ``[b, dim]``, unit length.
 
         Raises:
             BundleError: the image graph is missing, altered or unreadable.
@@ -92,10 +73,7 @@ class OnnxEncoder:
         return self.embed_pixels(np.stack(pixels) if pixels else np.zeros((0,)))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed captions or queries.
-
-        Returns:
-            float32 ``[b, dim]``, unit length, in the order of the texts.
+        """Embed captions or queries: float32 ``[b, dim]``, unit length, in the order of the texts.
 
         Raises:
             BundleError: the text graph or the tokenizer is missing, altered or unreadable.
@@ -103,51 +81,45 @@ class OnnxEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if len(texts) == 0:
             return vectors
-        if self._text_graph is None:
-            self._text_graph = _TextGraph(self._bundle, self._threads)
-        session = self._text_graph.session_for(len(texts))
+        session = self._text_session(len(texts))
         # Alike lengths together: a batch is as wide as its longest caption.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(order), TEXT_BATCH):
             chosen = order[start : start + TEXT_BATCH]
-            ids, mask = self._text_graph.tokenizer([texts[index] for index in chosen])
+            ids, mask = self._tokenizer([texts[index] for index in chosen])
             vectors[chosen] = _run(session, ids=ids, mask=mask)
         return vectors
 
+    @cached_property
+    def _image_session(self) -> InferenceSession:
+        return open_graph(self._bundle, IMAGE_GRAPH_FILE, threads=self._threads)
 
-class _TextGraph:
-    """The tokenizer and the text graph, opened for as many texts as there have been."""
+    @cached_property
+    def _tokenizer(self) -> CaptionTokenizer:
+        return CaptionTokenizer.from_bytes(self._bundle.read_verified(TOKENIZER_FILE))
 
-    def __init__(self, bundle: ModelBundle, threads: int | None) -> None:
-        self.tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
-        self._bundle = bundle
-        self._threads = threads
-        self._light: InferenceSession | None = None
-        self._full: InferenceSession | None = None
-        self._texts_seen = 0
+    @cached_property
+    def _full_text_session(self) -> InferenceSession:
+        return open_graph(self._bundle, TEXT_GRAPH_FILE, threads=self._threads)
 
-    def session_for(self, texts: int) -> InferenceSession:
+    def _text_session(self, texts: int) -> InferenceSession:
         """The session that suits this many texts more."""
         self._texts_seen += texts
-        if self._full is None and self._texts_seen > LIGHT_TEXTS:
-            self._full, self._light = self._open(light=False), None
-        if self._full is not None:
-            return self._full
-        if self._light is None:
-            self._light = self._open(light=True)
-        return self._light
-
-    def _open(self, *, light: bool) -> InferenceSession:
-        return _open_graph(self._bundle, TEXT_GRAPH_FILE, threads=self._threads, light=light)
+        if self._texts_seen > LIGHT_TEXTS:
+            self._light_text_session = None
+            return self._full_text_session
+        if self._light_text_session is None:
+            self._light_text_session = open_graph(
+                self._bundle, TEXT_GRAPH_FILE, threads=self._threads, light=True
+            )
+        return self._light_text_session
 
 
 def open_session(graph: bytes | Path, *, threads: int | None = None, light: bool = False) -> InferenceSession:
-    """Make an ONNX Runtime session on the CPU.
+    """Make an ONNX Runtime session on the CPU, of a serialised graph or its file.
 
-    Args:
-        graph: the serialised graph, or its file.
-        threads: that one forward pass may use; None for one a core.
-        light: open quickly, neither optimising the graph nor packing its weights; each run then takes longer.
+    `threads` is for one forward pass; None for one a core. A light session opens quickly, neither optimising
+    the graph nor packing its weights; each run then takes longer.
     """
     # ONNX Runtime's builds from 1.29 on report what they run on to their maker, unless this is set before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -168,16 +140,21 @@ def open_session(graph: bytes | Path, *, threads: int | None = None, light: bool
     )
 
 
-def _open_graph(
-    bundle: ModelBundle, name: str, *, threads: int | None, light: bool = False
+def open_graph(
+    bundle: ModelBundle, name: str, *, threads: int | None = None, light: bool = False
 ) -> InferenceSession:
+    """Check a graph of a model folder, and open it by its path: half the time and memory of its bytes.
+
+    Raises:
+        BundleError: it is missing or altered, or ONNX Runtime cannot open it.
+    """
     path = bundle.verified_path(name)
     try:
         return open_session(path, threads=threads, light=light)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise BundleError(
             f"model {bundle.path}: ONNX Runtime cannot open {name} ({first_line(error)}): "
-            "upgrade onnxruntime, or export the model again"
+            "upgrade onnxruntime, or make the model again"
         ) from error
 
 

@@ -37,9 +37,7 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """``[b, s, w] -> [b, s, w]``.
 
-        Args:
-            x: tokens.
-            visible: bool ``[b, 1, 1, s]``, False for padding; or float, added to the attention.
+        ``visible`` is bool ``[b, 1, 1, s]``, False for padding; or float, added to the attention.
         """
         x = x + self._drop(self.proj(self._attention(self.norm1(x), visible)))
         return x + self._drop(self.fc2(F.gelu(self.fc1(self.norm2(x)))))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from encoders.bundle import TOKENIZER_FILE, ModelBundle
-from encoders.dual import DualEncoder, load_dual_encoder
+from encoders.dual import load_dual_encoder
 from encoders.preprocessing import CaptionTokenizer, ImagePreprocessing
 
 TEXT_BATCH = 256
@@ -33,29 +33,8 @@ class TorchEncoder:
     passes_at_once: ClassVar[int] = 2
 
     def __init__(
-        self,
-        bundle: ModelBundle,
-        model: DualEncoder,
-        tokenizer: CaptionTokenizer,
-        *,
-        device: torch.device,
-        bfloat16: bool,
+        self, bundle: ModelBundle, *, device: str | None = None, bfloat16: bool | None = None
     ) -> None:
-        """Use an already loaded model; see ``open``."""
-        self.fingerprint, self.dim = bundle.fingerprint, bundle.config.embedding_dim
-        self.image_spec: ImagePreprocessing = bundle.config.image
-        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
-        self._tokenizer = tokenizer
-        self._device = device
-        self._bfloat16 = bfloat16
-        std = torch.tensor(self.image_spec.std, device=device).view(1, 3, 1, 1)
-        mean = torch.tensor(self.image_spec.mean, device=device).view(1, 3, 1, 1)
-        self._scale, self._shift = 1 / (255 * std), mean / std
-
-    @classmethod
-    def open(
-        cls, bundle: ModelBundle, *, device: str | None = None, bfloat16: bool | None = None
-    ) -> TorchEncoder:
         """Load a model folder.
 
         Args:
@@ -66,12 +45,15 @@ class TorchEncoder:
         Raises:
             BundleError: a file was altered or does not fit.
         """
-        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if bfloat16 is None:
-            # Older GPUs emulate it, which is slower than float32.
-            bfloat16 = target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
-        return cls(bundle, load_dual_encoder(bundle), tokenizer, device=target, bfloat16=bfloat16)
+        self.fingerprint, self.dim = bundle.fingerprint, bundle.config.embedding_dim
+        self.image_spec: ImagePreprocessing = bundle.config.image
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._bfloat16 = gpu_has_bfloat16(self._device) if bfloat16 is None else bfloat16
+        self._tokenizer = CaptionTokenizer.from_bytes(bundle.read_verified(TOKENIZER_FILE))
+        self._model = load_dual_encoder(bundle).to(self._device).to(memory_format=torch.channels_last)
+        std = torch.tensor(self.image_spec.std, device=self._device).view(1, 3, 1, 1)
+        mean = torch.tensor(self.image_spec.mean, device=self._device).view(1, 3, 1, 1)
+        self._scale, self._shift = 1 / (255 * std), mean / std
 
     def embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Embed preprocessed images: float32 ``[b, 3, size, size]`` to float32 ``[b, dim]``, unit length."""
@@ -113,6 +95,11 @@ class TorchEncoder:
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
+
+
+def gpu_has_bfloat16(device: torch.device) -> bool:
+    """Whether a device is a GPU with units for it: older ones emulate it, slower than float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _unit(vectors: Tensor) -> np.ndarray:

@@ -95,13 +95,9 @@ class SmallResNet(nn.Module):
 
 
 def pool_quadrants(features: Tensor) -> Tensor:
-    """Average a feature map over its four quadrants; on odd sides they share the middle row and column.
+    """``[b, c, h, w] -> [b, 4 c]``: the averages over the map's four quadrants.
 
-    Args:
-        features: ``[b, c, h, w]``, both sides at least 2.
-
-    Returns:
-        ``[b, 4 c]``.
+    Both sides are at least 2; on odd sides the quadrants share the middle row and column.
     """
     height, width = (int(side) for side in features.shape[-2:])  # a traced side is no kernel of a graph
     kernel = ((height + 1) // 2, (width + 1) // 2)

@@ -112,11 +112,8 @@ def _read_file(path: Path) -> State:
 def load_state(module: nn.Module, state: State, *, source: str) -> None:
     """Copy weights into a module, wherever in the state dict the module's own names begin.
 
-    Args:
-        module: what to fill; every parameter and running statistic of it must be found.
-        state: may have more names (a classifier, another tower) and a common prefix (``module.``,
-            ``base_model.model.``, ``bert.``).
-        source: where the state came from, for the message.
+    The state may have more names (a classifier, another tower) and a common prefix (``module.``,
+    ``base_model.model.``, ``bert.``), but every parameter and running statistic of the module must be in it.
 
     Raises:
         WeightsError: names are missing or shapes differ; the first few are named.

@@ -201,7 +201,7 @@ def load_model(
     if device not in (None, "cpu") or (device is None and for_many and _has_gpu()):
         from encoders.torch_runtime import TorchEncoder
 
-        return Model(bundle, TorchEncoder.open(bundle, device=device))
+        return Model(bundle, TorchEncoder(bundle, device=device))
     from encoders.runtime import OnnxEncoder
 
     return Model(bundle, OnnxEncoder(bundle))

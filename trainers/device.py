@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from encoders.errors import DeviceMemoryError, OptionsError
+from encoders.torch_runtime import gpu_has_bfloat16
 from trainers.options import DeviceName, Precision
 
 
@@ -43,7 +44,7 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
     if device == "cuda" and not has_gpu:
         raise OptionsError("device is 'cuda' and torch sees no GPU: use 'cpu', or install a CUDA build")
     chosen = _own_gpu() if has_gpu and device != "cpu" else torch.device("cpu")
-    has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else _cpu_has_bf16()
+    has_bf16 = gpu_has_bfloat16(chosen) if chosen.type == "cuda" else _cpu_has_bf16()
     if precision == "bf16" and chosen.type == "cuda" and not has_bf16:
         raise OptionsError("precision is 'bf16' and this GPU has none: use 'fp32'")
     return Placement(chosen, bf16=precision == "bf16" or (precision == "auto" and has_bf16))
@@ -90,10 +91,6 @@ def _own_gpu() -> torch.device:
             f"{torch.cuda.device_count()} GPUs: give --nproc-per-node no more than that"
         )
     return torch.device("cuda", int(number))
-
-
-def _gpu_has_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _cpu_has_bf16() -> bool:

@@ -62,9 +62,7 @@ def test_the_fingerprint_follows_what_decides_a_vector(saved_model):
         replace(config, image=replace(config.image, fit="crop")).fingerprint,
         replace(config, embedding_dim=16).fingerprint,
         replace(config, max_tokens=8).fingerprint,
-        config.with_files(
-            config.files | {"model.safetensors": replace(config.files["text.onnx"])}
-        ).fingerprint,
+        replace(config, files=config.files | {"model.safetensors": config.files["text.onnx"]}).fingerprint,
     }
     assert len(other) == 5
     assert replace(config, validation={"r@1": 0.5}).fingerprint == config.fingerprint

@@ -19,7 +19,7 @@ from encoders.bundle import ModelBundle
 from encoders.dual import build_projection, load_dual_encoder
 from encoders.errors import BundleError, PresetError, WeightsError
 from encoders.hf_import import PooledImageTower, PooledTextTower, convert_whole_model
-from encoders.preprocessing import CaptionTokenizer, load_pixels
+from encoders.preprocessing import CaptionTokenizer, load_image, normalize_image
 from encoders.runtime import OnnxEncoder
 from encoders.weights import (
     pretrained_config,
@@ -140,7 +140,9 @@ def test_images_are_what_transformers_says(kind, request, converted, tmp_path):
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
     expected = unit(model.get_image_features(pixel_values=pixels))
     encoder = OnnxEncoder(converted[kind])
-    ours = encoder.embed_pixels(load_pixels(tmp_path / "scan.png", encoder.image_spec)[None])
+    ours = encoder.embed_pixels(
+        normalize_image(load_image(tmp_path / "scan.png", encoder.image_spec), encoder.image_spec)[None]
+    )
     assert ours.shape == (1, encoder.dim) == expected.shape
     assert (ours * expected).sum() > 0.999
 

@@ -7,7 +7,7 @@ from encoders.preprocessing import (
     CaptionTokenizer,
     ImagePreprocessing,
     fit_image,
-    load_pixels,
+    load_image,
     normalize_image,
 )
 
@@ -60,11 +60,11 @@ def test_normalisation_is_per_channel_and_channels_come_first():
 
 def test_a_file_becomes_pixels(tmp_path):
     Image.new("L", (640, 480), 255).save(tmp_path / "scan.jpg")
-    pixels = load_pixels(tmp_path / "scan.jpg", spec())
+    pixels = normalize_image(load_image(tmp_path / "scan.jpg", spec()), spec())
     assert pixels.shape == (3, 32, 32)
     np.testing.assert_allclose(pixels[0, 16, 16], 2.0, atol=0.05)
     with pytest.raises(ScanError, match="no such file"):
-        load_pixels(tmp_path / "none.jpg", spec())
+        normalize_image(load_image(tmp_path / "none.jpg", spec()), spec())
 
 
 def test_captions_are_padded_to_the_longest_of_the_batch(tokenizer):

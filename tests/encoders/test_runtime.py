@@ -90,7 +90,7 @@ def test_each_graph_is_opened_when_it_is_needed_and_once(saved_model, monkeypatc
     assert read == ["image.onnx"]
     encoder.embed_texts(["axial"])
     encoder.embed_texts(["CT"])
-    assert read == ["image.onnx", "tokenizer.json", "text.onnx"]
+    assert read == ["image.onnx", "text.onnx", "tokenizer.json"]
 
 
 def test_an_altered_graph_is_not_opened(saved_model, tmp_path):
@@ -118,12 +118,13 @@ import sys
 import numpy as np
 from PIL import Image
 from encoders.bundle import ModelBundle
-from encoders.preprocessing import load_pixels
+from encoders.preprocessing import load_image, normalize_image
 from encoders.runtime import OnnxEncoder
 
 encoder = OnnxEncoder(ModelBundle.open(sys.argv[1]))
 Image.new("L", (50, 40), 99).save(sys.argv[2])
-assert encoder.embed_pixels(load_pixels(sys.argv[2], encoder.image_spec)[None]).shape == (1, 8)
+pixels = normalize_image(load_image(sys.argv[2], encoder.image_spec), encoder.image_spec)
+assert encoder.embed_pixels(pixels[None]).shape == (1, 8)
 assert encoder.embed_texts(["axial CT"]).shape == (1, 8)
 print(sorted({"torch", "torchvision", "transformers", "onnx", "pandas", "safetensors"} & set(sys.modules)))
 """

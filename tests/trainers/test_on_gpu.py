@@ -54,7 +54,7 @@ def test_what_is_trained_in_bf16_can_be_asked_on_a_cpu(pairs, tmp_path, given):
     )
     texts = [pair.text for pair in pairs[1]]
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
-    on_cpu, on_gpu = OnnxEncoder(bundle), TorchEncoder.open(bundle)
+    on_cpu, on_gpu = OnnxEncoder(bundle), TorchEncoder(bundle)
     assert ((on_cpu.embed_texts(texts) * on_gpu.embed_texts(texts)).sum(axis=1) > 0.995).all()
     assert ((on_cpu.embed_images(images) * on_gpu.embed_images(images)).sum(axis=1) > 0.995).all()
 
