@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Image = str | Path | BinaryIO
     Where = Mapping[str, object] | Sequence[str | Condition] | str | None
 
-DEFAULT_BEAM = 3
 _WRITING = {"num_captions": "captions", "allow_repeats": "no_repeat"}  # as the decoder calls them
 _WRITING |= {name: name for name in ("beam", "length_penalty", "temperature", "top_p", "seed", "max_tokens")}
 
@@ -389,6 +388,6 @@ def _writing_options(method: str, given: Mapping[str, float | bool | None]) -> G
     if "no_repeat" in options:
         options["no_repeat"] = 0
     captions = int(options.get("captions") or 1)
-    if "beam" not in options and captions > DEFAULT_BEAM:
+    if "beam" not in options and captions > GenerationOptions().beam:
         options["beam"] = captions
     return GenerationOptions(**options)  # type: ignore[arg-type]  # names of the table above

@@ -42,21 +42,13 @@ _CHUNKS_IN_BATCH = 16  # files are handed to the threads that decode them in so 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of one image: a unit-length vector, or the reason there is none.
+    """What became of one image: a unit-length vector, or the reason there is none."""
 
-    Attributes:
-        index: its position among the sources.
-        source: the file itself.
-        vector: float32 ``[dim]``, or None.
-        error: why there is no vector.
-        image: what the image tower got, uint8 ``[side, side, 3]``.
-    """
-
-    index: int
+    index: int  # among the sources
     source: Source
-    vector: Vectors | None
-    error: str | None = None
-    image: NDArray[np.uint8] | None = None
+    vector: Vectors | None  # float32 ``[dim]``, or None
+    error: str | None = None  # why there is no vector
+    image: NDArray[np.uint8] | None = None  # what the image tower got, uint8 ``[side, side, 3]``
 
 
 class Model:
@@ -279,18 +271,13 @@ class EncodedImage:
 
 
 class Captioner:
-    """A model folder with a decoder, opened for writing captions.
-
-    Attributes:
-        retrieve: captions of neighbours that it reads for each image; 0 for none.
-        max_tokens: longest caption it can write.
-    """
+    """A model folder with a decoder, opened for writing captions."""
 
     def __init__(self, captioner: OnnxCaptioner, spec: ImagePreprocessing) -> None:
         """Wrap an opened decoder; use `open_captioner`."""
         self._captioner, self._spec = captioner, spec
-        self.retrieve: int = captioner.retrieve
-        self.max_tokens: int = captioner.config.max_tokens - 1
+        self.retrieve: int = captioner.retrieve  # captions of neighbours it reads for each image; 0 for none
+        self.max_tokens: int = captioner.config.max_tokens - 1  # of the longest caption it can write
 
     def encode_files(self, sources: Iterable[Source], batch_size: int = 8) -> Iterator[EncodedImage]:
         """Encode image files in order, decoding ahead of the forward pass in threads.
@@ -316,11 +303,7 @@ class Captioner:
     def write(
         self, grids: Vectors, retrieved: Sequence[Sequence[str]] | None, options: GenerationOptions
     ) -> list[list[GeneratedCaption]]:
-        """Write captions for grids ``[b, cells, channels]``, given their neighbours' captions, nearest first.
-
-        Returns:
-            For each image its captions, best first.
-        """
+        """Captions for grids ``[b, cells, channels]`` and their neighbours' captions, each best first."""
         return self._captioner.write(grids, retrieved if self.retrieve else None, options)
 
 
@@ -337,46 +320,22 @@ def open_captioner(path: Path) -> Captioner:
     return Captioner(OnnxCaptioner(bundle), bundle.config.image)
 
 
-def has_decoder(path: Path) -> bool:
-    """Whether a model folder can write captions.
-
-    Raises:
-        ModelError: the folder is damaged.
-    """
-    return "generate" in describe_model(path).can
-
-
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model folder says of itself, read without loading a weight.
-
-    Attributes:
-        path: the folder.
-        name: the folder's own name.
-        fingerprint: of its weights and preprocessing.
-        preset: it was made from.
-        image_encoder: name of the image tower.
-        text_encoder: name of the text tower.
-        dim: length of its vectors.
-        image_size: side of the image tower's input, in pixels.
-        max_tokens: longest caption it reads.
-        trained_on: the corpus and the run.
-        validation: scores on the validation split.
-        files: size in bytes of each of its files.
-    """
+    """What a model folder says of itself, read without loading a weight."""
 
     path: Path
-    name: str
-    fingerprint: str
-    preset: str
-    image_encoder: str
-    text_encoder: str
-    dim: int
-    image_size: int
-    max_tokens: int
-    trained_on: Mapping[str, Any]
-    validation: Mapping[str, Any]
-    files: Mapping[str, int]
+    name: str  # of the folder
+    fingerprint: str  # of its weights and preprocessing
+    preset: str  # it was made from
+    image_encoder: str  # name of the image tower
+    text_encoder: str  # name of the text tower
+    dim: int  # length of its vectors
+    image_size: int  # side of the image tower's input, in pixels
+    max_tokens: int  # longest caption it reads
+    trained_on: Mapping[str, Any]  # the corpus and the run
+    validation: Mapping[str, Any]  # scores on the validation split
+    files: Mapping[str, int]  # size in bytes of each of its files
 
     @property
     def can(self) -> tuple[str, ...]:

@@ -48,14 +48,9 @@ _DRAWS = 6  # rotation, zoom, shift across, shift down, brightness, contrast
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
-    """How far each of ``count`` images goes of what is allowed.
+    """How far each of b images goes of what is allowed: float32 [b, 6], uniform in -1 to 1.
 
-    Args:
-        count: images, b.
-        generator: on the CPU, so that a seed gives the same draws on every device.
-
-    Returns:
-        float32 [b, 6], uniform in -1 to 1.
+    The generator is on the CPU, so that a seed gives the same draws on every device.
     """
     return 2 * torch.rand(count, _DRAWS, generator=generator) - 1
 

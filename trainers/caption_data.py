@@ -141,16 +141,10 @@ def captions_of(pair: TrainingPair) -> tuple[str, ...]:
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """Shuffle an epoch into batches of captions of similar length: padding costs as much as words.
-
-    Args:
-        lengths: of each caption, in letters.
-        batch_size: at most.
-        seed: of the run.
-        epoch: from 0.
+    """Shuffle an epoch (from 0) into batches of captions of similar length: padding costs as much as words.
 
     Returns:
-        Indices into ``lengths``, each once.
+        Indices into ``lengths`` (in letters), each once, in batches of at most ``batch_size``.
     """
     rng = np.random.default_rng(derived_seed(seed, "order", epoch))
     order = rng.permutation(len(lengths))

@@ -50,13 +50,9 @@ def build_decoder(options: CaptioningOptions, vocab_size: int, grid: tuple[int, 
 def generate_with_torch(
     decoder: Decoder, grids: Tensor, retrieved: Tensor | None, options: GenerationOptions
 ) -> list[list[Hypothesis]]:
-    """Write captions with the torch decoder, which is left in evaluation mode.
+    """Write captions with the torch decoder, on any device, which is left in evaluation mode.
 
-    Args:
-        decoder: on any device.
-        grids: ``[b, g, c]``.
-        retrieved: token ids ``[b, k, r]``, or None.
-        options: of the search.
+    ``grids`` are ``[b, g, c]``, ``retrieved`` token ids ``[b, k, r]`` or None.
     """
     decoder.eval()
     device = next(decoder.parameters()).device

@@ -24,13 +24,12 @@ from trainers.caption_evaluation import DECIDING_SCORE, CaptionEvaluator, ScoreC
 from trainers.caption_features import GridCache, Views
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import Placement
-from trainers.listeners import CaptionEpoch, CaptionListener
+from trainers.listeners import CaptionEpoch, CaptionListener, EpochFacts
 from trainers.optimisation import PlateauSchedule, build_adamw, set_rates, warmup_cosine
 from trainers.options import CaptioningOptions
 from trainers.processes import Processes
 from trainers.randomness import seed_torch
 from trainers.run_state import BestEpoch
-from trainers.training_run import EpochFacts
 
 Scores = dict[str, float]
 

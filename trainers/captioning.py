@@ -129,13 +129,7 @@ def _files(
     decoder, spec = run.task.best_decoder(), bundle.config.image
     summary = {
         **known,
-        "epochs": run.progress.epochs,
-        "best_epoch": run.task.best.epoch,
-        "steps": run.progress.step,
-        "processes": run.processes.world,
-        "device": str(run.placement.device),
-        "precision": run.placement.precision,
-        "seconds": round(run.throughput.elapsed, 1),
+        **run.summary(),
         "options": plain_options(run.task.options),
     }
     scores = {"pool": run.task.validation_pairs, **(run.task.best.scores or {})}

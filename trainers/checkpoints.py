@@ -24,12 +24,7 @@ _CHANGEABLE_OPTIONS = frozenset(
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole, or leave the one before.
-
-    Args:
-        folder: the run's work folder.
-        state: plain values and tensors only.
-    """
+    """Write plain values and tensors into a run's work folder, or leave the checkpoint before."""
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{CHECKPOINT_FILE}.new"
     with fresh.open("wb") as file:
@@ -40,12 +35,9 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict[str, Any]:
-    """Read the checkpoint of a run that was interrupted.
+    """Read the checkpoint that an interrupted run left in its work folder.
 
-    Args:
-        folder: the run's work folder.
-        options: of the run that wants to go on; they must be the same in all that matters.
-        data: fingerprint of its pairs.
+    Options and the fingerprint of its pairs must be those of the run that wants to go on, in what matters.
 
     Raises:
         CheckpointError: there is none, it cannot be read, or it belongs to another run.
@@ -95,12 +87,7 @@ class Journal:
     """Appends events to a file, each on disk before the run goes on."""
 
     def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
-        """Start a new file, or go on with an old one.
-
-        Args:
-            path: the file.
-            keep_bytes: how much of an old one stands: what it held at the checkpoint.
-        """
+        """Start a new file, or go on with so many bytes of an old one: what it held at the checkpoint."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:

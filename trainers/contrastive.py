@@ -124,16 +124,27 @@ def _run_and_write(
     provenance: dict[str, Any],
     draw_curves: Callable[[bytes], bytes] | None,
 ) -> TrainingResult:
+    task, diverged, interrupted = run.task, None, True
     try:
         interrupted = run.fit()
     except DivergedError as error:
-        if not run.task.best.epoch:
+        if not task.best.epoch:
             raise
-        trained_on = {**provenance, **_summary(run), "interrupted": True}
-        _write_model(run, tokenizer, out, trained_on, draw_curves)
-        raise DivergedError(f"{error}; the model of epoch {run.task.best.epoch} is in {out}") from error
-    trained_on = {**provenance, **_summary(run), "interrupted": interrupted}
+        diverged = error
+    trained_on = {
+        **provenance,
+        "pairs": task.train_pairs,
+        "groups": len({pair.group for pair in task.pairs}),
+        "skipped": task.skipped,
+        "loss": task.options.loss,
+        "batch_size": task.options.batch_size,
+        "seed": task.options.seed,
+        **run.summary(),
+        "interrupted": interrupted,
+    }
     fingerprint = _write_model(run, tokenizer, out, trained_on, draw_curves)
+    if diverged is not None:
+        raise DivergedError(f"{diverged}; the model of epoch {task.best.epoch} is in {out}") from diverged
     if run.processes.is_first and not interrupted:
         shutil.rmtree(work_folder(out), ignore_errors=True)
     return TrainingResult(
@@ -146,25 +157,6 @@ def _run_and_write(
         skipped=run.task.skipped,
         seconds=run.throughput.elapsed,
     )
-
-
-def _summary(run: TrainingRun[ContrastiveTask]) -> dict[str, Any]:
-    """What ``config.json`` says of the run."""
-    return {
-        "pairs": run.task.train_pairs,
-        "groups": len({pair.group for pair in run.task.pairs}),
-        "skipped": run.task.skipped,
-        "epochs": run.progress.epochs,
-        "best_epoch": run.task.best.epoch,
-        "steps": run.progress.step,
-        "loss": run.task.options.loss,
-        "batch_size": run.task.options.batch_size,
-        "seed": run.task.options.seed,
-        "processes": run.processes.world,
-        "device": str(run.placement.device),
-        "precision": run.placement.precision,
-        "seconds": round(run.throughput.elapsed, 1),
-    }
 
 
 def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> None:

@@ -17,14 +17,13 @@ from trainers.criterion import criterion_for
 from trainers.data import Batch, PairSplits, TrainingPair
 from trainers.device import Placement
 from trainers.evaluation import Evaluation, RetrievalEvaluator
-from trainers.listeners import EpochReport, TrainingListener
+from trainers.listeners import EpochFacts, EpochReport, TrainingListener
 from trainers.optimisation import LossPlateau, warmup_cosine
 from trainers.options import ContrastiveOptions
 from trainers.pair_encoder import AveragedEncoder, PairEncoder, build_batch_source
 from trainers.processes import Processes
 from trainers.run_state import BestEpoch
 from trainers.stepping import Stepper, mixes_images
-from trainers.training_run import EpochFacts
 
 MIN_PAIRS = 2
 SHOWN_IDS = 4

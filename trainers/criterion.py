@@ -78,14 +78,9 @@ class SoftTargets:
             self._specificity = _specificity(self._labels, distinct=len(set(self._texts.tolist())))
 
     def matrix(self, rows: Rows) -> Tensor:
-        """SoftTargets of each pair of a batch with each other.
+        """How much the pairs of a batch say the same, float32 [b, b] in 0 to 1, of rows [b].
 
-        Args:
-            rows: of the pairs [b].
-
-        Returns:
-            float32 [b, b] in 0 to 1: 1 for the same caption or the same group (and on the diagonal), else the
-            share given to labels.
+        1 for the same caption or the same group (and on the diagonal), else the share given to labels.
         """
         texts, groups = self._texts[rows], self._groups[rows]
         agreement = ((texts[:, None] == texts) | (groups[:, None] == groups)).astype(np.float32)
@@ -113,14 +108,10 @@ def _label_matrix(pairs: Sequence[TrainingPair]) -> np.ndarray:
 
 
 def _specificity(labels: np.ndarray, *, distinct: int) -> np.ndarray:
-    """How much of what tells captions apart the labels of each pair say, 0 to 1.
+    """How much of what tells captions apart the labels of each pair say, 0 to 1; labels are [n, labels].
 
     The information of the labels (the sum of ``-log`` of their frequencies) over that of one caption among
     the ``distinct`` ones.
-
-    Args:
-        labels: 1 where a pair has a label [n, labels].
-        distinct: number of different captions.
     """
     counts = labels.sum(axis=0)
     information = labels @ np.log(len(labels) / np.maximum(counts, 1.0))

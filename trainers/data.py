@@ -200,23 +200,14 @@ class TokenCache:
         return self._ids[places, :longest], mask[:, :longest]
 
     def texts(self, rows: Rows, picks: np.ndarray | None = None) -> tuple[Tensor, ...]:
-        """Token ids and mask [b, s].
-
-        Args:
-            rows: of the pairs.
-            picks: from 0 to below 1, one for each pair, chooses one of its captions; None takes the first.
-        """
+        """Token ids and mask [b, s] of the caption that each row's pick chooses; see `TextSource`."""
         return self.tokens(self.caption_rows(rows, picks))
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """Rows of each step of an epoch: all of them, shuffled, in batches of nearly the same size.
+    """Rows of each step of an epoch (from 0): all of them, shuffled, in batches of nearly the same size.
 
-    Args:
-        count: pairs there are.
-        batch_size: wanted; batches differ from it so that none is left with a small rest.
-        seed: of the run.
-        epoch: from 0.
+    Batches differ from ``batch_size`` so that none is left with a small rest.
     """
     order = np.random.default_rng(derived_seed(seed, "order", epoch)).permutation(count)
     return np.array_split(order, steps_per_epoch(count, batch_size))
@@ -244,15 +235,8 @@ class BatchSource:
     ) -> None:
         """Join images and captions of ``count`` pairs.
 
-        Args:
-            images: of the pairs.
-            texts: of the pairs.
-            count: how many pairs.
-            batch_size: pairs in a batch, over all processes.
-            accumulate: batches in a step.
-            seed: of the run.
-            views: how often each image is augmented in a step.
-            processes: each gets its share of every batch.
+        ``batch_size`` counts pairs over all processes, each of which gets its share; ``accumulate`` batches
+        make a step, in which each image is augmented ``views`` times.
         """
         self._images, self._texts = images, texts
         self._count, self._batch_size, self._accumulate = count, batch_size, accumulate

@@ -52,10 +52,7 @@ def choose_placement(device: DeviceName, precision: Precision) -> Placement:
 
 @contextmanager
 def memory_errors(advice: str) -> Iterator[None]:
-    """Put the memory that is short outside of a step into one line.
-
-    Args:
-        advice: what takes less memory.
+    """Put the memory that is short outside of a step into one line, with advice on what takes less of it.
 
     Raises:
         DeviceMemoryError: the GPU's memory is too small for what is done inside.

@@ -47,14 +47,7 @@ class RetrievalEvaluator:
     ) -> None:
         """Read the validation images; those that cannot be read leave the pool and are reported.
 
-        Args:
-            pairs: to evaluate on.
-            spec: the model's preprocessing.
-            tokenizer: of the text tower.
-            placement: of the model.
-            criterion: the loss of these pairs.
-            batch_size: pairs the loss contrasts with each other.
-            on_skip: hears of images that cannot be read.
+        The loss, by ``criterion``, contrasts ``batch_size`` pairs with each other.
 
         Raises:
             DataError: fewer than two validation pairs can be read.
@@ -82,24 +75,15 @@ class RetrievalEvaluator:
     @torch.inference_mode()
     def evaluate(self, encoder: PairEncoder) -> Evaluation:
         """Recall and loss of an encoder, which is left in evaluation mode."""
-        images, texts = self._embed(encoder.model)
+        model = encoder.model.eval()
+        batches = torch.split(torch.arange(self.pool), BATCH_SIZE)
+        images = torch.cat([self._embed_images(model, part) for part in batches])
+        texts = torch.cat([self._embed_texts(model, part) for part in batches])
         scale_and_bias = encoder.scale_and_bias().cpu()
         parts = torch.split(torch.arange(self.pool), self._loss_size)
         losses = [self._loss(images[part], texts[part], scale_and_bias, part) for part in parts]
         loss = sum(loss * len(part) for loss, part in zip(losses, parts, strict=True)) / self.pool
         return Evaluation(retrieval_recall(images.numpy(), texts.numpy(), self._captions), loss)
-
-    @torch.inference_mode()
-    def recall(self, model: DualEncoder) -> RetrievalRecall:
-        """Recall of a model, which is left in evaluation mode."""
-        images, texts = self._embed(model)
-        return retrieval_recall(images.numpy(), texts.numpy(), self._captions)
-
-    def _embed(self, model: DualEncoder) -> tuple[Tensor, Tensor]:
-        model.eval()
-        parts = torch.split(torch.arange(self.pool), BATCH_SIZE)
-        images = torch.cat([self._embed_images(model, part) for part in parts])
-        return images, torch.cat([self._embed_texts(model, part) for part in parts])
 
     def _loss(self, images: Tensor, texts: Tensor, scale_and_bias: Tensor, place: Tensor) -> float:
         targets = self._criterion.targets(self._rows[place.numpy()], images.device)

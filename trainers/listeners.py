@@ -42,22 +42,32 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochReport:
-    """One epoch and what it was worth."""
+class EpochFacts:
+    """What the loop knows of an epoch that was evaluated, in any kind of run."""
 
     epoch: int  # from 1
-    steps: int  # steps taken so far
-    loss: float  # mean over the epoch
+    steps: int  # taken so far
+    loss: float  # mean over the epoch; of a decoder nats a token, smoothing included
+    learning_rate: float  # of the last step
+    seconds: float  # validation included
+    images_per_second: float  # of its training part
+    waiting_share: float  # share of its training time spent waiting for data
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the journal."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport(EpochFacts):
+    """One epoch of both towers and what it was worth."""
+
     # Of the validation pairs, in batches of the run's size; without the parts of the loss that are added for
     # labels and views.
     validation_loss: float
-    learning_rate: float  # of the last step
     logit_scale: float  # 1 / temperature at its end
-    validation: RetrievalRecall  # recall on the validation pairs
+    validation: RetrievalRecall
     is_best: bool  # no epoch before had a higher mean recall
-    seconds: float  # the epoch took, validation included
-    images_per_second: float  # of its training part
-    waiting_share: float  # share of its training time spent waiting for data
     skipped: int  # training images that could not be read so far
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,22 +85,11 @@ class EpochReport:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionEpoch:
-    """One epoch and what it was worth."""
+class CaptionEpoch(EpochFacts):
+    """One epoch of a decoder and what it was worth."""
 
-    epoch: int  # from 1
-    steps: int  # steps taken so far
-    loss: float  # mean over the epoch, nats a token, smoothing included
-    learning_rate: float  # of the last step
     scores: dict[str, float]  # of greedy captions of the validation images
     is_best: bool  # no epoch before had a higher CIDEr
-    seconds: float  # it took, validation included
-    images_per_second: float  # of its training part
-    waiting_share: float  # share of its training time spent waiting for data
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the journal."""
-        return asdict(self)
 
     def summary(self) -> str:
         """What it was worth, in words."""
@@ -98,14 +97,7 @@ class CaptionEpoch:
         return f"val {shown}"
 
 
-class EpochRecord(Protocol):
-    """The report of an epoch, of any kind of run."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the journal."""
-
-
-Report_contra = TypeVar("Report_contra", bound=EpochRecord, contravariant=True)
+Report_contra = TypeVar("Report_contra", bound=EpochFacts, contravariant=True)
 
 
 class RunListener(Protocol[Report_contra]):

@@ -1,8 +1,9 @@
 """Contrastive losses: pure functions of two batches of unit vectors.
 
-Shape legend: ``b`` pairs in the batch, ``d`` embedding dimensions. Row ``i`` of ``images`` and row ``i`` of
-``texts`` belong together; every other row of the batch serves as a negative, except where the loss says so.
-``scale`` multiplies cosine similarities (it is 1 / temperature).
+Shape legend: ``b`` pairs in the batch, ``d`` embedding dimensions. ``images`` and ``texts`` are unit vectors
+[b, d]; rows ``i`` of both belong together, and every other row of the batch is a negative, except where the
+loss says so. ``scale``, a scalar, multiplies cosine similarities (it is 1 / temperature). A loss is a
+scalar: the mean of the image-to-text and the text-to-image loss, where nothing else is said.
 """
 
 from __future__ import annotations
@@ -15,16 +16,7 @@ from torch.nn import functional as F
 
 
 def infonce(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross-entropy against the own pair (CLIP, https://arxiv.org/abs/2103.00020, figure 3).
-
-    Args:
-        images: unit vectors [b, d].
-        texts: unit vectors [b, d].
-        scale: 1 / temperature, a scalar.
-
-    Returns:
-        The mean of the image-to-text and the text-to-image loss, a scalar.
-    """
+    """Symmetric cross-entropy against the own pair (CLIP, https://arxiv.org/abs/2103.00020, figure 3)."""
     logits = scale * images @ texts.T  # [b, b]
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
@@ -35,16 +27,8 @@ def matched(images: Tensor, texts: Tensor, scale: Tensor, agreement: Tensor) -> 
 
     The idea of MedCLIP (https://arxiv.org/abs/2210.10163, section 3.3): scans of one case, or with one
     caption, are no negatives of each other. Their share of the target is their agreement over the agreement
-    of the whole row.
-
-    Args:
-        images: unit vectors [b, d].
-        texts: unit vectors [b, d].
-        scale: 1 / temperature, a scalar.
-        agreement: symmetric, in [0, 1], ones on the diagonal [b, b]; the identity gives ``infonce``.
-
-    Returns:
-        The mean of the image-to-text and the text-to-image loss, a scalar.
+    of the whole row. ``agreement`` [b, b] is symmetric, in [0, 1], with ones on the diagonal; the identity
+    gives ``infonce``.
     """
     logits = scale * images @ texts.T  # [b, b]
     targets = agreement / agreement.sum(dim=1, keepdim=True)
@@ -52,19 +36,11 @@ def matched(images: Tensor, texts: Tensor, scale: Tensor, agreement: Tensor) -> 
 
 
 def soft(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy against the similarities inside each modality, the loss of the seed project.
+    """Cross-entropy against the similarities inside each modality, the loss of preset original.
 
     Its embeddings were the outputs of a LayerNorm, about ``sqrt(d)`` long, at temperature 1. Here they are
-    unit vectors, so a fixed ``scale`` of ``d`` says the same. As there, gradients flow through the targets
-    too.
-
-    Args:
-        images: unit vectors [b, d].
-        texts: unit vectors [b, d].
-        scale: multiplies every similarity, of pairs and inside each modality, a scalar.
-
-    Returns:
-        The mean of the image-to-text and the text-to-image loss, a scalar.
+    unit vectors, so a fixed ``scale`` of ``d``, which multiplies the similarities inside each modality, too,
+    says the same. As there, gradients flow through the targets too.
     """
     logits = scale * texts @ images.T  # [b, b]
     within = (images @ images.T + texts @ texts.T) / 2
@@ -77,14 +53,8 @@ def soft(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 def sigmoid(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Every cell of the batch as a yes-or-no question (SigLIP, https://arxiv.org/abs/2303.15343).
 
-    Args:
-        images: unit vectors [b, d].
-        texts: unit vectors [b, d].
-        scale: 1 / temperature, a scalar.
-        bias: added to every logit, a scalar; the paper starts it at -10.
-
-    Returns:
-        The sum over the ``b * b`` cells divided by ``b``, a scalar.
+    ``bias``, a scalar, is added to every logit; the paper starts it at -10. The sum over the ``b * b`` cells
+    is divided by ``b``.
     """
     logits = scale * images @ texts.T + bias  # [b, b]
     signs = 2 * torch.eye(len(logits), device=logits.device, dtype=logits.dtype) - 1
@@ -113,13 +83,8 @@ def labelled(logits: Tensor, classes: Tensor, sizes: Sequence[int]) -> Tensor:
 def nt_xent(first: Tensor, second: Tensor, scale: float) -> Tensor:
     """Two views of one image against those of all others (SimCLR, https://arxiv.org/abs/2002.05709, eq. 1).
 
-    Args:
-        first: unit vectors of one view of each image [b, d].
-        second: unit vectors of another view of each, in the same order [b, d].
-        scale: 1 / temperature.
-
-    Returns:
-        The mean over the 2 b views, a scalar.
+    ``first`` and ``second`` are unit vectors [b, d] of one view of each image and, in the same order, of
+    another. The mean over the 2 b views.
     """
     views = torch.cat((first, second))
     itself = torch.eye(len(views), dtype=torch.bool, device=views.device)

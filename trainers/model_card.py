@@ -16,15 +16,7 @@ neighbours may be confident and wrong. Similar vectors do not mean the same diag
 
 
 def write_card(config: ModelConfig, options: Mapping[str, Any]) -> str:
-    """Write the card.
-
-    Args:
-        config: of the model, with what it was trained on and its validation scores.
-        options: of the run, as plain values.
-
-    Returns:
-        Markdown.
-    """
+    """Markdown of a model, with its training and validation scores, and its run's options (plain values)."""
     parts = (_head(config), _training(config, options), _validation(config.validation), _LIMITS)
     return "\n\n".join(parts) + "\n"
 

@@ -58,15 +58,12 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def warmup_cosine(progress: float, warmup: float, lowest: float = 0.0) -> float:
-    """Linear warm-up, then half a cosine (https://arxiv.org/abs/1608.03983, without restarts).
+    """Factor of the peak rate: warm-up, then half a cosine (https://arxiv.org/abs/1608.03983, no restarts).
 
     Args:
         progress: share of the run so far, 0 to 1; values outside are clamped.
         warmup: share of the run that warms up, 0 up to, not including, 1.
         lowest: factor at the end of the run.
-
-    Returns:
-        The factor the peak learning rate is multiplied with, 0 to 1.
     """
     progress = min(max(progress, 0.0), 1.0)
     if progress < warmup:
@@ -78,15 +75,9 @@ def warmup_cosine(progress: float, warmup: float, lowest: float = 0.0) -> float:
 def run_progress(
     step: int, total_steps: int, elapsed_seconds: float = 0.0, limit_seconds: float | None = None
 ) -> float:
-    """Share of the run so far, by steps or by the clock, whichever is further.
+    """Share of the run so far, by steps (from 0, about to be taken) or by the clock, whichever is further.
 
     A run with a time limit thus ends its cosine when its time ends, however slow the machine turns out to be.
-
-    Args:
-        step: the step about to be taken, from 0.
-        total_steps: steps of the whole run.
-        elapsed_seconds: seconds spent training so far.
-        limit_seconds: seconds the run may take; None for no limit.
     """
     # The first step already moves: half a step is behind it on average.
     by_steps = (step + 0.5) / max(total_steps, 1)

@@ -141,11 +141,9 @@ class AveragedEncoder:
     """The exponential moving average of an encoder's weights and running statistics."""
 
     def __init__(self, encoder: PairEncoder, decay: float) -> None:
-        """Start with the encoder as it is.
+        """Start with the encoder as it is, on its device; ``decay`` of the average is kept in each step.
 
-        Args:
-            encoder: on its device; frozen weights are not averaged, they stay what they are.
-            decay: share of the average that each step keeps.
+        Frozen weights are not averaged: they stay what they are.
         """
         self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
         self._decay = decay
@@ -229,15 +227,9 @@ def build_batch_source(
     processes: Processes,
     on_skip: Skipped,
 ) -> BatchSource:
-    """Make the source of batches.
+    """Make the source of batches; the encoder's frozen towers, if any, are run over all pairs now.
 
-    Args:
-        pairs: to train on.
-        tokenizer: of the text tower.
-        encoder: whose frozen towers, if any, are run over all pairs now.
-        options: of the run.
-        processes: that share every batch.
-        on_skip: called once for each image that cannot be read, with its row and the reason.
+    ``on_skip`` is called once for each image that cannot be read, with its row and the reason.
     """
     spec = options.preset.image_preprocessing
     images: ImageSource = ImageCache([pair.image for pair in pairs], spec, on_skip=on_skip)

@@ -16,13 +16,7 @@ _CODES: dict[Purpose, int] = {"weights": 1, "order": 2, "captions": 3, "augmenta
 
 
 def derived_seed(seed: int, purpose: Purpose, *place: int) -> int:
-    """A seed for one purpose at one place, independent of all the others.
-
-    Args:
-        seed: of the run.
-        purpose: what the numbers are for.
-        place: epoch, step, chunk, rank ... not negative.
-    """
+    """A seed for one purpose at one place (epoch, step, chunk, rank ...), independent of all the others."""
     words = np.random.SeedSequence((seed, _CODES[purpose], *place)).generate_state(2, np.uint32)
     return (int(words[0]) << 31) ^ int(words[1])  # below 2**63, what torch takes
 

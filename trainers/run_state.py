@@ -80,13 +80,7 @@ class Throughput:
     def __init__(
         self, limit_seconds: float | None, *, before: float = 0.0, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start the clock.
-
-        Args:
-            limit_seconds: the run may take this long; None for no limit.
-            before: seconds an interrupted run had taken when it was resumed.
-            now: the clock.
-        """
+        """Start the clock: the run may take so long (None for no limit), and had taken so long before."""
         self._now, self._start, self._limit = now, now() - before, limit_seconds
         self._images = self._steps = self._evaluations = 0
         self._waiting = self._stepping = self._evaluating = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ from torch import nn
 from encoders.errors import DataError
 from trainers.checkpoints import JOURNAL_FILE, Journal, plain_options, read_checkpoint, write_checkpoint
 from trainers.device import Placement
-from trainers.listeners import EpochRecord, RunListener, RunStart, StepReport
+from trainers.listeners import EpochFacts, RunListener, RunStart, StepReport
 from trainers.optimisation import run_progress
 from trainers.options import CaptioningOptions, ContrastiveOptions
 from trainers.processes import Processes, StopSignals
@@ -24,20 +24,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 BatchT = TypeVar("BatchT")
 ScoresT = TypeVar("ScoresT")
-ReportT_co = TypeVar("ReportT_co", bound=EpochRecord, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class EpochFacts:
-    """What the loop knows of an epoch that was evaluated; see `EpochReport` for the fields."""
-
-    epoch: int
-    steps: int
-    loss: float
-    learning_rate: float
-    seconds: float
-    images_per_second: float
-    waiting_share: float
+ReportT_co = TypeVar("ReportT_co", bound=EpochFacts, covariant=True)
 
 
 class Task(Protocol[BatchT, ScoresT, ReportT_co]):
@@ -165,6 +152,18 @@ class TrainingRun(Generic[TaskT]):
     def total_steps(self) -> int:
         """Steps of the whole run."""
         return self.options.epochs * self.task.steps
+
+    def summary(self) -> dict[str, Any]:
+        """What the model folder keeps of the run."""
+        return {
+            "epochs": self.progress.epochs,
+            "best_epoch": self.task.best.epoch,
+            "steps": self.progress.step,
+            "processes": self.processes.world,
+            "device": str(self.placement.device),
+            "precision": self.placement.precision,
+            "seconds": round(self.throughput.elapsed, 1),
+        }
 
     def fit(self) -> bool:
         """Train until the epochs, the time or the patience are over.

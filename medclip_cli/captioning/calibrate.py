@@ -23,7 +23,7 @@ from medclip_cli.captioning.confidence import features_of
 from medclip_cli.captioning.consensus import NEIGHBOURS, POOL, VOTED_FIELDS, Vote, distinct, known_fields
 from medclip_cli.captioning.predictor import choose, support_of
 from medclip_cli.errors import CorpusError
-from medclip_cli.models import has_decoder, open_captioner
+from medclip_cli.models import open_captioner
 from medclip_cli.progress import OnProgress, Progress, no_progress
 from medclip_cli.records import CaptionedImage, Neighbour
 
@@ -79,7 +79,7 @@ def calibrate(corpus: Corpus, model: Model, on_progress: OnProgress = no_progres
     """
     examples = find_neighbours(corpus, model, POOL, on_progress)
     methods = {method: evaluate_method(method, examples) for method in METHODS}
-    if has_decoder(model.path):
+    if "generate" in model.info.can:
         methods["generate"] = evaluate_generated(examples, write_captions(corpus, model.path, examples))
     limits = examples.limits()
     return Calibration(

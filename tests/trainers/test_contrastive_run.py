@@ -88,8 +88,9 @@ def test_the_best_epoch_is_kept_not_the_last(pairs, tmp_path):
         assert run.task.best_recall().mean_recall == max(recalls)
         assert run.task.best.epoch == 1 + recalls.index(max(recalls))
         assert [report.is_best for report in listener.epochs][run.task.best.epoch - 1]
-        evaluated_again = run.task._evaluator.recall(run.task.best_model())
-    assert evaluated_again == run.task.best_recall()
+        run.task.best_model()
+        evaluated_again = run.task._evaluator.evaluate(run.task.module)
+    assert evaluated_again.recall == run.task.best_recall()
 
 
 def test_the_journal_has_a_line_for_each_epoch(pairs, tmp_path):
