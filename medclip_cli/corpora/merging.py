@@ -97,8 +97,12 @@ def merge_corpora(
             taken[record.id] = taken.get(record.id, 0) + 1
             again = taken[record.id]
             records.append(replace(record, image=image, id=_numbered(record.id, again, taken)))
-    whole = _whole_groups(records)
-    moved = sum(one.split != other.split for one, other in zip(records, whole, strict=True))
+    split_of: dict[str, str] = {}
+    for record in records:
+        # SPLITS is train, val, test: the later, the more it must be kept from training.
+        split_of[record.group] = max(split_of.get(record.group, SPLITS[0]), record.split, key=SPLITS.index)
+    moved = sum(record.split != split_of[record.group] for record in records)
+    whole = [r if r.split == split_of[r.group] else replace(r, split=split_of[r.group]) for r in records]
     leaks = find_leaks(whole, FineHashes(lambda record: root / record.image))
     if leaks.any:
         log.warning(
@@ -137,18 +141,6 @@ def _numbered(identifier: str, again: int, taken: dict[str, int]) -> str:
         again += 1
     taken[f"{identifier}#{again}"] = 1
     return f"{identifier}#{again}"
-
-
-def _whole_groups(records: Sequence[CaptionedImage]) -> list[CaptionedImage]:
-    split_of: dict[str, str] = {}
-    for record in records:
-        known = split_of.get(record.group, SPLITS[0])
-        # SPLITS is train, val, test: the later, the more it must be kept from training.
-        split_of[record.group] = max(known, record.split, key=SPLITS.index)
-    return [
-        record if record.split == split_of[record.group] else replace(record, split=split_of[record.group])
-        for record in records
-    ]
 
 
 def describe_corpus(corpus: Corpus, *, samples: int = SAMPLES, seed: int = 0) -> dict[str, Any]:

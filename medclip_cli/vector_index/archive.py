@@ -197,7 +197,7 @@ def _read_head(source: Path, tar: tarfile.TarFile) -> dict[str, Any]:
     text = file.read()
     try:
         head = json.loads(text)
-        version = head["archive_version"]
+        version = int(head["archive_version"])
         known = isinstance(head["collection"], dict) and isinstance(head["files"], dict)
     except (ValueError, KeyError, TypeError):
         version, known = 0, False

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import UUID
@@ -344,10 +344,8 @@ class BuildingShard:
         with self._room_needed():
             self._shard.close()
 
-    @contextmanager
-    def _room_needed(self) -> Iterator[None]:
-        with edge.engine_errors(self._name, self._explain):
-            yield
+    def _room_needed(self) -> AbstractContextManager[None]:
+        return edge.engine_errors(self._name, self._explain)
 
     def _explain(self, error: BaseException) -> str | None:
         lowered = first_line(error).lower()

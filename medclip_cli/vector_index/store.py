@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medclip_cli.errors import CollectionError, UsageError
 from medclip_cli.progress import log
 from medclip_cli.settings import Settings
-from medclip_cli.vector_index import generations, server, server_writer
+from medclip_cli.vector_index import generations
 from medclip_cli.vector_index.base import CollectionInfo, CollectionSpec, IndexWriter, VectorIndex
-from medclip_cli.vector_index.server import ServerLayout
 from medclip_cli.vector_index.server_connection import Server, ServerOptions, connect, shown_url
+
+# The engines are imported where one is used: an answer waits for these imports.
+if TYPE_CHECKING:
+    from medclip_cli.vector_index.server import ServerLayout
 
 API_KEY_VARIABLE = "MEDCLIP_QDRANT_API_KEY"
 
@@ -63,6 +66,8 @@ class Store:
             from medclip_cli.vector_index import edge
 
             return edge.open_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
+        from medclip_cli.vector_index import server
+
         return server.open_collection(_connect(self.url), name)
 
     def create_writer(
@@ -90,6 +95,8 @@ class Store:
                 server refuses, or it was made by another model and `rebuild` is not set.
         """
         if self.url is not None:
+            from medclip_cli.vector_index import server_writer
+
             return server_writer.create_writer(
                 _connect(self.url), name, spec, rebuild=rebuild, layout=layout, part=part
             )
@@ -104,6 +111,8 @@ class Store:
         """Return the collections that can be described."""
         if self.url is None:
             return generations.list_collections(self.home)
+        from medclip_cli.vector_index import server
+
         with _connect(self.url) as connection:
             return server.list_collections(connection)
 
@@ -140,6 +149,8 @@ class Store:
         if self.url is None:
             generations.drop_collection(self.home, name, lock_timeout_seconds=self.lock_timeout_seconds)
             return
+        from medclip_cli.vector_index import server_writer
+
         self.describe(name)
         with _connect(self.url) as connection:
             server_writer.drop_collection(connection, name)
@@ -156,6 +167,8 @@ class Store:
             with generations.only_writer(folder, self.lock_timeout_seconds):
                 generations.write_manifest(folder, replace(self.describe(name), weights=weights))
             return
+        from medclip_cli.vector_index import server
+
         with _connect(self.url) as connection:
             server.update_description(connection, info)
 

@@ -6,7 +6,6 @@ import os
 import pytest
 from PIL import Image
 
-from encoders.images import read_image
 from encoders.runtime import open_session
 from medclip_cli.cleaning.images import examine_images
 from medclip_cli.corpora.corpus_folder import stream_table, write_table
@@ -23,14 +22,14 @@ LONE = "\udcff"
 
 def test_images_none_of_which_can_be_read(tmp_path):
     (tmp_path / "text.png").write_bytes(b"no image")
-    (reason,) = examine_images(read_image, [tmp_path / "text.png"])
+    (reason,) = examine_images([tmp_path / "text.png"])
     assert reason.code == "unreadable_image"
 
 
 def test_a_pipe_among_the_images_of_a_data_set(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     Image.linear_gradient("L").save(tmp_path / "scan.png")
-    pipe, scan = examine_images(read_image, [tmp_path / "pipe.png", tmp_path / "scan.png"])
+    pipe, scan = examine_images([tmp_path / "pipe.png", tmp_path / "scan.png"])
     assert pipe.code == "unreadable_image"
     assert scan.sha256, "the next image is looked at all the same"
 
