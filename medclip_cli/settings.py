@@ -195,3 +195,26 @@ def _read_value(key: str, value: object, origin: str) -> object:
         return _READERS[key](value)
     except ValueError as error:
         raise SettingsError(f"{key} from {origin} must be {error}, not {value!r}") from None
+
+
+def stored_paths(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return every path by name, with whether it exists and what it holds."""
+    user_file, project_file = settings_files()
+    home = settings.home
+    # The Hugging Face libraries' own rules.
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub_home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    hub_cache = Path(os.environ.get("HF_HUB_CACHE") or f"{hub_home}/hub").expanduser()
+    named = {
+        "home": (home, "everything below"),
+        "collections": (home / "collections", "what medclip index makes"),
+        "models": (home / "models", "converted models of the Hugging Face hub"),
+        "corpora": (home / "corpora", "corpora that medclip index made of folders"),
+        "hub_cache": (hub_cache, "downloads of the Hugging Face hub"),
+        "user_settings": (user_file, "your settings"),
+        "project_settings": (project_file, "settings of the working folder; they win"),
+    }
+    return {
+        name: {"path": path.absolute(), "exists": path.exists(), "holds": holds}
+        for name, (path, holds) in named.items()
+    }
