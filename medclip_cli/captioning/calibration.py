@@ -42,7 +42,7 @@ class MethodRecord:
 
     scores: dict[str, float]  # caption scores by name
     platt: Platt | None = None  # from features to the probability that modality, view and region are right
-    # promised and kept, each answer evaluated by a calibration fitted without its patient
+    # of the confidence, each answer evaluated by a calibration fitted without its patient
     reliability: tuple[ReliabilityRow, ...] = ()
     right: float = 0.0  # share of answers that were right
     answers: int = 0  # how many were evaluated

@@ -350,7 +350,7 @@ def _show_calibration(measured: Calibration) -> None:
         return
     tables.gap()
     tables.show(
-        "Confidence promised and kept",
+        "Reliability of the confidence",
         ("method", "from", "to", "answers", "mean confidence", "right"),
         [
             (name, float(row.low), float(row.high), row.answers, row.confidence, row.right)
