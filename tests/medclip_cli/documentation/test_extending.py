@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from .examples import PAGES, code_lines, files_of, install, use_here
+from .examples import PAGES, code_lines, files_of, use_here
 
 LONGEST = 40
 
@@ -20,41 +20,38 @@ def test_an_example_is_short(page):
     assert sum(map(code_lines, sources)) < LONGEST
 
 
-def test_a_data_set(road, tmp_path):
+def test_a_data_set(road, tmp_path, monkeypatch):
     images = sorted((road.raw / "images").glob("*.png"))[:24]
     for number, image in enumerate(images):
         folder = tmp_path / "scans" / ("cyst", "tumour")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, folder / f"p{number // 4}_{number}.png")
-    env = install("dataset.md", tmp_path)
-    listed = road.medclip("clean", "--list", "--json", env=env).answer
+    use_here("dataset.md", tmp_path, monkeypatch)
+    listed = road.medclip("clean", "--list", "--json").answer
     assert "breast-us" in [layout["name"] for layout in listed]
-    done = road.medclip(
-        "clean", "breast-us", tmp_path / "scans", "--out", tmp_path / "corpus", "--json", env=env
-    )
+    done = road.medclip("clean", "breast-us", tmp_path / "scans", "--out", tmp_path / "corpus", "--json")
     assert done.code == 0, done.err
     assert done.answer["kept"] == 24
     shown = road.medclip("corpus", "show", tmp_path / "corpus", "--json").out
     assert "breast-us" in shown
 
 
-def test_a_data_set_of_another_folder_is_refused(road, tmp_path):
-    env = install("dataset.md", tmp_path)
-    done = road.medclip("clean", "breast-us", road.raw, "--out", tmp_path / "corpus", env=env)
+def test_a_data_set_of_another_folder_is_refused(road, tmp_path, monkeypatch):
+    use_here("dataset.md", tmp_path, monkeypatch)
+    done = road.medclip("clean", "breast-us", road.raw, "--out", tmp_path / "corpus")
     assert done.code == 1
     assert "give the folder of the diagnoses" in done.err
 
 
-def test_a_score(road, tmp_path):
+def test_a_score(road, tmp_path, monkeypatch):
     lines = [
         {"id": "a", "prediction": "mass in the left lung", "references": ["left lung, mass"]},
         {"id": "b", "prediction": "mass in the right lung", "references": ["left lung, mass"]},
     ]
     file = tmp_path / "predictions.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    done = road.medclip(
-        "score", file, "--scorer", "side", "--no-meteor", "--json", env=install("score.md", tmp_path)
-    )
+    use_here("score.md", tmp_path, monkeypatch)
+    done = road.medclip("score", file, "--scorer", "side", "--no-meteor", "--json")
     assert done.code == 0, done.err
     assert done.answer["scores"]["side"] == 0.5
     assert done.answer["variants"]["side"] == "sides named, exact match (example 1.0)"
