@@ -4,18 +4,23 @@ Stored values go through the modality LUT or rescale, then the VOI LUT or window
 MONOCHROME1 (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2); without a window the percentiles serve. Of a multi-frame file
 one frame is decoded, the middle one by default. Enhanced CT and MR keep these values by frame. No text of
 the header leaves here: not even in an error, since any of it may be a patient's.
+
+A table, window or slope that cannot be used does not cost the picture: it is read without, and says so.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from encoders.dicom_headers import PIXELS, check_decoder, complete, functional_group, padding_of, read_header
+from encoders.dicom_tables import Table, numbers, read_table, white_of
 from encoders.errors import ScanError
 from encoders.images import PIXELS_IN_MEMORY, check_size, in_strips, window_to_8_bit
 
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
+log = logging.getLogger(__name__)
+
+# A window that leaves fewer grey levels than this shows nothing.
+FLAT_GREYS = 4
 _NOISY_MODULES = r"pydicom|encoders\.dicom"
 
 
@@ -30,72 +39,81 @@ def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
     """Decode one frame of a DICOM file, counted from 0; the middle one by default.
 
     Returns:
-        An image of mode ``L`` (monochrome) or ``RGB`` (colour and palette).
+        An image of mode ``L`` (monochrome) or ``RGB`` (colour and palette). What of its header could not be
+        used is named in ``info["fallbacks"]``, a list that is empty for a good file.
 
     Raises:
         ScanError: with the code ``unreadable_image``, ``tiny_image``, ``too_large``, ``no_pixel_data`` (a
             report, a plan) or ``missing_decoder``, whose message names what to install.
     """
-    from pydicom import dcmread
-
     _quiet_pydicom()
     try:
-        header = dcmread(stream, force=True)
-        return _image(header, frame)
+        return _image(read_header(stream), frame)
     except ScanError:
         raise
     # Damaged files make pydicom raise nearly anything, with values of the header in the message.
     except Exception as error:
-        raise ScanError(f"the DICOM data is damaged or cut short ({type(error).__name__})") from error
+        raise ScanError("the DICOM data is damaged or cut short: copy or export the file again") from error
 
 
 def _image(header: Dataset, frame: int | None) -> Image.Image:
     from pydicom.pixels import pixel_array
 
-    if "PixelData" not in header or "Rows" not in header:
+    if not any(name in header for name in PIXELS) or "Rows" not in header:
         raise ScanError("the DICOM file holds no image", code="no_pixel_data")
     check_size(int(header.Columns), int(header.Rows))
-    _check_decoder(header)
+    fallbacks: list[str] = []
+    unused_bits = complete(header, fallbacks)
+    check_decoder(header)
     frames = max(1, int(header.get("NumberOfFrames") or 1))
     index = frames // 2 if frame is None else frame
     if not 0 <= index < frames:
         raise ScanError(f"there is no frame {index}, the file has {frames}")
     with PIXELS_IN_MEMORY.taken(int(header.Columns), int(header.Rows)):
         stored = pixel_array(header, index=index)
+        if unused_bits:
+            stored = stored >> unused_bits
         if stored.ndim == 3:
             bits = int(header.BitsStored)
-            return Image.fromarray(in_strips(lambda strip: _scale(strip, bits), stored))
-        if header.PhotometricInterpretation == "PALETTE COLOR":
-            return Image.fromarray(_palette(stored, header))
-        return Image.fromarray(_grey(stored, header, index))
+            top = white_of(int(stored.max()), bits) if bits > 8 else (1 << bits) - 1
+            pixels = in_strips(lambda strip: _scale(strip, top), stored)
+        else:
+            pixels = _one_sample(_finite(stored), header, index, fallbacks)
+    image = Image.fromarray(pixels)
+    image.info["fallbacks"] = fallbacks
+    if fallbacks:
+        log.debug("not as the standard says: %s", "; ".join(fallbacks))
+    return image
 
 
-def _check_decoder(header: Dataset) -> None:
-    """Name a missing decoder in one line, where pydicom takes ten."""
-    from pydicom.pixels import get_decoder
-
-    syntax = header.file_meta.TransferSyntaxUID if "TransferSyntaxUID" in header.file_meta else None
-    if syntax is None or not syntax.is_compressed:
-        return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        raise ScanError(f"pydicom cannot decode {syntax.name}", code="missing_decoder") from None
-    if not available:
-        raise ScanError(
-            f"{syntax.name} needs another decoder: pip install 'medclip-cli[dicom]'", code="missing_decoder"
-        )
+def _finite(stored: NDArray[Any]) -> NDArray[Any]:
+    """Float pixels with not-a-number as the lowest value, and infinity as the lowest or highest."""
+    if stored.dtype.kind != "f" or (usable := np.isfinite(stored)).all():
+        return stored
+    low, high = (stored[usable].min(), stored[usable].max()) if usable.any() else (0.0, 0.0)
+    return np.asarray(np.nan_to_num(stored, nan=low, neginf=low, posinf=high))
 
 
-def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8]:
-    padding = _padding(stored, header)
-    window = _value_of_interest(header, index)
-    if window is not None:
-        grey = in_strips(lambda strip: window(_rescale(strip, header, index)), stored)
-    else:
+def _one_sample(stored: NDArray[Any], header: Dataset, index: int, fallbacks: list[str]) -> NDArray[np.uint8]:
+    if header.PhotometricInterpretation == "PALETTE COLOR":
+        colours = _palette(stored, header)
+        if colours is not None:
+            return colours
+        fallbacks.append("a palette that cannot be used")
+    return _grey(stored, header, index, fallbacks)
+
+
+def _grey(stored: NDArray[Any], header: Dataset, index: int, fallbacks: list[str]) -> NDArray[np.uint8]:
+    padding = padding_of(stored, header)
+    rescale, scaled_up = _modality(stored, header, index, fallbacks)
+    window = _value_of_interest(stored, rescale, header, index, fallbacks)
+    grey = in_strips(lambda strip: window(rescale(strip)), stored) if window is not None else None
+    if grey is not None and _made_flat(grey, stored, padding):
+        fallbacks.append("a window that makes the picture flat")
+        grey = None
+    if grey is None:
         # Values scaled up or down have the same percentiles.
-        scaled_up = _linear(header, index)[0] > 0
-        values = stored if scaled_up else _rescale(stored, header, index)
+        values = stored if scaled_up else rescale(stored)
         if padding is not None and not padding.all():  # it is no tissue and must not move the window
             values = np.where(padding, values[~padding].min(), values)
         grey = window_to_8_bit(values)
@@ -107,38 +125,85 @@ def _grey(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[np.uint8
     return grey
 
 
-def _rescale(stored: NDArray[Any], header: Dataset, index: int) -> NDArray[Any]:
-    from pydicom.pixels import apply_modality_lut
+def _made_flat(grey: NDArray[np.uint8], stored: NDArray[Any], padding: NDArray[np.bool_] | None) -> bool:
+    """Whether next to nothing is left of differences that the stored values have."""
+    # A part tells of nearly every picture that it is not flat.
+    for step in (8, 1):
+        part = grey[::step, ::step]
+        if padding is not None:
+            part = part[~padding[::step, ::step]]
+        if part.size and np.ptp(part) >= FLAT_GREYS:
+            return False
+    tissue = stored if padding is None else stored[~padding]
+    if tissue.size == 0 or tissue.min() == tissue.max():
+        return False
+    # A picture that is nearly flat itself, noise around one value, is left so.
+    spread = float(tissue.max()) - float(tissue.min())
+    return part.min() == part.max() or stored.dtype.kind == "f" or spread >= 4 * FLAT_GREYS
 
-    slope, intercept = _linear(header, index)
-    if math.isnan(slope):
-        # The table's own byte order is the file's, which only the whole header knows.
-        return np.asarray(apply_modality_lut(stored, header))
-    return stored if (slope, intercept) == (1, 0) else stored.astype(np.float64) * slope + intercept
 
-
-def _linear(header: Dataset, index: int) -> tuple[float, float]:
-    """Slope and intercept of the modality transform; not-a-number where it is a table."""
-    values = _functional_group(header, index, "PixelValueTransformationSequence") or header
+def _modality(
+    stored: NDArray[Any], header: Dataset, index: int, fallbacks: list[str]
+) -> tuple[Callable[[NDArray[Any]], NDArray[Any]], bool]:
+    """The modality LUT or rescale (C.11.1), and whether it is a rescale that keeps the order of values."""
+    values = functional_group(header, index, "PixelValueTransformationSequence") or header
     if values.get("ModalityLUTSequence"):
-        return math.nan, math.nan
-    slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
-    return (1, 0) if slope is None or intercept is None else (float(slope), float(intercept))
+        table = _table_of(values.ModalityLUTSequence, float(stored.min()), header)
+        if table is not None:
+            return lambda strip: table.look_up(strip.round(), table.entries), False
+        fallbacks.append("a modality table that cannot be used")
+    slope, intercept = numbers(values, "RescaleSlope"), numbers(values, "RescaleIntercept")
+    if not slope or not intercept:
+        return lambda strip: strip, True
+    a, b = slope[0], intercept[0]
+    if not math.isfinite(a) or a == 0 or not math.isfinite(b):
+        fallbacks.append("a rescale slope or intercept that cannot be used")
+        a, b = a if math.isfinite(a) and a else 1.0, b if math.isfinite(b) else 0.0
+    if (a, b) == (1, 0):
+        return lambda strip: strip, True
+    return lambda strip: strip.astype(np.float64) * a + b, a > 0
 
 
-def _value_of_interest(header: Dataset, index: int) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
-    """The VOI LUT or window of the file, or None where it has neither."""
-    from pydicom.pixels import apply_voi
+def _table_of(items: Sequence[Dataset], least: float, header: Dataset) -> Table | None:
+    """The first table of a sequence that can be used; vendors write empty items."""
+    order = "<" if header.original_encoding[1] is not False else ">"
+    tables = (read_table(item, "LUT", least=least, byte_order=order) for item in items)
+    return next((table for table in tables if table is not None), None)
 
+
+def _value_of_interest(
+    stored: NDArray[Any],
+    rescale: Callable[[NDArray[Any]], NDArray[Any]],
+    header: Dataset,
+    index: int,
+    fallbacks: list[str],
+) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
+    """The VOI LUT or window of the file (C.11.2), or None where it has neither that can be used."""
     if header.get("VOILUTSequence"):
-        bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
-        return lambda values: _scale(apply_voi(values.round().astype(np.int64), header), bits)
-    window = _functional_group(header, index, "FrameVOILUTSequence") or header
-    centre, width = _first(window.get("WindowCenter")), _first(window.get("WindowWidth"))
-    if centre is None or width is None or width <= 0:
-        return None
-    function = str(window.get("VOILUTFunction") or "LINEAR")
-    return lambda values: apply_window(values, centre, width, function)
+        # The first value mapped is signed where the values are, which modality rescale may make so.
+        ends = rescale(np.array([stored.min(), stored.max()], stored.dtype))
+        signed = -1.0 if stored.dtype.kind == "i" else float(ends.min())
+        table = _table_of(header.VOILUTSequence, signed, header)
+        if table is not None:
+            greys = _scale(table.entries, table.top)
+            return lambda values: table.look_up(values.round(), greys)
+        fallbacks.append("a VOI table that cannot be used")
+    wanted = False
+    for source in (functional_group(header, index, "FrameVOILUTSequence"), header):
+        if source is None:
+            continue
+        centres, widths = numbers(source, "WindowCenter"), numbers(source, "WindowWidth")
+        for centre, width in zip(centres, widths, strict=False):
+            if math.isfinite(centre) and math.isfinite(width) and width > 0:
+                function = str(source.get("VOILUTFunction") or "LINEAR").strip().upper()
+                if width == 1 and (rescale(stored[::8, ::8]) % 1).any():
+                    # A threshold between whole numbers would be all that is left of values from 0 to 1.
+                    function = "LINEAR_EXACT" if function == "LINEAR" else function
+                return lambda values: apply_window(values, centre, width, function)
+            wanted = True
+    if wanted:
+        fallbacks.append("a window that cannot be used")
+    return None
 
 
 def apply_window(values: NDArray[Any], centre: float, width: float, function: str) -> NDArray[np.uint8]:
@@ -149,49 +214,51 @@ def apply_window(values: NDArray[Any], centre: float, width: float, function: st
     values = values.astype(np.float64)
     if function == "SIGMOID":
         scaled = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
-    elif function == "LINEAR_EXACT":
+    elif function == "LINEAR_EXACT" or width < 1:
+        # LINEAR is for widths of 1 and more: narrower windows are of real numbers (RT images, ADC, SUV).
         scaled = (values - centre) / width + 0.5
+    elif width == 1:
+        scaled = (values > centre - 0.5).astype(np.float64)
     else:
-        # A width of one is a threshold.
-        scaled = (values - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5
+        scaled = (values - (centre - 0.5)) / (width - 1) + 0.5
     return np.asarray((scaled.clip(0, 1) * 255).round(), dtype=np.uint8)
 
 
-def _padding(stored: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:
-    value = header.get("PixelPaddingValue")
-    if value is None:
+def _palette(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8] | None:
+    """Colours ``[h, w, 3]`` by the palette (C.7.6.3.1.5, C.7.6.3.1.6); None where it cannot be used."""
+    if "RedPaletteColorLookupTableData" not in header:
+        return _segmented_palette(stored, header)
+    order = "<" if header.original_encoding[1] is not False else ">"
+    least = -1.0 if stored.dtype.kind == "i" else 0.0
+    tables = [
+        read_table(header, f"{colour}PaletteColorLookupTable", least=least, byte_order=order, flat=True)
+        for colour in ("Red", "Green", "Blue")
+    ]
+    first = tables[0]
+    if first is None or any(table is None or len(table.entries) != len(first.entries) for table in tables):
         return None
-    limit = header.get("PixelPaddingRangeLimit", value)
-    low, high = sorted((int(value), int(limit)))
-    return np.asarray((stored >= low) & (stored <= high))
+    entries = np.stack([table.entries for table in tables if table is not None], axis=-1)
+    if np.array_equal(entries.min(axis=0), entries.max(axis=0)):
+        return None
+    colours = _scale(entries, white_of(int(entries.max()), first.bits))
+    return first.look_up(stored, colours)
 
 
-def _palette(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
+def _segmented_palette(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8] | None:
     from pydicom.pixels import apply_color_lut
 
-    colours = apply_color_lut(stored, header)[..., :3]
-    return _scale(colours, 8 * colours.dtype.itemsize)
+    try:
+        colours = apply_color_lut(stored, header)[..., :3]
+    except Exception:
+        return None
+    return _scale(colours, white_of(int(colours.max()), 8 * colours.dtype.itemsize))
 
 
-def _scale(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    if bits <= 8:
-        return np.asarray(values.astype(np.float32) * (255 / (2**bits - 1)), dtype=np.uint8)
-    return np.asarray((values / (2.0**bits - 1) * 255).round().clip(0, 255), dtype=np.uint8)
-
-
-def _functional_group(header: Dataset, index: int, name: str) -> Dataset | None:
-    """A functional group of one frame of an enhanced file, else of all frames."""
-    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
-    shared = header.get("SharedFunctionalGroupsSequence") or []
-    for group in (*per_frame[index : index + 1], *shared[:1]):
-        if group.get(name):
-            return group[name].value[0]
-    return None
-
-
-def _first(value: Any) -> float | None:  # noqa: ANN401 - pydicom gives a number, a text, a list of them, or None
-    values = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
-    return float(values[0]) if values and values[0] not in (None, "") else None
+def _scale(values: NDArray[Any], top: int) -> NDArray[np.uint8]:
+    """Map 0 to `top` onto 0 to 255."""
+    if top <= 255:
+        return np.asarray(values.astype(np.float32) * (255 / max(1, top)), dtype=np.uint8)
+    return np.asarray((values / float(top) * 255).round().clip(0, 255), dtype=np.uint8)
 
 
 def _quiet_pydicom() -> None:

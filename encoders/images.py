@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from encoders.dicom_headers import begins_as_dicom
 from encoders.errors import ScanError, first_line
 
 # The formats Pillow may decode, whatever a file is named. Not EPS: on those Pillow runs Ghostscript.
@@ -98,9 +99,9 @@ def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) 
 
 def is_dicom(stream: BinaryIO) -> bool:
     """Whether a stream holds DICOM, by its preamble or, without one, by its first tag; it is rewound."""
-    head = stream.read(132)
+    head = stream.read(140)
     stream.seek(0)
-    return head[128:] == b"DICM" or (head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0")
+    return begins_as_dicom(head)
 
 
 def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
@@ -176,7 +177,7 @@ def check_size(width: int, height: int) -> None:
         )
     if min(width, height) < MIN_SCAN_SIDE:
         raise ScanError(
-            f"{width} x {height} pixels is too small: the shorter side needs {MIN_SCAN_SIDE}",
+            f"{width} x {height} pixels is too small: the shorter side needs at least {MIN_SCAN_SIDE} pixels",
             code="tiny_image",
         )
 

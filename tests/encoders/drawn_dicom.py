@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread, dcmwrite
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.tag import Tag
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 
 
 def write_dicom(path: Path, stored: np.ndarray, **elements: Any) -> Path:
@@ -54,3 +64,30 @@ def item(**elements: Any) -> Dataset:
     for name, value in elements.items():
         setattr(made, name, value)
     return made
+
+
+def as_written(path: Path, stored: np.ndarray, syntax: str = ExplicitVRLittleEndian, **elements: Any) -> Path:
+    """Write stored values as vendors do.
+
+    A text stands in the file as it is, whatever its element may hold; a pair is a value with the kind of its
+    field (``("SS", -2000)``); None leaves an element out. Bytes are in the file's own order.
+    """
+    header = dcmread(write_dicom(path, stored))
+    implicit, big = syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
+    header.file_meta.TransferSyntaxUID = syntax
+    if big:
+        header.PixelData = np.frombuffer(header.PixelData, np.uint16).byteswap().tobytes()
+    for name, value in elements.items():
+        tag = Tag(tag_for_keyword(name))
+        if value is None:
+            header.pop(tag, None)
+        elif isinstance(value, str):
+            text = (value + " " * (len(value) % 2)).encode()
+            kind = dictionary_VR(tag)
+            header._dict[tag] = RawDataElement(tag, kind, len(text), text, 0, implicit, not big, True)
+        elif isinstance(value, tuple):
+            header.add_new(tag, *value)
+        else:
+            setattr(header, name, value)
+    dcmwrite(path, header, implicit_vr=implicit, little_endian=not big, force_encoding=True)
+    return path
