@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,7 +21,7 @@ from PIL import Image
 from encoders.dicom_headers import PIXELS, check_decoder, complete, functional_group, padding_of, read_header
 from encoders.dicom_tables import Table, numbers, read_table, white_of
 from encoders.errors import ScanError
-from encoders.images import PIXELS_IN_MEMORY, check_size, in_strips, window_to_8_bit
+from encoders.images import PIXELS_IN_MEMORY, check_size, ignore_warnings_of, in_strips, window_to_8_bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 # A window that leaves fewer grey levels than this shows nothing.
 FLAT_GREYS = 4
-_NOISY_MODULES = r"pydicom|encoders\.dicom"
 
 
 def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
@@ -46,7 +44,7 @@ def read_dicom(stream: BinaryIO, *, frame: int | None = None) -> Image.Image:
         ScanError: with the code ``unreadable_image``, ``tiny_image``, ``too_large``, ``no_pixel_data`` (a
             report, a plan) or ``missing_decoder``, whose message names what to install.
     """
-    _quiet_pydicom()
+    ignore_warnings_of(r"pydicom|encoders\.dicom")
     try:
         return _image(read_header(stream), frame)
     except ScanError:
@@ -259,9 +257,3 @@ def _scale(values: NDArray[Any], top: int) -> NDArray[np.uint8]:
     if top <= 255:
         return np.asarray(values.astype(np.float32) * (255 / max(1, top)), dtype=np.uint8)
     return np.asarray((values / float(top) * 255).round().clip(0, 255), dtype=np.uint8)
-
-
-def _quiet_pydicom() -> None:
-    """Ignore pydicom's warnings for the rest of the process, as `encoders.images` does Pillow's."""
-    if not any(getattr(entry[3], "pattern", None) == _NOISY_MODULES for entry in warnings.filters):
-        warnings.filterwarnings("ignore", module=_NOISY_MODULES)

@@ -57,7 +57,6 @@ SAMPLED_PIXELS = 32_000_000
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _GREY_MODES = frozenset({"1", "L"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_PILLOW_MODULES = r"PIL\."
 
 
 def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) -> Image.Image:
@@ -76,7 +75,7 @@ def read_image(source: Path | str | BinaryIO, *, least_side: int | None = None) 
     Raises:
         ScanError: with the code ``missing_image``, ``unreadable_image``, ``tiny_image`` or ``too_large``.
     """
-    _quiet_pillow()
+    ignore_warnings_of(r"PIL\.")
     if not isinstance(source, (str, Path)):
         return _decode(source, least_side)
     try:
@@ -261,11 +260,11 @@ def _why_unidentified(stream: BinaryIO) -> str:
     return f"not an image: {READABLE}" if kind is None else f"not an image but {kind}: {READABLE}"
 
 
-def _quiet_pillow() -> None:
-    """Ignore Pillow's warnings for the rest of the process.
+def ignore_warnings_of(modules: str) -> None:
+    """Ignore the warnings of some modules (a regular expression) for the rest of the process.
 
     Scans are decoded in threads, where ``warnings.catch_warnings`` would swap the filters under another
-    thread's feet. What Pillow warns of is either harmless here or raised as a ScanError.
+    thread's feet. What Pillow and pydicom warn of is either harmless here or raised as a ScanError.
     """
-    if not any(getattr(entry[3], "pattern", None) == _PILLOW_MODULES for entry in warnings.filters):
-        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
+    if not any(getattr(entry[3], "pattern", None) == modules for entry in warnings.filters):
+        warnings.filterwarnings("ignore", module=modules)

@@ -32,18 +32,10 @@ LIGHT_TEXTS = 8
 
 
 class OnnxEncoder:
-    """Images and captions to unit vectors, by the graphs of a model folder.
+    """Images and captions to unit vectors of length ``dim``, by the graphs of a model folder."""
 
-    Attributes:
-        fingerprint: of the model.
-        dim: length of the vectors.
-        image_spec: how image files become what `embed_images` and `embed_pixels` take.
-        usual_batch: images in one forward pass; more only costs memory.
-        passes_at_once: one keeps all cores busy.
-    """
-
-    usual_batch: ClassVar[int] = 32
-    passes_at_once: ClassVar[int] = 1
+    usual_batch: ClassVar[int] = 32  # images in one forward pass; more only costs memory
+    passes_at_once: ClassVar[int] = 1  # which keeps all cores busy
 
     def __init__(self, bundle: ModelBundle, *, threads: int | None = None) -> None:
         """Remember the folder; nothing is loaded yet. `threads`: of one forward pass; None for one a core."""

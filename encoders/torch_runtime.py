@@ -23,14 +23,10 @@ class TorchEncoder:
     Notable choices: images cross to the device as bytes, a quarter of the traffic of float32, and are
     normalised there; convolutions run channels-last; autocast to bfloat16 where the GPU has it, which moves a
     vector by a cosine of about 1e-4.
-
-    Attributes:
-        usual_batch: images in one forward pass: starting its hundreds of kernels takes as long for 32.
-        passes_at_once: the next one's images reach the GPU while it works on those of one before.
     """
 
-    usual_batch: ClassVar[int] = 128
-    passes_at_once: ClassVar[int] = 2
+    usual_batch: ClassVar[int] = 128  # starting the hundreds of kernels of a pass takes as long for 32 images
+    passes_at_once: ClassVar[int] = 2  # the next one's images reach the GPU while it works on those before
 
     def __init__(
         self, bundle: ModelBundle, *, device: str | None = None, bfloat16: bool | None = None

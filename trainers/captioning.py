@@ -10,11 +10,10 @@ from typing import Any
 
 from encoders.bundle import ModelBundle
 from encoders.decoder_export import decoder_files, describe_decoder
-from encoders.errors import OptionsError
 from trainers.caption_evaluation import ScoreCaptions
 from trainers.caption_features import grid_sides
 from trainers.caption_task import CaptioningTask, PreparedData, prepare
-from trainers.checkpoints import CHECKPOINT_FILE, data_fingerprint, plain_options, read_checkpoint
+from trainers.checkpoints import data_fingerprint, plain_options, read_checkpoint, refuse_interrupted_run
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors
 from trainers.listeners import CaptionListener, SilentListener
@@ -74,7 +73,9 @@ def train_decoder(
         ModelError: the encoder is damaged or its image tower has no grid.
     """
     work, data = work_folder(bundle), f"{data_fingerprint(train, validation)} {bundle.fingerprint}"
-    _check_work_folder(work, data, options)
+    if options.resume:  # refused before the images are looked at, which takes long
+        read_checkpoint(work, plain_options(options), data)
+    refuse_interrupted_run(work, options)
     placement = choose_placement(options.device, options.precision)
     with (
         memory_errors("use a smaller width or batch size"),
@@ -111,14 +112,6 @@ def work_folder(bundle: ModelBundle) -> Path:
 def forget_run(bundle: ModelBundle) -> None:
     """Remove journal and checkpoint of a run whose decoder is in its model folder."""
     shutil.rmtree(work_folder(bundle), ignore_errors=True)
-
-
-def _check_work_folder(work: Path, data: str, options: CaptioningOptions) -> None:
-    """Refuse before the images are looked at, which takes long."""
-    if options.resume:
-        read_checkpoint(work, plain_options(options), data)
-    elif (work / CHECKPOINT_FILE).exists() and not options.force:
-        raise OptionsError(f"{work} holds an interrupted run: resume it, or force a new one")
 
 
 def _files(

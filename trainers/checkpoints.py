@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from encoders.errors import CheckpointError
+from encoders.errors import CheckpointError, OptionsError
 from trainers.data import TrainingPair
 from trainers.options import CaptioningOptions, ContrastiveOptions
 
@@ -59,6 +59,16 @@ def read_checkpoint(folder: Path, options: Mapping[str, Any], data: str) -> dict
     if state["data"] != data:
         raise CheckpointError(f"the pairs changed since the run in {folder} began: force a new run")
     return state
+
+
+def refuse_interrupted_run(folder: Path, options: ContrastiveOptions | CaptioningOptions) -> None:
+    """Refuse to start anew in the work folder of an interrupted run, unless that is forced.
+
+    Raises:
+        OptionsError: there is one, and it is neither resumed nor forced away.
+    """
+    if (folder / CHECKPOINT_FILE).exists() and not (options.resume or options.force):
+        raise OptionsError(f"{folder} holds an interrupted run: resume it, or force a new one")
 
 
 def _with_new_names(options: Mapping[str, Any]) -> Mapping[str, Any]:

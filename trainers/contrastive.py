@@ -15,7 +15,7 @@ from encoders.errors import DataError, DivergedError, OptionsError
 from encoders.export import describe_model, save_bundle
 from encoders.preprocessing import CaptionTokenizer
 from encoders.retrieval import RetrievalRecall
-from trainers.checkpoints import CHECKPOINT_FILE, JOURNAL_FILE, data_fingerprint, plain_options
+from trainers.checkpoints import JOURNAL_FILE, data_fingerprint, plain_options, refuse_interrupted_run
 from trainers.contrastive_task import MIN_PAIRS, ContrastiveTask
 from trainers.data import PairSplits, TrainingPair
 from trainers.device import choose_placement, memory_errors, tuned_convolutions
@@ -77,7 +77,7 @@ def train_encoders(
         ModelError: weights are missing, or ``out`` cannot be written.
     """
     _check_pairs(train, validation)
-    _check_work_folder(out, options)
+    refuse_interrupted_run(work_folder(out), options)
     check_replaceable(out, force=options.force or options.resume)
     placement = choose_placement(options.device, options.precision)
     with (
@@ -163,11 +163,6 @@ def _check_pairs(train: Sequence[TrainingPair], validation: Sequence[TrainingPai
     for name, pairs in (("training", train), ("validation", validation)):
         if len(pairs) < MIN_PAIRS:
             raise DataError(f"{len(pairs)} {name} pairs: at least {MIN_PAIRS} are needed to tell them apart")
-
-
-def _check_work_folder(out: Path, options: ContrastiveOptions) -> None:
-    if (work_folder(out) / CHECKPOINT_FILE).exists() and not (options.resume or options.force):
-        raise OptionsError(f"{work_folder(out)} holds an interrupted run: resume it, or force a new one")
 
 
 def _check_shares(options: ContrastiveOptions, processes: Processes) -> None:

@@ -1,5 +1,6 @@
 """Models small enough to export in a test."""
 
+import onnx
 import pytest
 import torch
 
@@ -73,3 +74,12 @@ def saved_model(tmp_path_factory, preset, tokenizer):
         extra={"training.jsonl": b"{}\n"},
     )
     return bundle, model
+
+
+def input_shapes(data):
+    """The axes of each input of a graph: numbers, or names of those that vary."""
+    graph = onnx.load_from_string(data).graph
+    return {
+        item.name: [axis.dim_param or axis.dim_value for axis in item.type.tensor_type.shape.dim]
+        for item in graph.input
+    }

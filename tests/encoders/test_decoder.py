@@ -22,7 +22,7 @@ from encoders.errors import BundleError, ExportError, OptionsError, PresetError
 from encoders.generation import GenerationOptions
 from encoders.runtime import OnnxEncoder
 from encoders.vision import TorchvisionTower
-from tests.encoders.conftest import CAPTIONS
+from tests.encoders.conftest import CAPTIONS, input_shapes
 
 CELLS, CHANNELS, VOCABULARY = 16, 8, 60
 
@@ -209,6 +209,16 @@ def test_a_decoder_writes_with_onnx_alone(writing_model):
         assert best.attention.shape == (len(best.pieces), 4, 4)
         np.testing.assert_allclose(best.attention.sum(axis=(1, 2)), 1, atol=1e-5)
         assert "".join(best.pieces).split() == best.caption.split()
+
+
+def test_a_decoder_steps_on_from_any_state(writing_model):
+    # The export compared begin and step with torch already, in batches of many sizes, after some steps.
+    begin, step = (
+        input_shapes(writing_model.read_verified(f"decoder-{name}.onnx")) for name in ("begin", "step")
+    )
+    assert {shape[0] for shape in (*begin.values(), *step.values())} == {"batch"}
+    assert "past" not in step or step["past"][4] == "time"
+    assert input_shapes(writing_model.read_verified("decoder-look.onnx")) == {"pixels": ["batch", 3, 32, 32]}
 
 
 def test_longer_captions_than_it_learned_are_refused(writing_model):
