@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from encoders.deep_pixels import grey_of, is_deep_colour, mend_byte_order, on_black, read_deep_colour
 from encoders.dicom_headers import begins_as_dicom
 from encoders.errors import ScanError, first_line
 
@@ -115,6 +116,9 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
             if least_side is not None:
                 image.draft(None, (2 * least_side, 2 * least_side))
             with PIXELS_IN_MEMORY.taken(*image.size):
+                if is_deep_colour(image):
+                    return _deep_colour(image, stream)
+                mend_byte_order(image)
                 image.load()
                 with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
                     ImageOps.exif_transpose(image, in_place=True)
@@ -127,7 +131,8 @@ def _decode(stream: BinaryIO, least_side: int | None) -> Image.Image:
         raise ScanError(f"it has more than {MAX_SCAN_PIXELS:,} pixels", code="too_large") from None
     # Pillow's plugins raise nearly anything on damaged files: SyntaxError, struct.error, EOFError ...
     except Exception as error:
-        raise ScanError(f"the image data is damaged or cut short ({first_line(error)})") from error
+        said = first_line(error) if str(error).strip() else ""
+        raise ScanError(f"the image data is damaged or cut short{f' ({said})' if said else ''}") from error
 
 
 # So many threads may decode images of this share of the memory, or smaller ones, without asking for it.
@@ -181,10 +186,24 @@ def check_size(width: int, height: int) -> None:
         )
 
 
+def _deep_colour(image: Image.Image, stream: BinaryIO) -> Image.Image:
+    def reopen() -> Image.Image:
+        stream.seek(0)
+        return Image.open(stream, formats=FORMATS)
+
+    values, alpha = read_deep_colour(image, reopen)
+    return Image.fromarray(
+        window_to_8_bit(values) if alpha is None else on_black(values, alpha, window_to_8_bit)
+    )
+
+
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to ``L`` or ``RGB``."""
     if image.mode in _DEEP_MODES:
-        return Image.fromarray(window_to_8_bit(np.asarray(image)))
+        values, white_is_lowest = grey_of(image)
+        grey = window_to_8_bit(values)
+        # Pillow turns these over at 8 bits, and leaves deeper values as they are.
+        return Image.fromarray(255 - grey if white_is_lowest else grey)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return _flatten(image)
     target = "L" if image.mode in _GREY_MODES else "RGB"
@@ -212,9 +231,11 @@ def window_to_8_bit(values: np.ndarray) -> np.ndarray:
     low, high = _window(values)
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
+    # Large numbers of 32 bits differ by less than a float of 32 bits can tell.
+    kind = np.dtype("f8" if high - low < 1e-4 * max(abs(low), abs(high)) else "f4")
 
     def scale(strip: np.ndarray) -> np.ndarray:
-        scaled = (strip.astype(np.float32) - low) * (255.0 / (high - low))
+        scaled = (strip.astype(kind) - low) * (255.0 / (high - low))
         np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
         return np.asarray(scaled.round().clip(0, 255), dtype=np.uint8)
 
