@@ -43,14 +43,9 @@ def is_deep_colour(image: Image.Image) -> bool:
 def read_deep_colour(
     image: Image.Image, reopen: Callable[[], Image.Image]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
-    """Decode an image that `is_deep_colour`.
+    """Decode what `is_deep_colour` with the help of the same image, opened once more.
 
-    Args:
-        image: opened and not yet loaded.
-        reopen: opens the same image once more.
-
-    Returns:
-        Colours ``[h, w, 3]`` or greys ``[h, w]``, and alpha ``[h, w]`` where there is any.
+    Returns colours ``[h, w, 3]`` or greys ``[h, w]``, and alpha ``[h, w]`` where there is any.
     """
     raw = _raw_mode(image)
     if raw == _ALPHA_OF_GREY:

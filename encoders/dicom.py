@@ -72,7 +72,7 @@ def _image(header: Dataset, frame: int | None) -> Image.Image:
         if unused_bits:
             stored = stored >> unused_bits
         if stored.ndim == 3:
-            bits = int(header.BitsStored)
+            bits = int(header.BitsStored) - unused_bits
             top = white_of(int(stored.max()), bits) if bits > 8 else (1 << bits) - 1
             pixels = in_strips(lambda strip: _scale(strip, top), stored)
         else:
@@ -146,7 +146,7 @@ def _modality(
     """The modality LUT or rescale (C.11.1), and whether it is a rescale that keeps the order of values."""
     values = functional_group(header, index, "PixelValueTransformationSequence") or header
     if values.get("ModalityLUTSequence"):
-        table = _table_of(values.ModalityLUTSequence, float(stored.min()), header)
+        table = _table_of(values.ModalityLUTSequence, -1.0 if stored.dtype.kind == "i" else 0.0, header)
         if table is not None:
             return lambda strip: table.look_up(strip.round(), table.entries), False
         fallbacks.append("a modality table that cannot be used")
@@ -178,10 +178,10 @@ def _value_of_interest(
 ) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
     """The VOI LUT or window of the file (C.11.2), or None where it has neither that can be used."""
     if header.get("VOILUTSequence"):
-        # The first value mapped is signed where the values are, which modality rescale may make so.
+        # The first value mapped is signed where the values are: a rescale may make them so, a table not.
         ends = rescale(np.array([stored.min(), stored.max()], stored.dtype))
-        signed = -1.0 if stored.dtype.kind == "i" else float(ends.min())
-        table = _table_of(header.VOILUTSequence, signed, header)
+        signed = stored.dtype.kind == "i" and ends.dtype.kind != "u"
+        table = _table_of(header.VOILUTSequence, -1.0 if signed else float(ends.min()), header)
         if table is not None:
             greys = _scale(table.entries, table.top)
             return lambda values: table.look_up(values.round(), greys)

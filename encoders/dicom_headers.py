@@ -50,14 +50,9 @@ _PHOTOMETRIC = {
 
 
 def begins_as_dicom(head: bytes) -> bool:
-    """Whether 140 bytes from the start of a file are those of DICOM, with a preamble or without.
-
-    A preamble of zeros may lack the letters DICM, and a file the preamble: it then begins with an element of
-    the group 0002 or 0008, in either byte order.
-    """
-    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
-        return True
-    return _begins_as_elements(head) or (not any(head[:PREAMBLE]) and _begins_as_elements(head[PREAMBLE:]))
+    """Whether 140 bytes from the start of a file are DICOM's, without the preamble or its letters, too."""
+    at_zeros = not any(head[:PREAMBLE]) and _begins_as_elements(head[PREAMBLE:])
+    return head[PREAMBLE : PREAMBLE + 4] == b"DICM" or _begins_as_elements(head) or at_zeros
 
 
 def _begins_as_elements(head: bytes) -> bool:
@@ -106,11 +101,7 @@ def _compression(encapsulated: bytes) -> str:
 
 
 def check_decoder(header: Dataset) -> None:
-    """Name a missing decoder in one line, where pydicom takes ten.
-
-    Raises:
-        ScanError: with the code ``missing_decoder``.
-    """
+    """Name a missing decoder in one line, where pydicom takes ten: a `ScanError`, ``missing_decoder``."""
     from pydicom.pixels import get_decoder
     from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit
 
@@ -151,14 +142,9 @@ def _precision(header: Dataset) -> int:
 
 
 def complete(header: Dataset, fallbacks: list[str]) -> int:
-    """Fill in what pydicom asks for and the header lacks (C.7.6.3.1).
+    """Fill in what pydicom asks for and the header lacks (C.7.6.3.1), and name it in `fallbacks`.
 
-    Args:
-        header: of a file with pixels; changed in place.
-        fallbacks: gets a line for each thing that was not as the standard says.
-
-    Returns:
-        How many bits lie unused below the stored ones: 4 where HighBit is 15 and 12 bits are stored.
+    Returns how many bits lie unused below the stored ones: 4 where HighBit is 15 and 12 bits are stored.
     """
     name = str(header.get("PhotometricInterpretation") or "")
     known = _PHOTOMETRIC.get(re.sub(r"\W|_", "", name.upper()))
@@ -173,7 +159,7 @@ def complete(header: Dataset, fallbacks: list[str]) -> int:
         fallbacks.append("a photometric interpretation not as the standard writes it")
     if samples > 1 and header.get("PlanarConfiguration") is None:
         header.PlanarConfiguration = 0
-    if header.get("BitsStored") is None:
+    if not 1 <= int(header.get("BitsStored") or 0) <= int(header.BitsAllocated):
         header.BitsStored = header.BitsAllocated
     if header.get("PixelRepresentation") is None:
         header.PixelRepresentation = 0

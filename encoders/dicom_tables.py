@@ -31,9 +31,10 @@ class Table:
 
     def look_up(self, values: NDArray[Any], entries: NDArray[Any]) -> NDArray[Any]:
         """Map whole numbers of any shape by entries ``[n, ...]``, these or others made of these."""
-        # Wide enough for any difference of two 32-bit values.
-        wide = np.int32 if values.dtype.itemsize <= 2 else np.int64
-        return np.asarray(entries[np.clip(values.astype(wide) - self.first, 0, len(entries) - 1)])
+        wide = (
+            values if values.dtype.kind == "f" else values.astype("i4" if values.dtype.itemsize < 4 else "i8")
+        )
+        return np.asarray(entries[np.clip(wide - self.first, 0, len(entries) - 1).astype(np.intp)])
 
 
 def numbers(header: Dataset, name: str) -> list[float]:
@@ -65,17 +66,10 @@ def _number(value: object) -> float:
 def read_table(
     item: Dataset, name: str, *, least: float, byte_order: str, flat: bool = False
 ) -> Table | None:
-    """Read the table of a modality LUT, a VOI LUT or a palette.
+    """Read the elements ``{name}Descriptor`` and ``{name}Data``; None where they are missing or empty.
 
-    Args:
-        item: holds the elements ``{name}Descriptor`` and ``{name}Data``.
-        name: ``LUT`` or, for instance, ``RedPaletteColorLookupTable``.
-        least: the lowest value to be looked up; below 0, the first value is read as signed.
-        byte_order: of words, ``<`` or ``>``.
-        flat: one value may fill the table, as none of a colour does.
-
-    Returns:
-        The table, or None where it is missing, empty or of one value.
+    `least` is the lowest value to be looked up: below 0, the first value mapped is read as signed.
+    `byte_order` of words is ``<`` or ``>``. A table of one value is None, too, unless it may be `flat`.
     """
     described = numbers(item, f"{name}Descriptor")
     if len(described) != 3 or not all(math.isfinite(number) for number in described):

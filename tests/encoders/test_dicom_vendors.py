@@ -103,6 +103,17 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
         SIGNED,
         {"ModalityLUTSequence": [table(STEPS, 63_488, 16, "US")], **WINDOW},
     ),
+    "a modality table for signed pixels, then a VOI table of the upper half": (
+        SIGNED,
+        {
+            "ModalityLUTSequence": [table(STEPS + 40_000, 63_488, 16, "US")],
+            "VOILUTSequence": [table(STEPS, 40_000, 12, "US")],
+        },
+    ),
+    "signed pixels that are all positive": (
+        RAMP.astype(np.int16),
+        {"VOILUTSequence": [table(np.append(STEPS[:2048] * 0, STEPS), 63_488, 12)]},
+    ),
     "HighBit 15 of 12": (RAMP * 16, {"BitsStored": 12, "HighBit": 15, **WINDOW}),
     "HighBit 13 of 12, with something below": (RAMP * 4 + 3, {"BitsStored": 12, "HighBit": 13, **WINDOW}),
     "HighBit 15 of 12, signed": (
@@ -119,6 +130,11 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
         RAMP,
         {"BitsStored": None, "HighBit": None, "PixelRepresentation": None, **WINDOW},
     ),
+    "more bits stored than allocated": (
+        RAMP,
+        {"BitsStored": 20, "HighBit": 19, "WindowCenter": "2048", "WindowWidth": "4096"},
+    ),
+    "no bits stored": (RAMP, {"BitsStored": 0, "HighBit": 11, "WindowCenter": "2048", "WindowWidth": "4096"}),
     "a palette that is not there": (RAMP, {"PhotometricInterpretation": "PALETTE COLOR"}),
 }
 
