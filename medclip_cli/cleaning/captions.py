@@ -99,13 +99,37 @@ def template_words(row: SourceRow) -> dict[str, str]:
         "age": None if row.age is None else f"{row.age:g}",
         "sex": {"M": "male", "F": "female"}.get(row.sex or ""),
     }
-    words: Mapping[str, str | None] = {**known, **row.words}
+    words: dict[str, str | None] = {**known, **row.words}
+    if row.view and not _WORD.search(row.words.get("view", "")):
+        words["view"] = row.view
     return {name: value for name, value in words.items() if value}
+
+
+def age_in_words(years: float) -> str:
+    """Return an age as people say it: a number of years, of an infant days or months.
+
+    >>> age_in_words(58.0), age_in_words(0.583333), age_in_words(3 / 365.25), age_in_words(1.5)
+    ('58', '7 month', '3 day', '18 month')
+    """
+    if years >= 2 or years == int(years):
+        return f"{round(years, 1):g}"
+    days, months = round(years * 365.25), round(years * 12)
+    return f"{days} day" if days < 31 else f"{months} month"
+
+
+# A template says "{age} year old", which is not so of "7 month".
+_INFANT = re.compile(r"\b(day|month)[ -]years?([ -]old)\b")
+
+
+# The source's own word is better than ours ("Transverse"), and its code worse ("LL", "AP_horizontal").
+_WORD = re.compile(r"\A[^_]*[a-z]{4}[^_]*\Z")
 
 
 def _templated(name: str, template: Template, *, lower: bool) -> CaptionStyle:
     def make(row: SourceRow, words: Mapping[str, str]) -> tuple[str, ...]:
-        caption = one_line(template.render(words))
+        if row.age is not None and words.get("age") == f"{row.age:g}":
+            words = {**words, "age": age_in_words(row.age)}
+        caption = one_line(_INFANT.sub(r"\1\2", template.render(words)))
         return _single(caption.lower() if lower else caption)
 
     return CaptionStyle(name, make, template)

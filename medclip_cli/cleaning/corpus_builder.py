@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -37,6 +37,7 @@ from medclip_cli.corpora.dicom import patient_key
 from medclip_cli.corpora.exporting import copy_images, keep_only
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
 from medclip_cli.corpora.near_duplicates import Leaks, find_leaks
+from medclip_cli.corpora.notes import noting
 from medclip_cli.corpora.registry import layout_named, layout_of_folder
 from medclip_cli.errors import CorpusError, UsageError
 from medclip_cli.progress import OnProgress, log, no_progress
@@ -63,6 +64,7 @@ class CleaningReport:
         images_checked: whether the images were decoded.
         leaks: what train and the held-out splits share.
         options: the choices that a second cleaning would need.
+        notes: what the data set says that no field takes, and how it was read: columns, encodings, lists.
     """
 
     corpus: Path | None
@@ -78,6 +80,7 @@ class CleaningReport:
     images_checked: bool
     leaks: Leaks
     options: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON; ``report.json`` has the same counts."""
@@ -177,10 +180,12 @@ def clean(  # noqa: PLR0913 - the options of one command
         limit=limit,
     )
     secret = patient_key(load_settings().home) if layout.hashes_patients else b""
-    read_options = ReadOptions(captions, image_column, caption_column, group_pattern, secret)
+    read_options = ReadOptions(
+        captions, image_column, caption_column, group_pattern, secret, splits == "group"
+    )
     if out:
         check_target(out, force=force)
-    with _readable_root(layout, root, out) as readable:
+    with noting() as notes, _readable_root(layout, root, out) as readable:
         cleaning = read_rows(layout.read(readable, read_options), options)
         if unfilled := unfilled_names(cleaning, options.style):
             there = ", ".join(sorted(cleaning.words))
@@ -218,6 +223,7 @@ def clean(  # noqa: PLR0913 - the options of one command
                 "seed": seed,
                 "limit": limit,
             },
+            notes=notes,
         )
         if out:
             _write(report, cleaning, layout, readable, out, copy=copy_images, force=force, notify=on_progress)

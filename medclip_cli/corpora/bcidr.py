@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medclip_cli.corpora.folder import captions_of
 from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, list_images
+from medclip_cli.corpora.notes import note
 from medclip_cli.corpora.tables import read_json
 from medclip_cli.records import SPLITS, SourceRow
 
@@ -25,6 +26,9 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
     files = [(base / name, split) for name, split in _FILES.items() if (base / name).is_file()]
     # Without a validation list the training list is divided by slide.
     has_val = any(split == "val" for _, split in files)
+    for split in SPLITS:
+        if not any(split == there for _, there in files):
+            note(f"{base} has no list of {split}{': train is divided by slide' if split == 'val' else ''}")
     images = list_images(root)
     for path, split in files:
         for name, entry in _entries(read_json(path)):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from medclip_cli.corpora.folder import LAYOUT as FOLDER
 from medclip_cli.corpora.folder import Columns, captions_of
 from medclip_cli.corpora.layout import DatasetLayout, ReadOptions
+from medclip_cli.corpora.notes import note
 from medclip_cli.corpora.tables import read_table
 from medclip_cli.corpora.vocabulary import known, view_of, words
 from medclip_cli.errors import CorpusError
@@ -197,6 +198,9 @@ def _captions(table: Path, options: ReadOptions) -> dict[str, Any]:
     columns = Columns.of(table, options)
     if columns.caption is None:
         raise CorpusError(f"{table} has no caption column: give caption_column")
+    if columns.others:
+        others = ", ".join(columns.others)
+        note(f"{table}: the headers of the images count in the place of its columns {others}")
     rows = ((row.get(columns.image), row.raw(columns.caption)) for row in read_table(table) if not row.fault)
     return {name: caption for name, caption in rows if name and caption is not None}
 

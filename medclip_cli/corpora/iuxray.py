@@ -7,12 +7,14 @@ an image says its view now and then. Removed words read ``XXXX``: ``--strip-mark
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from medclip_cli.corpora.layout import ColumnMap, DatasetLayout, ImageFiles, ReadOptions, Source, list_images
+from medclip_cli.corpora.notes import named
 from medclip_cli.corpora.tables import Row, read_json, read_table
 from medclip_cli.corpora.vocabulary import known, split_of, texts, words
 from medclip_cli.errors import CorpusError
@@ -32,8 +34,14 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
         raise CorpusError(f"there is no folder {root}")
     if next(root.rglob(KAGGLE_TABLE), None):
         return _READ_KAGGLE(root, options)
-    for table in sorted(root.rglob(R2GEN_TABLE)):
-        return _read_r2gen(root, table)
+    tables = sorted(root.rglob(R2GEN_TABLE))
+    for table in tables:
+        if (lists := _r2gen_lists(table)) is not None:
+            return _read_r2gen(root, table, lists, options)
+    if tables:
+        raise CorpusError(
+            f"{tables[0]} is R2Gen's file of MIMIC-CXR, not of IU X-Ray: clean mimic-cxr from its own tables"
+        )
     reports = sorted(root.rglob("*.xml"), key=lambda path: (len(path.name), path.name))
     if not reports:
         forms = f"OpenI *.xml, {KAGGLE_TABLE} or {R2GEN_TABLE}"
@@ -43,8 +51,8 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
 
 
 def joined(*parts: str | None) -> str | None:
-    """Return the parts that are there as one text."""
-    return " ".join(part for part in parts if part) or None
+    """Return the parts that are there as one text; what stands under two headings counts once."""
+    return " ".join(dict.fromkeys(part for part in parts if part)) or None
 
 
 def _rows(path: Path, images: ImageFiles) -> Iterator[SourceRow]:
@@ -59,7 +67,7 @@ def _rows(path: Path, images: ImageFiles) -> Iterator[SourceRow]:
     findings, impression = sections.get("FINDINGS"), sections.get("IMPRESSION")
     uid = report.find("uId")
     case = (uid.get("id") if uid is not None else None) or path.stem
-    labels = (known(node.text) for node in report.iterfind("MeSH/major"))
+    labels = [known(node.text) for node in report.iterfind("MeSH/major")]
     for node in report.iter("parentImage"):
         name = known(node.get("id")) or ""
         yield SourceRow(
@@ -123,25 +131,50 @@ _READ_KAGGLE = ColumnMap(
 )
 
 
-def _read_r2gen(root: Path, table: Path) -> Iterator[SourceRow]:
-    """Yield one row an image; the lists' own names are not trusted, each record says its split."""
+# MIMIC-CXR's path of an image, and the columns of its tables.
+_MIMIC_PATH = re.compile(r"\bp\d{2}/p\d{8}/s\d{8}/")
+_MIMIC_KEYS = frozenset({"subject_id", "study_id"})
+
+
+def _r2gen_lists(table: Path) -> dict[str, list[Any]] | None:
+    """Return R2Gen's cases by list; None for those of MIMIC-CXR, which are of another licence."""
     content = read_json(table)
     if not isinstance(content, dict):
         raise CorpusError(f"{table} is not R2Gen's lists by split: download it again")
+    lists = {str(name): part for name, part in content.items() if isinstance(part, list)}
+    cases = [case for part in lists.values() for case in part if isinstance(case, dict)]
+    if any(_MIMIC_KEYS & case.keys() or _MIMIC_PATH.search(str(case.get("image_path"))) for case in cases):
+        return None
+    return lists
+
+
+def _read_r2gen(
+    root: Path, table: Path, lists: Mapping[str, list[Any]], options: ReadOptions
+) -> Iterator[SourceRow]:
+    """Yield one row an image. A record says its split; the list's name does where it says none."""
+    wrong = Counter(
+        str(case.get("split") or name)
+        for name, part in lists.items()
+        for case in part
+        if isinstance(case, dict) and split_of(known(case.get("split")) or name) is None
+    )
+    if wrong and not options.new_splits:
+        raise CorpusError(f"{table}: {named(wrong, 'case')} is no split: write train, val or test")
     images = list_images(root)
-    entries = [entry for part in content.values() if isinstance(part, list) for entry in part]
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), list):
+    entries = [(name, entry) for name, part in lists.items() for entry in part]
+    for number, (name, entry) in enumerate(entries):
+        paths = entry.get("image_path") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(paths, list | str):
             yield SourceRow(f"entry{number}", "", fault=("malformed_row", "not a case with images"))
             continue
         case = str(entry.get("id"))
-        for path in map(str, entry["image_path"]):
+        for path in map(str, [paths] if isinstance(paths, str) else paths):
             yield SourceRow(
                 key=path.rpartition(".")[0] or path,
                 image=images.find(path) or images.find(f"images/{path}") or f"images/{path}",
                 modality="XR",
                 group=case.partition("_")[0],
-                split=split_of(entry.get("split")),
+                split=split_of(known(entry.get("split")) or name),
                 texts=texts(report=entry.get("report"), findings=entry.get("report")),
                 region="Chest",
             )

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from encoders.names import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from medclip_cli.corpora.notes import note
 from medclip_cli.corpora.tables import Row, read_lines, read_table, unusable
 from medclip_cli.corpora.vocabulary import age_of, sex_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
+from medclip_cli.progress import counted
 from medclip_cli.records import SourceRow
 
 
@@ -27,6 +29,7 @@ class ReadOptions:
     caption_column: str | None = None
     group_pattern: str | None = None  # regular expression on the image path, whose match is the group
     secret: bytes = b""  # key of the hashes that stand for patients (`dicom`)
+    new_splits: bool = False  # whether the data set's own splits do not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,12 @@ class ImageFiles:
 def list_images(root: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> ImageFiles:
     """List the image files under a folder, as paths relative to it; hidden folders are left out."""
     wanted = frozenset(suffixes)
-    return ImageFiles(set(_walk(str(root), "", wanted)))
+    links: list[str] = []
+    images = ImageFiles(set(_walk(str(root), "", wanted, links)))
+    if links:
+        shown = f"{', '.join(links[:5])}{' ...' if len(links) > 5 else ''}"
+        note(f"{counted(len(links), 'link')} to folders in {root} not followed: {shown}")
+    return images
 
 
 def base_folder(root: Path, files: Sequence[str], what: str) -> Path:
@@ -121,13 +129,15 @@ def below(root: Path, folder: Path) -> str:
     return "" if prefix == "." else f"{prefix}/"
 
 
-def _walk(root: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
+def _walk(root: str, prefix: str, suffixes: frozenset[str], links: list[str]) -> Iterator[str]:
     with os.scandir(f"{root}/{prefix}") as entries:
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{prefix}{entry.name}/", suffixes)
+                yield from _walk(root, f"{prefix}{entry.name}/", suffixes, links)
+            elif entry.is_symlink() and entry.is_dir():
+                links.append(prefix + entry.name)
             elif os.path.splitext(entry.name)[1].lower() in suffixes:
                 yield prefix + entry.name
 
@@ -183,11 +193,17 @@ class ColumnMap:
         source = self.find(root, options) if self.find else self._find(root)
         if not self.has_paths:
             source = replace(source, images=list_images(root))
-        return (
-            self._row(row, split, table, source)
-            for path, split, table in source.tables
-            for row in self.rows(path)
-        )
+        return self._rows(source)
+
+    def _rows(self, source: Source) -> Iterator[SourceRow]:
+        unlisted = 0
+        for path, split, table in source.tables:
+            for row in self.rows(path):
+                read = self._row(row, split, table, source)
+                unlisted += read.split is None and read.fault is None
+                yield read
+        if source.splits and unlisted:
+            note(f"{self.title}: {counted(unlisted, 'image')} in no official list, distributed by group")
 
     def _find(self, root: Path) -> Source:
         base = base_folder(root, self.markers or tuple(self.files), self.title)
@@ -202,6 +218,10 @@ class ColumnMap:
                 else read_lines(base / file)
             )
         }
+        wanted = [*self.lists, *(() if self.alternatives else self.markers or self.files)]
+        for file in wanted:
+            if not (base / file).is_file():
+                note(f"there is no {base / file}: the official split is not known in full")
         tables = [(path, split, f"{split}/" if split else "") for path, split in there]
         source = Source(tables[:1] if self.alternatives else tables, below(root, base), listed)
         return replace(source, **self.beside(base))

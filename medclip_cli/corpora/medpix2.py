@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora.layout import DatasetLayout, ImageFiles, ReadOptions, base_folder, below, list_images
+from medclip_cli.corpora.notes import named, note
 from medclip_cli.corpora.tables import read_json
 from medclip_cli.corpora.vocabulary import age_of, known, modality_of, sex_of, split_of, texts, view_of, words
 from medclip_cli.errors import CorpusError
@@ -84,10 +85,14 @@ def _row(
 def _official_splits(path: Path) -> dict[str, str]:
     """Return the split of each case; empty when the list was not downloaded."""
     if not path.is_file():
+        note(f"there is no {path}: the official split is not known, cases are distributed anew")
         return {}
     lists = read_json(path)
     if not isinstance(lists, dict):
         raise CorpusError(f"{path} is not a list of cases by split: download it again")
+    others = {str(n): len(c) for n, c in lists.items() if isinstance(c, list) and split_of(n) is None}
+    if others:
+        note(f"{path}: lists that name no split are not used: {named(others, 'case')}")
     return {
         str(case): split
         for name, cases in lists.items()

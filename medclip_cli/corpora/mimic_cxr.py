@@ -13,6 +13,7 @@ with its hand-made corrections for 54 reports, is read in place of the texts whe
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora.layout import ColumnMap, DatasetLayout, ReadOptions, Source, base_folder, below
+from medclip_cli.corpora.notes import named, note
 from medclip_cli.corpora.table_layouts import chexpert_labels
 from medclip_cli.corpora.tables import Row, read_table
 from medclip_cli.corpora.vocabulary import known, split_of, texts, view_of, words
+from medclip_cli.errors import CorpusError
 
 _METADATA = "mimic-cxr-2.0.0-metadata.csv"
 _SPLITS = "mimic-cxr-2.0.0-split.csv"
@@ -52,13 +55,18 @@ def _find(root: Path, options: ReadOptions) -> Source:
     base = base_folder(root, (_METADATA, f"{_METADATA}.gz"), "MIMIC-CXR-JPG")
     metadata, split_table, sectioned = (_table(base, name) for name in (_METADATA, _SPLITS, _SECTIONED))
     labels = next((table for name in _LABELS if (table := _table(base, name))), None)
-    rows = read_table(split_table) if split_table else ()
+    if split_table is None:
+        note(f"{base} has no {_SPLITS}: the official split is not known, patients are distributed anew")
+    splits = {row.get("dicom_id"): row.get("split") for row in read_table(split_table)} if split_table else {}
+    wrong = Counter(str(split) for split in splits.values() if split and split_of(split) is None)
+    if wrong and not options.new_splits:
+        raise CorpusError(f"{split_table}: {named(wrong, 'image')} is no split: download it again")
     by_study = {row.get("study_id"): chexpert_labels(row) for row in read_table(labels)} if labels else {}
     sections = _from_table(sectioned) if sectioned else lru_cache(8)(partial(_from_text, base))
     return Source(
         [(metadata or base / _METADATA, None, "")],
         prefix=below(root, base),
-        splits={row.get("dicom_id"): split for row in rows if (split := split_of(row.get("split")))},
+        splits={image: split for image, value in splits.items() if (split := split_of(value))},
         beside={"labels": by_study, "sections": sections},
     )
 
@@ -71,7 +79,6 @@ def _quirks(row: Row, image: str, source: Source) -> dict[str, Any]:
     patient, study, position = str(row.get("subject_id")), str(row.get("study_id")), row.get("viewposition")
     positive, uncertain = source.beside["labels"].get(study, ((), ()))
     report = source.beside["sections"](patient, study)
-    is_lateral = position is not None and position.endswith("LATERAL")
     return {
         "key": image,
         "image": f"{source.prefix}files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
@@ -84,7 +91,7 @@ def _quirks(row: Row, image: str, source: Source) -> dict[str, Any]:
             indication=report.get("indication"),
             view=position,
         ),
-        "view": "Lateral" if is_lateral else view_of(position),
+        "view": view_of(position),
         "findings": positive,
         "uncertain": uncertain,
     }
@@ -155,7 +162,8 @@ def section_names(heading: str) -> tuple[str, ...]:
 def whole_report(sections: Mapping[str, str]) -> str | None:
     """Return findings and impression; failing both, the last paragraph, then the comparison."""
     parts = [sections[name] for name in ("findings", "impression") if sections.get(name)]
-    return " ".join(parts) or sections.get("last_paragraph") or sections.get("comparison")
+    # Under "FINDINGS AND IMPRESSION" both are the same text.
+    return " ".join(dict.fromkeys(parts)) or sections.get("last_paragraph") or sections.get("comparison")
 
 
 def _last_paragraph(text: str) -> str:

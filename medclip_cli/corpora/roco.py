@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from medclip_cli.corpora.layout import ColumnMap, DatasetLayout, ReadOptions, Source, base_folder
+from medclip_cli.corpora.notes import note
 from medclip_cli.corpora.tables import Row, read_pairs, read_table
 from medclip_cli.corpora.vocabulary import (
     finding_names,
     known,
+    modality_of_caption,
     modality_of_concepts,
     region_of_concepts,
     split_of,
@@ -21,6 +23,7 @@ from medclip_cli.corpora.vocabulary import (
     words,
 )
 from medclip_cli.errors import CorpusError
+from medclip_cli.records import OTHER_MODALITY
 
 _ARTICLE = re.compile(r"PMC\d+")
 
@@ -74,6 +77,8 @@ def _find_roco(root: Path, options: ReadOptions) -> Source:
         folder = base / split / "radiology"
         there = [folder / name for name in names[split] if (folder / name).is_file()]
         tables += [(path, known_as, f"{split}/") for path in there[:1]]
+        if not there:
+            note(f"{folder} has no {' or '.join(names[split])}: the split {known_as} is missing")
         if (folder / "cuis.txt").is_file():
             # The second field is always empty; the concepts follow, one a field.
             with (folder / "cuis.txt").open(encoding="utf-8", errors="replace") as file:
@@ -105,13 +110,18 @@ def _roco_image(row: Row) -> str | None:
 def _roco(row: Row, name: str, source: Source) -> dict[str, Any]:
     if "figure" not in row.cells:
         article, key = _ARTICLE.match(name), str(row.get("id"))
-        return {"key": key, "group": article[0] if article else key}
+        return {
+            "key": key,
+            "group": article[0] if article else key,
+            "modality": modality_of_caption(row.get("caption")),
+        }
     article_of, licence = source.beside.get(name, (None, None))
     cuis = source.cuis.get(name, ())
+    modality = modality_of_concepts(cuis)
     return {
         "key": name,
         "path": "{table}radiology/images/{name}.jpg",
-        "modality": modality_of_concepts(cuis),
+        "modality": modality if modality != OTHER_MODALITY else modality_of_caption(row.get("caption")),
         "group": article_of or name,
         "words": words(licence=licence),
         "view": view_of_concepts(cuis),
@@ -148,6 +158,9 @@ _ROCO2_SPLITS = {"train": "train", "valid": "val", "test": "test"}
 def _find_roco2(root: Path, options: ReadOptions) -> Source:
     base = base_folder(root, [f"{split}_captions.csv" for split in _ROCO2_SPLITS], "ROCOv2")
     captions = [(base / f"{name}_captions.csv", split, f"{name}/") for name, split in _ROCO2_SPLITS.items()]
+    for path, split, _ in captions:
+        if not path.is_file():
+            note(f"there is no {path}: the split {split} is missing")
     concepts = [base / f"{n}_{kind}.csv" for n in _ROCO2_SPLITS for kind in ("concepts_manual", "concepts")]
     articles: dict[str, str] = {}
     licences = base / "license_information.csv"

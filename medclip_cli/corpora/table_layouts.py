@@ -57,6 +57,7 @@ def _chexpert(row: Row, name: str, source: Source) -> dict[str, Any]:
         "view": view_of("Lateral" if projection == "Lateral" else position or projection),
         "findings": positive,
         "uncertain": uncertain,
+        "words": words(projection=projection, position=view_of(position)),  # LL and RL are lateral
         # Everybody in this set is grown up: the three ages of 0 are missing ones.
         "age": age_of(row.get("age")) or None,
     }
@@ -75,7 +76,6 @@ CHEXPERT = DatasetLayout(
         image="path",
         has_paths=True,
         columns={"sex": "sex"},
-        words={"projection": "frontal/lateral", "position": "ap/pa"},
         fixed={"modality": "XR", "region": "Chest"},
         quirks=_chexpert,
     ),
@@ -126,7 +126,7 @@ CHESTXRAY14 = DatasetLayout(
 # localizations are Python lists written out. Projection EXCLUDE is left out, as the authors ask; the two
 # dozen damaged files are found when the images are decoded.
 _PADCHEST_TABLE = "PADCHEST_chest_x_ray_images_labels_160K*.csv*"
-_PADCHEST_VIEWS = {"L": "Lateral", "AP_horizontal": "AP", "COSTAL": "Costal"}
+_PADCHEST_VIEWS = {"L": "Lateral", "AP_HORIZONTAL": "AP", "COSTAL": "Costal"}
 _SAYS_NOTHING = frozenset({"nan", "impresion", "."})
 
 
@@ -144,11 +144,13 @@ def _padchest(row: Row, name: str, source: Source) -> dict[str, Any]:
     fault = None
     if labels is None or places is None:
         fault = ("malformed_row", "labels or localizations are not a list")
-    elif projection == "EXCLUDE":
+    elif (projection or "").upper() == "EXCLUDE":
         fault = ("excluded_view", "the authors mark it EXCLUDE")
     try:
         # A date like 20140915 and a year like 1930.0; the birth date itself is not kept.
-        age = float((row.get("studydate_dicom") or "")[:4]) - float(row.get("patientbirth") or "")
+        age = float((row.get("studydate_dicom") or "")[:4]) - float(
+            (row.get("patientbirth") or "").replace(",", ".")
+        )
     except ValueError:
         age = -1.0
     named = f"{folder}/{name}"
@@ -160,7 +162,7 @@ def _padchest(row: Row, name: str, source: Source) -> dict[str, Any]:
         "words": words(
             view=projection, localizations=", ".join(places or ()), label_method=row.get("methodlabel")
         ),
-        "view": _PADCHEST_VIEWS.get(projection or "", view_of(projection)),
+        "view": _PADCHEST_VIEWS.get((projection or "").upper(), view_of(projection)),
         "findings": labels or (),
         "age": age if 0 <= age <= OLDEST_AGE else None,
         "fault": fault,

@@ -1,4 +1,4 @@
-"""Tables as people publish them: CSV in two encodings, TSV, gzip, JSON Lines, and Excel under any name."""
+"""Tables as people publish them: CSV in any encoding, TSV, gzip, JSON Lines, and Excel under any name."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast
 
+from medclip_cli.corpora.encodings import TITLES, encoding_of
+from medclip_cli.corpora.notes import note
 from medclip_cli.corpora.vocabulary import known
 from medclip_cli.errors import CorpusError
 from medclip_cli.extras import require
+from medclip_cli.progress import counted
 from medclip_cli.records import SourceRow
 
 # A cell as large as this is an unclosed quote that swallows the rest of the file, not a report.
 MAX_CELL = 1 << 20
 csv.field_size_limit(MAX_CELL)
 
+_CHUNK = 1 << 20
 _EXCEL_MAGIC = b"PK\x03\x04"
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -57,9 +61,9 @@ def read_table(
         quoted: whether double quotes quote.
 
     Raises:
-        CorpusError: the file is missing, cannot be read, or is empty.
+        CorpusError: the file is missing, cannot be read, is empty, or a quote in it is never closed.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    suffix = _suffix(path)
     if suffix in (".jsonl", ".ndjson"):
         return _json_lines(path)
     if suffix == ".json":
@@ -77,8 +81,10 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[Row]:
     A tab in the first line makes it tab-separated. Without a header (a first cell like ``ID``) quotes are
     taken as characters of the text.
     """
-    with _open_text(path) as file:
-        first = file.readline()
+    first = ""
+    if not _starts_with(path, _EXCEL_MAGIC):
+        with _open_text(path) as file:
+            first = file.readline()
     delimiter = "\t" if "\t" in first else ","
     headed = _is_header(first.split(delimiter)[0].strip(' "\n'))
     for number, row in enumerate(
@@ -98,8 +104,19 @@ def unusable(row: Row, why: str = "no image named", *, prefix: str = "") -> Sour
 
 
 def columns_of(path: Path) -> list[str]:
-    """Return the columns of a table's first good row, in lower case; none when it has no row."""
-    return next((list(row.cells) for row in read_table(path) if row.fault is None), [])
+    """Return the columns of a table, in lower case; those of JSON are all that any record has."""
+    rows = (row for row in read_table(path) if row.fault is None)
+    if _is_json(path):
+        return list(dict.fromkeys(name for row in rows for name in row.cells))
+    return next((list(row.cells) for row in rows), [])
+
+
+def _is_json(path: Path) -> bool:
+    return _suffix(path) in (".jsonl", ".ndjson", ".json")
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is anything
@@ -125,19 +142,46 @@ def _delimited(
             delimiter = max(",\t;", key=file.readline().count)
             file.seek(0)
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
-        yield from _headed(_cells(reader), columns, path)
+        yield from _headed(_cells(file, delimiter, quoting, path), columns, path)
 
 
-def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:  # noqa: ANN401 - csv's reader has no public type
-    while True:
+# Stands after the last line: inside a quote that nobody closed it becomes part of a cell.
+_END = "\ue000end of the table"
+
+
+def _cells(
+    file: TextIO, delimiter: str, quoting: Literal[0, 3], path: Path
+) -> Iterator[tuple[int, list[str] | str]]:
+    record: list[str] = []  # the lines of the row under way
+
+    def lines() -> Iterator[str]:
+        for line in chain(file, [_END]):
+            record.append(line)
+            yield line
+
+    def closed() -> bool:
+        """Whether every quote of a row of several lines is closed, and where a cell ends."""
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            return _END not in record and bool(list(csv.reader(record, delimiter=delimiter, strict=True)))
+        except csv.Error:
+            return False
+
+    reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting)
+    while True:
+        record.clear()
+        first = reader.line_num + 1
+        cells: list[str] | str | None
+        try:
+            cells = next(reader, None)
         except csv.Error as error:
-            yield reader.line_num, f"{error} (an unclosed quote?)"
-            continue
+            cells = f"{error} (an unclosed quote?)"
+        if cells is None or cells == [_END]:
+            return
+        if len(record) > 1 and not closed():
+            raise CorpusError(
+                f"{path}, line {first}: a quote is opened there and not closed: close it, or double it "
+                "inside a cell"
+            )
         if cells:
             yield reader.line_num, cells
 
@@ -231,17 +275,40 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8 if all of the file is, UTF-16 if it says so, else what Windows saves."""
+    """UTF-8 if all of the file is, UTF-16 if it says so, else what its bytes tell.
+
+    Raises:
+        CorpusError: they do not tell.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     with _open_binary(path) as file:
-        chunk = file.read(1 << 20)
+        chunk = file.read(_CHUNK)
         if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "utf-16"
         try:
             while chunk:
                 decoder.decode(chunk)
-                chunk = file.read(1 << 20)
+                chunk = file.read(_CHUNK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252"
+            return _other_encoding(path)
     return "utf-8-sig"
+
+
+def _other_encoding(path: Path) -> str:
+    first, count, size, sample = 0, 0, 0, []
+    with _open_binary(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.isascii():
+                continue
+            first, count = first or number, count + 1
+            if size < _CHUNK:
+                sample.append(line)
+                size += len(line)
+    encoding = encoding_of(b"".join(sample))
+    if encoding is None:
+        raise CorpusError(
+            f"{path}, line {first}: not UTF-8, and no other encoding for sure: save the file as UTF-8"
+        )
+    note(f"{path} is read as {TITLES[encoding]}: {counted(count, 'line')} with more than ASCII")
+    return encoding

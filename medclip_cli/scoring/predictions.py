@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
+from medclip_cli.corpora.vocabulary import listed
 from medclip_cli.errors import ScoringError, UsageError
 
 if TYPE_CHECKING:
@@ -174,8 +175,11 @@ class Row:
             return ()
         if hasattr(value, "tolist"):  # a list in a table is an array
             value = value.tolist()
-        several = value if isinstance(value, list | tuple) else [value]
-        return tuple(self._text(caption, identity, "reference") for caption in several)
+        several = listed(value)
+        return tuple(
+            self._text(caption, identity, "reference")
+            for caption in ([value] if several is None else several)
+        )
 
     def _first(self, keys: Sequence[str]) -> Any:  # noqa: ANN401 - whatever the file held
         return next((self.values[key] for key in keys if key in self.values), None)
@@ -343,7 +347,7 @@ def _csv_rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
 
 
 def _csv_values(header: list[str], record: list[str]) -> dict[str, Any]:
-    """Columns by name; ``reference_1``, ``reference_2`` or a JSON list in a cell are several references."""
+    """Columns by name; ``reference_1``, ``reference_2`` or a list in a cell are several references."""
     values: dict[str, Any] = dict(zip(header, record, strict=True))
     numbered = [value for column, value in values.items() if _NUMBERED_REFERENCE.fullmatch(column) and value]
     if numbered:
@@ -352,10 +356,4 @@ def _csv_values(header: list[str], record: list[str]) -> dict[str, Any]:
     if column is None:
         return values
     cell = values[column]
-    references: list[Any] | None = [cell] if cell else None
-    if cell.startswith('["') and cell.endswith('"]'):
-        try:
-            references = list(json.loads(cell))
-        except ValueError:
-            references = [cell]
-    return values | {"references": references}
+    return values | {"references": cell or None}

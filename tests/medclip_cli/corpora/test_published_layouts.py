@@ -392,7 +392,7 @@ CASES: list[tuple[str, Draw, dict[str, dict[str, Any]]]] = [
             },
             "ROCO_00003": {"modality": "XR", "view": "PA", "group": "PMC77"},
             # An article of the training images also stands in the test split.
-            "ROCO_00001": {"modality": "OT", "split": "test", "group": "PMC4608653"},
+            "ROCO_00001": {"modality": "MR", "split": "test", "group": "PMC4608653"},
         },
     ),
     (

@@ -60,12 +60,46 @@ def test_rows_that_cannot_be_read_come_back_with_their_fault(tmp_path: Path) -> 
     assert columns_of(tmp_path / "t.csv") == ["image", "caption"]
 
 
-def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
-    text = 'image,caption\na.png,x\nb.png,"oops\n' + "c" * (tables.MAX_CELL + 10) + "\nd.png,y\n"
-    (tmp_path / "t.csv").write_text(text)
-    rows = list(read_table(tmp_path / "t.csv"))
-    assert [row.get("image") for row in rows] == ["a.png", None, "d.png"]
-    assert "unclosed quote" in (rows[1].fault or "")
+@pytest.mark.parametrize(
+    ("rest", "line"),
+    [
+        ('b.png,"oops\nc.png,y\nd.png,z\n', 3),
+        ('b.png,"oops', 3),
+        ('b.png,"oops\nc.png,"y, z"\nd.png,z\n', 3),  # closed by the next quote, in the middle of a cell
+        ('b.png,"oops\nc.png,"also\nd.png,z\n', 3),
+        ('b.png,"two\nlines"\nc.png,"oops\n', 5),
+        ('b.png,"oops\n' + "c" * (tables.MAX_CELL + 10) + "\nd.png,y\n", 3),
+    ],
+)
+def test_an_unclosed_quote_names_its_line(tmp_path: Path, rest: str, line: int) -> None:
+    (tmp_path / "t.csv").write_text("image,caption\na.png,x\n" + rest)
+    with pytest.raises(CorpusError, match=rf"t\.csv, line {line}: a quote is opened there and not closed"):
+        list(read_table(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ('"two\nlines, ""quoted"""', 'two\nlines, "quoted"'),
+        ('5" wide', '5" wide'),
+        ('"a" b', "a b"),
+        ('""', ""),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_quotes_that_are_closed(tmp_path: Path, cell: str, text: str, end: str) -> None:
+    (tmp_path / "t.csv").write_text(f"image,caption\na.png,{cell}\nb.png,{cell}{end}")
+    assert [row["caption"] for row in cells(tmp_path / "t.csv")] == [text, text]
+
+
+def test_a_cell_too_large_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"image,caption\na.png,{'c' * (tables.MAX_CELL + 1)}\nb.png,y\n")
+    assert [row.fault is None for row in read_table(tmp_path / "t.csv")] == [False, True]
+
+
+def test_columns_of_json_lines_are_those_of_all_records(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"image": "a"}\n[1]\n{"Split": "train", "image": "b"}\n')
+    assert columns_of(tmp_path / "t.jsonl") == ["image", "split"]
 
 
 def test_json_lines(tmp_path: Path) -> None:
