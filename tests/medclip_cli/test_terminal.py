@@ -122,7 +122,7 @@ def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
         # Not communicate(), which forgets what readline() has read ahead.
         answers, said = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
-    counted = re.search(r"(\d+) images? answered\. Go on with the others\.\n", said)
+    counted = re.search(r"(\d+) images? answered: caption the others next\.\n", said)
     printed = len(answers.splitlines()) + 1
     assert printed - 1 <= int(counted[1]) <= printed, "the signal may come between an answer and its count"
     assert said.endswith("medclip: interrupted\n")
