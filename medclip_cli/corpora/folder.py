@@ -48,7 +48,19 @@ _OPTIONAL = {
     "sex": ("sex", "gender", "patient_sex", "patient_gender", "subject_sex", "subject_gender"),
     "group": (
         *("group", "patient", "patient_id", "subject", "subject_id", "patient_number", "patient_no", "pid"),
-        *("patient_key", "pat_id", "participant", "participant_id", "case", "case_id", "study_id", "study"),
+        *(
+            "patient_key",
+            "patient_uid",
+            "pat_id",
+            "pt_id",
+            "mrn",
+            "participant",
+            "participant_id",
+            "case",
+            "case_id",
+            "study_id",
+            "study",
+        ),
     ),
     "split": ("split", "partition", "fold", "subset", "data_split", "split_name"),
 }
@@ -71,9 +83,24 @@ def read(root: Path, options: ReadOptions) -> Iterator[SourceRow]:
         pattern = options.group_pattern
         raise UsageError(f"group pattern {pattern!r} is not a regular expression: {error}") from None
     if table is None:
-        return _beside(root, images, groups)
-    columns = Columns.of(table, options)
-    return (_from_table(row, columns, images, groups) for row in read_table(table))
+        rows = _beside(root, images, groups)
+    else:
+        columns = Columns.of(table, options)
+        rows = (_from_table(row, columns, images, groups) for row in read_table(table))
+    return rows if options.new_splits else _with_splits_counted(rows, table or root)
+
+
+def _with_splits_counted(rows: Iterator[SourceRow], where: Path) -> Iterator[SourceRow]:
+    """Yield the rows, and say how many name no split where others do: ``eval/`` beside ``train/``."""
+    named_none = total = 0
+    for row in rows:
+        total += row.fault is None
+        named_none += row.fault is None and row.split is None
+        yield row
+    if 0 < named_none < total:
+        note(
+            f"{where}: {named_none:,} of {total:,} rows name no split, they follow their patient's or get one"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +160,6 @@ class Columns:
 class _Survey:
     """What a table says, counted before it is read."""
 
-    rows: int = 0
     said: Counter[str] = field(default_factory=Counter)  # rows that say something, by column
     lists: Counter[str] = field(default_factory=Counter)  # rows that hold a list, by column
     splits: dict[str, Counter[str]] = field(
@@ -150,8 +176,6 @@ class _Survey:
             )
         if wrong:
             note(f"{table}, column {columns[0]}: {named(wrong)} is no split: all are distributed anew")
-        elif blank := (self.rows - values.total() if columns else 0):
-            note(f"{table}, column {columns[0]}: {blank:,} of {self.rows:,} rows name no split")
 
     def note(
         self, table: Path, known_columns: Collection[str | None], listed_columns: Collection[str | None]
@@ -171,7 +195,6 @@ def _survey(table: Path) -> _Survey:
     survey = _Survey()
     may_split = {_squeezed(name) for name in (*_OPTIONAL["split"], *_MAYBE_SPLIT)}
     for row in read_table(table):
-        survey.rows += row.fault is None
         for column, cell in row.cells.items():
             if column not in survey.said:
                 survey.said[column] = 0

@@ -114,7 +114,17 @@ def test_values_that_name_no_split_are_an_error(
 
 def test_rows_without_a_split_beside_others_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "captions.csv", "image,caption,split\na.png,x,train\nb.png,y,\nc.png,y,N/A\n")
-    assert noted(tmp_path)[1] == ["captions.csv, column split: 2 of 3 rows name no split"]
+    assert noted(tmp_path)[1] == [
+        "captions.csv: 2 of 3 rows name no split, they follow their patient's or get one"
+    ]
+
+
+def test_images_in_no_folder_of_a_split_are_counted(tmp_path: Path) -> None:
+    for name in ("train/a.png", "eval/b.png", "eval/c.png"):
+        write(tmp_path / name, "")
+    assert noted(tmp_path)[1] == [
+        f"{tmp_path}: 2 of 3 rows name no split, they follow their patient's or get one"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +153,7 @@ def test_the_columns_of_json_lines_are_those_of_every_record(tmp_path: Path) -> 
     rows, notes = noted(tmp_path)
     assert [(row.group, row.split) for row in rows] == [("a", None), ("p", "test"), ("p", None)]
     assert rows[1].texts == {"report": ("x",)}
-    assert notes[-1] == "captions.jsonl: columns of no known meaning, for templates alone: text (1 row)"
+    assert notes[0] == "captions.jsonl: columns of no known meaning, for templates alone: text (1 row)"
 
 
 # Lists, links
