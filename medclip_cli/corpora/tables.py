@@ -24,7 +24,6 @@ from medclip_cli.records import SourceRow
 
 # A cell as large as this is an unclosed quote that swallows the rest of the file, not a report.
 MAX_CELL = 1 << 20
-csv.field_size_limit(MAX_CELL)
 
 _CHUNK = 1 << 20
 _EXCEL_MAGIC = b"PK\x03\x04"
@@ -172,6 +171,7 @@ def _cells(
         first = reader.line_num + 1
         cells: list[str] | str | None
         try:
+            csv.field_size_limit(MAX_CELL)  # one limit for the whole process: other readers have theirs
             cells = next(reader, None)
         except csv.Error as error:
             cells = f"{error} (an unclosed quote?)"

@@ -321,12 +321,14 @@ def _row(record: Any, location: str, id_keys: Sequence[str] = ID_KEYS) -> Row:  
 
 
 def _csv_rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(_WIDEST_CSV_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
     def next_record() -> list[str] | None:
         first_line = reader.line_num + 1
         try:
+            csv.field_size_limit(
+                _WIDEST_CSV_FIELD
+            )  # one limit for the whole process: other readers have theirs
             return next(reader, None)
         except csv.Error as error:
             raise ScoringError(

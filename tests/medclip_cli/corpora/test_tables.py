@@ -164,3 +164,13 @@ def test_a_header_that_cannot_be_read(tmp_path: Path) -> None:
 def test_lines_without_a_final_newline(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"a.png\r\n\r\nb.png")
     assert read_lines(tmp_path / "list.txt") == ["a.png", "b.png"]
+
+
+def test_the_limit_of_a_cell_does_not_depend_on_what_else_was_read(tmp_path: Path) -> None:
+    """The csv module has one limit for the whole process; scoring reads longer captions than tables hold."""
+    from medclip_cli.scoring.score import score
+
+    predictions = tmp_path / "predictions.csv"
+    predictions.write_text("id,prediction,references\n1,a mass,a mass\n")
+    score(predictions, resamples=0, meteor=False)
+    test_a_cell_too_large_is_a_fault_of_its_row(tmp_path)
