@@ -217,7 +217,7 @@ def check_replaceable(path: Path, *, force: bool) -> None:
     if not force:
         raise BundleError(f"{path} exists already: choose another folder, or replace it with --force")
     if not (path / CONFIG_FILE).is_file():
-        raise BundleError(f"{path} is no model folder, and will not be replaced: choose another folder")
+        raise BundleError(f"{path} is not a model folder, and will not be replaced: choose another folder")
 
 
 def write_bundle(

@@ -366,7 +366,7 @@ def from_cache_or_hub(name: str, load: Callable[[bool], T], *, offline: bool) ->
         _refuse_own_code(name, error)
         if Path(name).is_dir():
             raise WeightsError(
-                f"folder {name} is no model transformers can load ({first_line(error)})"
+                f"folder {name} is not a model that transformers can load ({first_line(error)})"
             ) from error
         if offline or not _hub_reachable():
             raise WeightsError(

@@ -48,7 +48,7 @@ class Examples:
     known_appearances: list[Floats]  # of the training images
 
     def limits(self, positions: Sequence[int] | None = None) -> Limits:
-        """Beyond what an image is no scan, by some of the validation images; None for all of them."""
+        """Beyond what an image is not a scan, by some of the validation images; None for all of them."""
         chosen = range(len(self.rows)) if positions is None else positions
         return Limits(
             domain_floor([self.neighbours[position][:NEIGHBOURS][-1].score for position in chosen]),
@@ -60,7 +60,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Beyond what an image is no scan."""
+    """Beyond what an image is not a scan."""
 
     domain_floor: float  # similarity of its k-th neighbour
     appearance: KnownAppearance  # how the known images look

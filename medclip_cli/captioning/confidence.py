@@ -1,4 +1,4 @@
-"""How sure an answer is: a probability fitted on validation images, and a test for what is no scan at all.
+"""How sure an answer is: a probability fitted on validation images, and a test for what is not a scan at all.
 
 Platt, "Probabilistic outputs for support vector machines" (1999), with several features instead of one
 margin: a logistic regression, its targets softened and its slopes held back, since a

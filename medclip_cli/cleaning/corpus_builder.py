@@ -249,12 +249,12 @@ def prepare_corpus(
     if not source.is_dir() or (source / REPORT_FILE).exists() or (source / TABLE_FILE).exists():
         return Corpus.open(source)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun: they would all write the same folder
-        raise CorpusError(f"{source} is no corpus: several processes need one made by medclip clean first")
+        raise CorpusError(f"{source} is not a corpus: several processes need one made by medclip clean first")
     # Two folders of one name get a corpus each.
     digest = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
     home = home or load_settings().home
     out = home / "corpora" / f"{source.absolute().name or 'images'}-{digest}"
-    log.info(f"{source} is no corpus: cleaning it into {out} first.")
+    log.info(f"{source} is not a corpus: cleaning it into {out} first.")
     report = clean(layout_of_folder(source), source, out, force=True, on_progress=on_progress)
     rejected = ", ".join(f"{reason} {count}" for reason, count in report.rejected.items() if count)
     log.info(f"Kept {report.kept} of {report.read} images{f' ({rejected})' if rejected else ''}.")

@@ -92,7 +92,7 @@ class Corpus:
         """Open a corpus folder; its table is read, and checked, when it is needed.
 
         Raises:
-            CorpusError: the folder is missing, is no corpus, is incomplete or of a newer format.
+            CorpusError: the folder is missing, is not a corpus, is incomplete or of a newer format.
         """
         path = Path(path)
         if not path.is_dir():
@@ -234,7 +234,7 @@ def check_target(path: Path, *, force: bool) -> None:
         strangers = sorted({entry.name for entry in path.iterdir()} - OWN_ENTRIES)
         if strangers:
             raise CorpusError(
-                f"{path} exists and is no corpus, it holds {strangers[0]!r}: choose another folder"
+                f"{path} exists and is not a corpus, it holds {strangers[0]!r}: choose another folder"
             )
         if not force and any(path.iterdir()):
             raise CorpusError(f"{path} exists: replace it with force, or choose another folder")
@@ -277,7 +277,7 @@ def _read_report(path: Path) -> dict[str, Any]:
         report = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CorpusError(
-            f"{path} is no corpus, it has no {REPORT_FILE}: make one with medclip clean"
+            f"{path} is not a corpus, it has no {REPORT_FILE}: make one with medclip clean"
         ) from None
     except (OSError, ValueError) as error:
         raise CorpusError(f"{file} cannot be read: clean again, replacing it") from error

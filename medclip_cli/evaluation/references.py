@@ -72,7 +72,9 @@ class References:
                 with suppress(OSError):  # the error is reported when the image is embedded
                     row = self._by_bytes.get(sha256(source.read_bytes()).hexdigest())
             if row is None:
-                log.info("%s is no image of %s: its true caption is not known.", source, self._corpus.path)
+                log.info(
+                    "%s is not an image of %s: its true caption is not known.", source, self._corpus.path
+                )
             self._found[source] = row
         return self._found[source]
 

@@ -158,7 +158,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
         report = replace(report, against=compare_runs(report, earlier, resamples=resamples, seed=seed))
     if overlap:
         log.info(
-            "The collection holds %s of the split: their images answer nothing.",
+            "The collection holds %s of the split: they are left out of the answers.",
             counted(len(overlap), "case"),
         )
     if program is None and meteor is None:

@@ -184,9 +184,9 @@ def test_a_model_is_replaced_only_by_force(saved_model, folder):
 
 def test_force_does_not_replace_what_is_no_model(tmp_path):
     (tmp_path / "thesis.doc").write_text("years of work")
-    with pytest.raises(BundleError, match="is no model folder, and will not be replaced"):
+    with pytest.raises(BundleError, match="is not a model folder, and will not be replaced"):
         check_replaceable(tmp_path, force=True)
-    with pytest.raises(BundleError, match="is no model folder, and will not be replaced"):
+    with pytest.raises(BundleError, match="is not a model folder, and will not be replaced"):
         check_replaceable(tmp_path / "thesis.doc", force=True)
 
 

@@ -360,7 +360,7 @@ def test_the_hubs_own_offline_switch_is_kept(monkeypatch):
 
 
 def test_a_folder_that_is_no_model(tmp_path):
-    with pytest.raises(WeightsError, match="is no model transformers can load"):
+    with pytest.raises(WeightsError, match="is not a model that transformers can load"):
         pretrained_text_tower(str(tmp_path), pooling="mean")
 
 

@@ -1,4 +1,4 @@
-"""When an answer counts as right, and beyond what an image is no scan."""
+"""When an answer counts as right, and beyond what an image is not a scan."""
 
 from dataclasses import replace
 

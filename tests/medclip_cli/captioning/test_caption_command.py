@@ -145,7 +145,7 @@ def test_a_row_of_a_corpus_is_scored_with_its_own_captions_and_never_answers_its
     assert known["reference_scores"].keys() >= {"bleu1", "bleu4", "rouge_l", "cider"}
     assert row.id not in [neighbour["id"] for neighbour in known["neighbours"]]
     assert "reference_scores" not in unknown
-    assert f"{strange} is no image of {road.corpus}" in " ".join(done.err.split())
+    assert f"{strange} is not an image of {road.corpus}" in " ".join(done.err.split())
     (alone,) = calibrated(opened.image_path(row), "--json").records
     assert row.id == alone["neighbours"][0]["id"]
 
@@ -159,7 +159,7 @@ def test_a_copy_of_a_scan_is_known_by_its_bytes_and_never_answers_itself(road, c
     (record,) = done.records
     assert record["reference_scores"].keys() >= {"bleu1", "cider"}
     assert row.id not in [neighbour["id"] for neighbour in record["neighbours"]]
-    assert "is no image of" not in done.err
+    assert "is not an image of" not in done.err
 
 
 def test_filters_do_not_make_a_scan_a_stranger(road, calibrated):

@@ -327,7 +327,7 @@ def test_a_folder_that_is_no_corpus_is_cleaned_first(tmp_path, model):
     (folder / "broken.png").write_bytes(b"")
     (folder / "broken.txt").write_text("a broken one")
     result = index(folder, "-m", model.path, "-c", "own", "--json")
-    assert "is no corpus: cleaning it into" in result.stderr
+    assert "is not a corpus: cleaning it into" in result.stderr
     assert "Kept 12 of 13 images (unreadable_image 1)." in result.stderr
     outcome = json.loads(result.stdout)
     assert (outcome["added"], outcome["left_out"]) == (12, {})
