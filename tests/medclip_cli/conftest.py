@@ -17,7 +17,7 @@ from tests.medclip_cli.in_process import Finished, run_here
 
 
 @dataclass(frozen=True)
-class Road:
+class Demo:
     """Folders of every step, and `medclip` itself."""
 
     folder: Path
@@ -82,40 +82,40 @@ def made_once(tmp_path_factory, name):
 
 
 @pytest.fixture(scope="session")
-def road(tmp_path_factory):
+def demo(tmp_path_factory):
     """Clean, train and index 180 small phantoms once; the collection is `phantoms`."""
-    road = Road(tmp_path_factory.mktemp("road"))
-    draw_dataset(road.raw, images=180, side_pixels=48)
-    run(road, "clean", "folder", road.raw, "--out", road.corpus)
+    demo = Demo(tmp_path_factory.mktemp("demo"))
+    draw_dataset(demo.raw, images=180, side_pixels=48)
+    run(demo, "clean", "folder", demo.raw, "--out", demo.corpus)
     with made_once(tmp_path_factory, "trained-encoders") as (shared, empty):
         if empty:
             out = ("--out", shared / "model", "--preset", "tiny", "--from-scratch", "--no-confidence")
             size = ("--image-size", 48, "--image-widths", "8,16,32", "--image-blocks", "1,1,1")
             text = ("--text-width", 64, "--text-layers", 1, "--precision", "fp32")
             recipe = ("--epochs", 2, "--batch-size", 32, "--json")
-            trained = run(road, "train", "encoders", road.corpus, *out, *size, *text, *recipe).out
+            trained = run(demo, "train", "encoders", demo.corpus, *out, *size, *text, *recipe).out
             (shared / "trained.json").write_text(trained, encoding="utf-8")
-    shutil.copytree(shared, road.folder, dirs_exist_ok=True)
-    run(road, "index", road.corpus, "--model", road.model, "--collection", "phantoms")
-    return road
+    shutil.copytree(shared, demo.folder, dirs_exist_ok=True)
+    run(demo, "index", demo.corpus, "--model", demo.model, "--collection", "phantoms")
+    return demo
 
 
 @pytest.fixture(scope="session")
-def trained_decoder(road, tmp_path_factory):
+def trained_decoder(demo, tmp_path_factory):
     """Train a small decoder into a copy of the model once: the copy, and how the training ended."""
     with made_once(tmp_path_factory, "trained-decoder") as (shared, empty):
         if empty:
-            shutil.copytree(road.model, shared / "model")
+            shutil.copytree(demo.model, shared / "model")
             options = ("--retrieve", 2, "--epochs", 3, "--width", 32, "--layers", 1, "--json")
-            done = run(road, "train", "decoder", road.corpus, "--model", shared / "model", *options)
+            done = run(demo, "train", "decoder", demo.corpus, "--model", shared / "model", *options)
             (shared / "done.json").write_text(json.dumps(asdict(done)), encoding="utf-8")
     model = tmp_path_factory.mktemp("decoder") / "model"
     shutil.copytree(shared / "model", model)
     return model, Finished(**json.loads((shared / "done.json").read_text(encoding="utf-8")))
 
 
-def run(road, *arguments):
+def run(demo, *arguments):
     """Run a command that must succeed, whatever the settings of the person who runs the tests."""
-    done = road.medclip(*arguments, env={"XDG_CONFIG_HOME": str(road.folder / "config")})
+    done = demo.medclip(*arguments, env={"XDG_CONFIG_HOME": str(demo.folder / "config")})
     assert done.code == 0, done.err
     return done

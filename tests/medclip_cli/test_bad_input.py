@@ -21,9 +21,9 @@ def png_header(side):
 
 
 @pytest.fixture
-def bad_images(road, tmp_path):
+def bad_images(demo, tmp_path):
     """One file of each kind of bad image."""
-    whole = road.scan.read_bytes()
+    whole = demo.scan.read_bytes()
     contents = {
         "truncated.png": whole[: len(whole) // 2],
         "empty.png": b"",
@@ -45,9 +45,9 @@ def one_line(done, code, *words):
         assert word in lines[0], lines[0]
 
 
-def test_every_bad_image_is_named_and_the_good_one_is_answered(road, bad_images):
+def test_every_bad_image_is_named_and_the_good_one_is_answered(demo, bad_images):
     names = sorted(bad_images.iterdir())
-    done = road.medclip("caption", *names, road.scan, "--collection", "phantoms", "--json")
+    done = demo.medclip("caption", *names, demo.scan, "--collection", "phantoms", "--json")
     assert done.code == 3
     *failed, answered = done.records
     assert [record["image"] for record in failed] == [str(name) for name in names]
@@ -58,81 +58,81 @@ def test_every_bad_image_is_named_and_the_good_one_is_answered(road, bad_images)
     assert "100,000,000 pixels" in failed[0]["error"], "the limit a bomb breaks is told"
 
 
-def test_clean_counts_bad_images_by_reason(road, bad_images, tmp_path):
-    shutil.copy(road.scan, bad_images / "good.png")
+def test_clean_counts_bad_images_by_reason(demo, bad_images, tmp_path):
+    shutil.copy(demo.scan, bad_images / "good.png")
     for image in list(bad_images.iterdir()):
         image.with_suffix(".txt").write_text("axial CT", encoding="utf-8")
-    done = road.medclip("clean", "folder", bad_images, "--out", tmp_path / "corpus", "--json")
+    done = demo.medclip("clean", "folder", bad_images, "--out", tmp_path / "corpus", "--json")
     assert done.code == 0, done.err
     answer = done.answer
     assert answer["read"] == answer["kept"] + sum(answer["rejected"].values()) == 5
     assert answer["kept"] == 1
 
 
-def test_a_folder_without_images(road, tmp_path):
+def test_a_folder_without_images(demo, tmp_path):
     (tmp_path / "empty").mkdir()
     one_line(
-        road.medclip("clean", "folder", tmp_path / "empty", "--out", tmp_path / "c"), 1, "empty", "image"
+        demo.medclip("clean", "folder", tmp_path / "empty", "--out", tmp_path / "c"), 1, "empty", "image"
     )
-    one_line(road.medclip("caption", tmp_path / "empty"), 1, "holds no images")
+    one_line(demo.medclip("caption", tmp_path / "empty"), 1, "holds no images")
 
 
-def test_a_caption_table_with_a_wrong_column(road, tmp_path):
-    done = road.medclip("clean", "folder", road.raw, "--caption-column", "text", "--out", tmp_path / "c")
+def test_a_caption_table_with_a_wrong_column(demo, tmp_path):
+    done = demo.medclip("clean", "folder", demo.raw, "--caption-column", "text", "--out", tmp_path / "c")
     one_line(done, 1, "'text'", "caption")
     assert not (tmp_path / "c").exists()
 
 
-def test_an_output_that_exists_is_kept_without_force(road):
-    before = (road.corpus / "corpus.parquet").read_bytes()
-    one_line(road.medclip("clean", "folder", road.raw, "--out", road.corpus), 1, "force")
-    assert (road.corpus / "corpus.parquet").read_bytes() == before
-    one_line(road.medclip("train", "encoders", road.corpus, "--out", road.model), 1, "--force")
+def test_an_output_that_exists_is_kept_without_force(demo):
+    before = (demo.corpus / "corpus.parquet").read_bytes()
+    one_line(demo.medclip("clean", "folder", demo.raw, "--out", demo.corpus), 1, "force")
+    assert (demo.corpus / "corpus.parquet").read_bytes() == before
+    one_line(demo.medclip("train", "encoders", demo.corpus, "--out", demo.model), 1, "--force")
 
 
-def test_force_never_replaces_a_folder_of_something_else(road, tmp_path):
+def test_force_never_replaces_a_folder_of_something_else(demo, tmp_path):
     precious = tmp_path / "precious.txt"
     precious.write_text("keep me", encoding="utf-8")
     for command in (
-        ("clean", "folder", road.raw, "--out", tmp_path, "--force"),
-        ("train", "encoders", road.corpus, "--out", tmp_path, "--from-scratch", "--force"),
+        ("clean", "folder", demo.raw, "--out", tmp_path, "--force"),
+        ("train", "encoders", demo.corpus, "--out", tmp_path, "--from-scratch", "--force"),
         ("demo", "--out", tmp_path, "--force"),
     ):
-        assert road.medclip(*command).code == 1
+        assert demo.medclip(*command).code == 1
         assert precious.read_text(encoding="utf-8") == "keep me"
 
 
-def test_a_place_that_cannot_be_written(road, tmp_path):
+def test_a_place_that_cannot_be_written(demo, tmp_path):
     occupied = tmp_path / "file"
     occupied.touch()
-    one_line(road.medclip("clean", "folder", road.raw, "--out", occupied / "corpus"), 1, str(occupied))
-    done = road.medclip(
-        "index", road.corpus, "--model", road.model, "--collection", "x", home=occupied / "home"
+    one_line(demo.medclip("clean", "folder", demo.raw, "--out", occupied / "corpus"), 1, str(occupied))
+    done = demo.medclip(
+        "index", demo.corpus, "--model", demo.model, "--collection", "x", home=occupied / "home"
     )
     one_line(done, 1, str(occupied))
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "config.json", "model.safetensors", "tokenizer.json"])
-def test_a_model_folder_with_a_missing_file(road, tmp_path, name):
+def test_a_model_folder_with_a_missing_file(demo, tmp_path, name):
     copy = tmp_path / "model"
-    shutil.copytree(road.model, copy)
+    shutil.copytree(demo.model, copy)
     (copy / name).unlink()
-    one_line(road.medclip("caption", road.scan, "--collection", "phantoms", "--model", copy), 1, name)
+    one_line(demo.medclip("caption", demo.scan, "--collection", "phantoms", "--model", copy), 1, name)
 
 
-def test_wrong_filters_are_wrong_usage(road):
-    one_line(road.medclip("search", "x", "--where", "colour=red", "--collection", "phantoms"), 2, "colour")
-    one_line(road.medclip("search", "--collection", "phantoms"), 2, "--image")
+def test_wrong_filters_are_wrong_usage(demo):
+    one_line(demo.medclip("search", "x", "--where", "colour=red", "--collection", "phantoms"), 2, "colour")
+    one_line(demo.medclip("search", "--collection", "phantoms"), 2, "--image")
 
 
-def test_an_image_to_search_by_that_cannot_be_read(road, bad_images):
-    done = road.medclip("search", "--image", bad_images / "empty.png", "--mode", "dense", "--json")
+def test_an_image_to_search_by_that_cannot_be_read(demo, bad_images):
+    done = demo.medclip("search", "--image", bad_images / "empty.png", "--mode", "dense", "--json")
     one_line(done, 1, "empty.png")
     assert done.out == ""
 
 
-def test_a_broken_settings_file(road, tmp_path):
+def test_a_broken_settings_file(demo, tmp_path):
     (tmp_path / "medclip").mkdir()
     (tmp_path / "medclip" / "config.toml").write_text("hom = 'x'\n", encoding="utf-8")
-    done = road.medclip("caption", road.scan, env={"XDG_CONFIG_HOME": str(tmp_path)})
+    done = demo.medclip("caption", demo.scan, env={"XDG_CONFIG_HOME": str(tmp_path)})
     one_line(done, 1, "'hom'", "did you mean home?")

@@ -206,8 +206,8 @@ def test_a_full_disk_is_one_line(monkeypatch):
     assert result.stderr == "medclip: corpus.parquet: No space left on device\n"
 
 
-def test_python_m_runs_the_same_program(road):
-    assert road.medclip("--version").out == f"medclip {__version__}\n"
+def test_python_m_runs_the_same_program(demo):
+    assert demo.medclip("--version").out == f"medclip {__version__}\n"
     assert sys.executable  # the fixture runs `python -m medclip_cli`
 
 

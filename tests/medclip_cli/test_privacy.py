@@ -34,12 +34,12 @@ print(json.dumps(found))
 """
 
 
-def in_a_sealed_process(road, commands, *prefix):
+def in_a_sealed_process(demo, commands, *prefix):
     done = subprocess.run(
         [*prefix, sys.executable, "-c", PROBE],
         input=json.dumps([list(map(str, command)) for command in commands]),
         cwd=REPOSITORY,
-        env=dict(os.environ, MEDCLIP_HOME=str(road.folder / "home"), OMP_NUM_THREADS="1"),
+        env=dict(os.environ, MEDCLIP_HOME=str(demo.folder / "home"), OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
     )
@@ -55,33 +55,33 @@ def without_network():
     return ()
 
 
-def test_no_library_reports_what_it_runs_on(road, tmp_path):
+def test_no_library_reports_what_it_runs_on(demo, tmp_path):
     """ONNX Runtime would leave the name of this machine and what it is about to send in the user's cache."""
     ask = ("--collection", "phantoms", "--json")
     # Nothing else of the environment, where a variable like CI would keep it from reporting.
-    env = {"HOME": str(tmp_path), "MEDCLIP_HOME": str(road.folder / "home"), "OMP_NUM_THREADS": "1"}
-    for command in (("caption", str(road.scan), *ask), ("search", "axial CT", *ask)):
+    env = {"HOME": str(tmp_path), "MEDCLIP_HOME": str(demo.folder / "home"), "OMP_NUM_THREADS": "1"}
+    for command in (("caption", str(demo.scan), *ask), ("search", "axial CT", *ask)):
         arguments = [sys.executable, "-m", "medclip_cli", *command]
         done = subprocess.run(arguments, cwd=REPOSITORY, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_asking_command_works_without_a_network(road, tmp_path):
+def test_every_asking_command_works_without_a_network(demo, tmp_path):
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text('{"id": "1", "prediction": "a chest CT", "references": ["CT of the chest"]}\n')
     ask = ("--collection", "phantoms")
     commands = (
-        ("caption", road.scan, *ask, "--json"),
-        ("caption", road.scan, *ask, "--explain", tmp_path / "explained.html"),
+        ("caption", demo.scan, *ask, "--json"),
+        ("caption", demo.scan, *ask, "--explain", tmp_path / "explained.html"),
         ("search", "axial CT", *ask),
-        ("search", "--image", road.scan, "--mode", "dense", *ask),
+        ("search", "--image", demo.scan, "--mode", "dense", *ask),
         ("score", predictions, "--no-meteor", "--resamples", "10"),
-        ("evaluate", road.corpus, *ask, "--no-meteor", "--resamples", "10"),
-        ("index", road.corpus, "--model", road.model, *ask, "--dry-run"),
-        ("corpus", "show", road.corpus),
-        ("clean", "folder", road.raw, "--out", tmp_path / "corpus"),
-        ("duplicates", road.corpus, *ask),
+        ("evaluate", demo.corpus, *ask, "--no-meteor", "--resamples", "10"),
+        ("index", demo.corpus, "--model", demo.model, *ask, "--dry-run"),
+        ("corpus", "show", demo.corpus),
+        ("clean", "folder", demo.raw, "--out", tmp_path / "corpus"),
+        ("duplicates", demo.corpus, *ask),
         ("collections", "list"),
         ("collections", "show", "phantoms"),
         ("collections", "verify", "phantoms"),
@@ -89,26 +89,26 @@ def test_every_asking_command_works_without_a_network(road, tmp_path):
         ("config", "show"),
         ("doctor",),
     )
-    for arguments, code, said in in_a_sealed_process(road, commands, *without_network()):
+    for arguments, code, said in in_a_sealed_process(demo, commands, *without_network()):
         assert code == 0, (arguments, said)
 
 
-def test_offline_fails_before_any_socket(road):
+def test_offline_fails_before_any_socket(demo):
     server = ("--url", UNREACHABLE, "--offline")
     commands = (
-        ("caption", road.scan, *server),
+        ("caption", demo.scan, *server),
         ("search", "x", *server),
-        ("evaluate", road.corpus, *server),
-        ("index", road.corpus, "--model", road.model, *server),
-        ("index", road.corpus, "--model", "hf:nobody/nothing", "--offline"),
-        ("duplicates", road.corpus, "--collection", "phantoms", *server),
+        ("evaluate", demo.corpus, *server),
+        ("index", demo.corpus, "--model", demo.model, *server),
+        ("index", demo.corpus, "--model", "hf:nobody/nothing", "--offline"),
+        ("duplicates", demo.corpus, "--collection", "phantoms", *server),
         ("collections", "list", *server),
         ("collections", "show", "phantoms", *server),
         ("collections", "drop", "phantoms", "--yes", *server),
         ("collections", "verify", "phantoms", *server),
-        ("collections", "tune", "phantoms", road.corpus, *server),
+        ("collections", "tune", "phantoms", demo.corpus, *server),
     )
-    for arguments, code, said in in_a_sealed_process(road, commands):
+    for arguments, code, said in in_a_sealed_process(demo, commands):
         assert code in (1, 2), (arguments, said)
         assert said.startswith("medclip: ") and said.count("\n") == 1, (arguments, said)
         assert "offline" in said or "hub is out of reach" in said, (arguments, said)
@@ -134,20 +134,20 @@ def open_umask():
     os.umask(before)
 
 
-def test_what_holds_captions_is_for_its_owner_alone(road, tmp_path, open_umask, monkeypatch):
+def test_what_holds_captions_is_for_its_owner_alone(demo, tmp_path, open_umask, monkeypatch):
     predictions = tmp_path.parent / f"{tmp_path.name}.jsonl"
     predictions.write_text('{"id": "1", "prediction": "a chest CT", "references": ["CT of the chest"]}\n')
-    monkeypatch.setenv("MEDCLIP_HOME", str(road.folder / "home"))
+    monkeypatch.setenv("MEDCLIP_HOME", str(demo.folder / "home"))
     ask, out = ("--collection", "phantoms"), tmp_path
     (out / "old.csv").touch(0o666)
     for arguments in (
-        ("caption", road.scan, *ask, "--explain", out / "explained.html"),
-        ("caption", road.scan, *ask, "--html", out / "captioned.html"),
+        ("caption", demo.scan, *ask, "--explain", out / "explained.html"),
+        ("caption", demo.scan, *ask, "--html", out / "captioned.html"),
         ("search", "axial CT", *ask, "--html", out / "found.html"),
-        ("corpus", "show", road.corpus, "--html", out / "corpus.html"),
-        ("corpus", "export", road.corpus, "--format", "csv", "--out", out / "old.csv"),
-        ("corpus", "export", road.corpus, "--out", out / "rows.jsonl"),
-        ("evaluate", road.corpus, *ask, "--no-meteor", "--resamples", "0", "--html", out / "evaluated.html"),
+        ("corpus", "show", demo.corpus, "--html", out / "corpus.html"),
+        ("corpus", "export", demo.corpus, "--format", "csv", "--out", out / "old.csv"),
+        ("corpus", "export", demo.corpus, "--out", out / "rows.jsonl"),
+        ("evaluate", demo.corpus, *ask, "--no-meteor", "--resamples", "0", "--html", out / "evaluated.html"),
         ("score", predictions, "--no-meteor", "--resamples", "0", "--per-item", out / "items.jsonl"),
         ("collections", "export", "phantoms", "--out", out / "phantoms.medclip"),
     ):
@@ -157,21 +157,21 @@ def test_what_holds_captions_is_for_its_owner_alone(road, tmp_path, open_umask, 
     assert others_may_read(out) == []
 
 
-def test_shards_are_for_their_owner_alone(road, tmp_path, open_umask):
+def test_shards_are_for_their_owner_alone(demo, tmp_path, open_umask):
     out = ("--format", "webdataset", "--split", "val", "--out", str(tmp_path / "shards"))
-    assert run(Case("", ("corpus", "export", str(road.corpus), *out))).code == 0
+    assert run(Case("", ("corpus", "export", str(demo.corpus), *out))).code == 0
     (shard,) = (tmp_path / "shards").iterdir()
     assert stat.S_IMODE(shard.stat().st_mode) == 0o600
 
 
-def test_a_new_collection_is_for_its_owner_alone(road, tmp_path, open_umask, monkeypatch):
+def test_a_new_collection_is_for_its_owner_alone(demo, tmp_path, open_umask, monkeypatch):
     home = tmp_path / "home"
     monkeypatch.setenv("MEDCLIP_HOME", str(home))
-    made = run(Case("", ("index", str(road.corpus), "--model", str(road.model), "--collection", "mine")))
+    made = run(Case("", ("index", str(demo.corpus), "--model", str(demo.model), "--collection", "mine")))
     assert made.code == 0, made.err
     assert "mine" not in others_may_read(home)
     os.chmod(home / "collections" / "mine", 0o750)
-    again = run(Case("", ("index", str(road.corpus), "--model", str(road.model), "--collection", "mine")))
+    again = run(Case("", ("index", str(demo.corpus), "--model", str(demo.model), "--collection", "mine")))
     assert again.code == 0, again.err
     assert "mine" in others_may_read(home), "rights that were given stay"
 
@@ -202,7 +202,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_traceback_shows_neither_variables_nor_captions(road, tmp_path, name):
+def test_a_traceback_shows_neither_variables_nor_captions(demo, tmp_path, name):
     path = tmp_path / name
     path.write_text(BROKEN[name], encoding="utf-8")
     code = "from medclip_cli.__main__ import main; main()"

@@ -36,40 +36,40 @@ COMMANDS = {
     "train-confidence": ["train", "confidence", "{corpus}", "--model", "{model}", "--json"],
 }
 ELSEWHERE = {
-    "train-encoders": "the road of these tests",
+    "train-encoders": "the demo of these tests",
     "train-decoder": "tests/medclip_cli/captioning/test_generate_command.py",
 }
 
 
 @pytest.fixture(scope="module")
-def places(road, tmp_path_factory):
+def places(demo, tmp_path_factory):
     """A home and a model that the commands may change, and the files they are told of."""
     folder = tmp_path_factory.mktemp("schemas")
-    shutil.copytree(road.folder / "home", folder / "home")
-    shutil.copytree(road.model, folder / "model")
-    shutil.copytree(road.model, folder / "damaged")
+    shutil.copytree(demo.folder / "home", folder / "home")
+    shutil.copytree(demo.model, folder / "model")
+    shutil.copytree(demo.model, folder / "damaged")
     (folder / "damaged" / "text.onnx").unlink()
-    shutil.copytree(road.corpus, folder / "twin")
+    shutil.copytree(demo.corpus, folder / "twin")
     predictions = {"id": "a", "prediction": "axial CT", "references": ["axial CT scan"]}
     (folder / "predictions.jsonl").write_text(json.dumps(predictions) + "\n", encoding="utf-8")
     copy = ("collections", "export", "phantoms", "--out", folder / "b.medclip")
-    assert replace(road, folder=folder).medclip(*copy).code == 0
+    assert replace(demo, folder=folder).medclip(*copy).code == 0
     own = {name: folder / name for name in ("model", "twin")}
-    return {"scan": road.scan, "raw": road.raw, "corpus": road.corpus, "folder": folder, **own}
+    return {"scan": demo.scan, "raw": demo.raw, "corpus": demo.corpus, "folder": folder, **own}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_output_follows_its_schema(road, places, name):
+def test_output_follows_its_schema(demo, places, name):
     command = (argument.format(**places) for argument in COMMANDS[name])
-    done = road.medclip(*command, home=places["folder"] / "home")
+    done = demo.medclip(*command, home=places["folder"] / "home")
     documents = done.records if name in LINES else [done.answer]
     assert documents, done.err
     for document in documents:
         schemas.check(name, document)
 
 
-def test_texts_on_stdin_follow_the_schema_of_search(road):
-    done = road.medclip("search", "-", "-k", 2, "--json", stdin="axial CT\n\udcff\n")
+def test_texts_on_stdin_follow_the_schema_of_search(demo):
+    done = demo.medclip("search", "-", "-k", 2, "--json", stdin="axial CT\n\udcff\n")
     answered, failed = done.records
     assert (len(answered["found"]), "error" in failed) == (2, True)
     schemas.check("search", answered)
@@ -78,8 +78,8 @@ def test_texts_on_stdin_follow_the_schema_of_search(road):
         schemas.check("search", {"query": "axial CT"})
 
 
-def test_training_follows_its_schema(road):
-    schemas.check("train-encoders", road.trained)
+def test_training_follows_its_schema(demo):
+    schemas.check("train-encoders", demo.trained)
 
 
 def test_every_command_with_json_has_a_schema_that_is_tried():

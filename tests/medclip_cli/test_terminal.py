@@ -22,27 +22,27 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture
-def environment(road):
-    home = {"MEDCLIP_HOME": str(road.folder / "home"), "OMP_NUM_THREADS": "2", "TERM": "xterm-256color"}
+def environment(demo):
+    home = {"MEDCLIP_HOME": str(demo.folder / "home"), "OMP_NUM_THREADS": "2", "TERM": "xterm-256color"}
     return {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | home
 
 
 @pytest.fixture
-def shell(road, environment):
-    """Run a line of bash in the folder of the road; `medclip` is ours."""
+def shell(demo, environment):
+    """Run a line of bash in the folder of the demo; `medclip` is ours."""
 
     def shell(line):
         script = f'medclip() {{ {MEDCLIP} "$@"; }}; {line}'
-        done = subprocess.run(["bash", "-c", script], cwd=road.folder, env=environment, capture_output=True)
+        done = subprocess.run(["bash", "-c", script], cwd=demo.folder, env=environment, capture_output=True)
         return done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode()
 
     return shell
 
 
 @pytest.fixture
-def on_terminal(road, environment, monkeypatch):
+def on_terminal(demo, environment, monkeypatch):
     """Run medclip with stdout and stderr on a terminal; returns the exit code and what is seen."""
-    monkeypatch.chdir(road.folder)
+    monkeypatch.chdir(demo.folder)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     def run(*arguments, **variables):
@@ -105,7 +105,7 @@ def test_a_failure_is_one_even_where_nobody_reads(shell):
     assert err == "medclip: gone.png: there is no such file\n"
 
 
-def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
+def test_ctrl_c_says_what_was_done_and_how_to_go_on(demo, environment):
     with subprocess.Popen(
         [sys.executable, "-m", "medclip_cli", "caption", "-", "-c", "phantoms", "--json"],
         env=environment,
@@ -115,9 +115,9 @@ def test_ctrl_c_says_what_was_done_and_how_to_go_on(road, environment):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
-        process.stdin.write(f"{road.scan}\n" * 30)
+        process.stdin.write(f"{demo.scan}\n" * 30)
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["image"] == str(road.scan)
+        assert json.loads(process.stdout.readline())["image"] == str(demo.scan)
         process.send_signal(signal.SIGINT)  # while it waits for more paths
         # Not communicate(), which forgets what readline() has read ahead.
         answers, said = process.stdout.read(), process.stderr.read()
@@ -159,35 +159,35 @@ main()
         (("three",), ""),
     ],
 )
-def test_every_way_to_name_images_gives_the_same_answers(road, monkeypatch, tmp_path, ask, separator):
+def test_every_way_to_name_images_gives_the_same_answers(demo, monkeypatch, tmp_path, ask, separator):
     names = [f"phantom000{n}.png" for n in range(3)]
     monkeypatch.chdir(tmp_path)
-    os.symlink(road.raw, "raw")
+    os.symlink(demo.raw, "raw")
     os.mkdir("three")
     for name in names:
         shutil.copy(f"raw/images/{name}", "three")
     Path("list").write_text("".join(f"raw/images/{name}\n" for name in names))
     piped = "".join(f"raw/images/{name}{separator}" for name in names) if separator else ""
-    done = road.medclip("caption", *ask, "--json", stdin=piped)
+    done = demo.medclip("caption", *ask, "--json", stdin=piped)
     assert (done.code, done.err) == (0, "")
     assert [os.path.basename(record["image"]) for record in done.records] == names
 
 
-def test_an_image_on_stdin(shell, road):
-    code, out, _ = shell(f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image --json")
+def test_an_image_on_stdin(shell, demo):
+    code, out, _ = shell(f"cat {shlex.quote(str(demo.scan))} | medclip caption --stdin-image --json")
     assert (code, json.loads(out)["image"]) == (0, "-")
     assert json.loads(out)["neighbours"][0]["image"] == "images/phantom0000.png"
 
 
-def test_an_image_on_stdin_is_the_only_one(shell, road):
+def test_an_image_on_stdin_is_the_only_one(shell, demo):
     code, out, err = shell(
-        f"cat {shlex.quote(str(road.scan))} | medclip caption --stdin-image raw/images --json"
+        f"cat {shlex.quote(str(demo.scan))} | medclip caption --stdin-image raw/images --json"
     )
     assert (code, out) == (2, "")
     assert err == "medclip: --stdin-image is the only image: name no other, or leave it out\n"
 
 
-def test_file_names_need_not_be_utf8_nor_hold_still(shell, road):
+def test_file_names_need_not_be_utf8_nor_hold_still(shell, demo):
     code, out, err = shell(
         "mkdir -p odd; cp raw/images/phantom0000.png $'odd/a\\xff.png'; "
         "cp raw/images/phantom0000.png $'odd/b\\n\\e[31m.png'; cp raw/images/phantom0000.png odd/é→.png; "

@@ -16,19 +16,19 @@ app(prog_name="medclip")
 
 
 @pytest.fixture
-def press_tab(road):
+def press_tab(demo):
     def press_tab(line, folder=None, **environment):
         words = line.split(" ")
         asked = {
             "_MEDCLIP_COMPLETE": "complete_bash",
             "COMP_WORDS": line,
             "COMP_CWORD": str(len(words) - 1),
-            "MEDCLIP_HOME": str(road.folder / "home"),
+            "MEDCLIP_HOME": str(demo.folder / "home"),
         }
         done = subprocess.run(
             [sys.executable, "-c", PROBE.format(heavy=HEAVY)],
             env=os.environ | asked | environment,
-            cwd=folder or road.folder,
+            cwd=folder or demo.folder,
             capture_output=True,
             text=True,
         )
@@ -50,9 +50,9 @@ def test_collections_complete(press_tab, line):
     assert press_tab(line) == ["phantoms"]
 
 
-def test_models_complete_as_one_would_type_them(press_tab, road, tmp_path):
+def test_models_complete_as_one_would_type_them(press_tab, demo, tmp_path):
     assert press_tab("medclip caption --model ") == ["model"]
-    assert press_tab("medclip models show ", folder=tmp_path) == [str(road.model)]
+    assert press_tab("medclip models show ", folder=tmp_path) == [str(demo.model)]
     assert press_tab("medclip index x -m elsewhere/", folder=tmp_path) == [], "the shell completes paths"
 
 

@@ -4,18 +4,18 @@ import pytest
 
 
 @pytest.fixture
-def findings(road):
+def findings(demo):
     def findings(**environment):
-        done = road.medclip("doctor", "--json", env=environment)
+        done = demo.medclip("doctor", "--json", env=environment)
         return done.code, {one["what"]: one for one in done.answer["findings"]}
 
     return findings
 
 
-def test_models_and_collections_are_opened(findings, road):
+def test_models_and_collections_are_opened(findings, demo):
     code, found = findings()
     assert code == 0
-    assert found["model model"]["found"] == f"{road.model} (collection phantoms)"
+    assert found["model model"]["found"] == f"{demo.model} (collection phantoms)"
     assert found["collection phantoms"]["found"] == "144 images, model model"
     assert "server" not in found
 

@@ -8,15 +8,15 @@ from medclip_cli.models import load_model
 
 
 @pytest.fixture
-def embed(road):
+def embed(demo):
     def embed(*arguments, **more):
-        return road.medclip("embed", *arguments, "--model", road.model, **more)
+        return demo.medclip("embed", *arguments, "--model", demo.model, **more)
 
     return embed
 
 
-def test_images_become_unit_vectors_in_their_order(road, embed, tmp_path):
-    scans = sorted((road.raw / "images").glob("*.png"))[:3]
+def test_images_become_unit_vectors_in_their_order(demo, embed, tmp_path):
+    scans = sorted((demo.raw / "images").glob("*.png"))[:3]
     done = embed(*scans, tmp_path / "gone.png", "--out", tmp_path / "v.parquet", "--batch-size", 2)
     assert done.code == 3
     assert "gone.png" in done.err
@@ -24,26 +24,26 @@ def test_images_become_unit_vectors_in_their_order(road, embed, tmp_path):
     assert table.column_names == ["id", "vector"]
     assert table["id"].to_pylist() == [str(scan) for scan in scans]
     vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
-    expected = [one.vector for one in load_model(road.model).embed_files(scans)]
+    expected = [one.vector for one in load_model(demo.model).embed_files(scans)]
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert (tmp_path / "v.parquet").stat().st_mode & 0o777 == 0o600
 
 
-def test_texts_become_vectors_and_ids_beside_them(road, embed, tmp_path):
+def test_texts_become_vectors_and_ids_beside_them(demo, embed, tmp_path):
     done = embed("--texts", "-", "--out", tmp_path / "v.npy", stdin="axial CT\n\n sagittal MR \n")
     assert (done.code, done.out) == (0, "")
     vectors = np.load(tmp_path / "v.npy")
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(
-        vectors, load_model(road.model).embed_texts(["axial CT", "sagittal MR"]), atol=1e-5
+        vectors, load_model(demo.model).embed_texts(["axial CT", "sagittal MR"]), atol=1e-5
     )
     assert (tmp_path / "v.ids.txt").read_text().splitlines() == ["axial CT", "sagittal MR"]
 
 
-def test_the_model_is_that_of_the_collection_where_none_is_named(road, tmp_path):
-    done = road.medclip("embed", road.scan, "--collection", "phantoms", "--out", tmp_path / "v.npy")
+def test_the_model_is_that_of_the_collection_where_none_is_named(demo, tmp_path):
+    done = demo.medclip("embed", demo.scan, "--collection", "phantoms", "--out", tmp_path / "v.npy")
     assert done.code == 0
-    assert np.load(tmp_path / "v.npy").shape == (1, load_model(road.model).dim)
+    assert np.load(tmp_path / "v.npy").shape == (1, load_model(demo.model).dim)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def model(road, tmp_path):
+def model(demo, tmp_path):
     """A copy of the trained model that a test may damage."""
     copy = tmp_path / "trained" / "mine"
-    shutil.copytree(road.model, copy)
+    shutil.copytree(demo.model, copy)
     return copy
 
 
@@ -24,15 +24,15 @@ def listed(*arguments):
     return json.loads(result.stdout)
 
 
-def test_models_of_collections_settings_and_folders_are_listed_once_each(road, model, monkeypatch):
-    monkeypatch.setenv("MEDCLIP_HOME", str(road.folder / "home"))
-    monkeypatch.setenv("MEDCLIP_MODEL", str(road.model))
-    by_path = {one["path"]: one for one in listed(model.parent, road.folder)}
-    assert set(by_path) == {str(road.model), str(model)}
-    assert by_path[str(road.model)]["known_from"] == [
+def test_models_of_collections_settings_and_folders_are_listed_once_each(demo, model, monkeypatch):
+    monkeypatch.setenv("MEDCLIP_HOME", str(demo.folder / "home"))
+    monkeypatch.setenv("MEDCLIP_MODEL", str(demo.model))
+    by_path = {one["path"]: one for one in listed(model.parent, demo.folder)}
+    assert set(by_path) == {str(demo.model), str(model)}
+    assert by_path[str(demo.model)]["known_from"] == [
         "setting model (MEDCLIP_MODEL)",
         "collection phantoms",
-        f"folder {road.folder}",
+        f"folder {demo.folder}",
     ]
     one = by_path[str(model)]
     facts = (one["name"], one["preset"], one["corpus"], one["pairs"], one["can"])
@@ -55,23 +55,23 @@ def test_no_model_is_a_hint():
     assert "train one with medclip train encoders" in result.stderr
 
 
-def test_a_model_is_shown_by_folder_or_by_name(road, monkeypatch):
-    by_folder = json.loads(runner.invoke(app, ["models", "show", str(road.model), "--json"]).stdout)
-    monkeypatch.setenv("MEDCLIP_MODEL", str(road.model))
+def test_a_model_is_shown_by_folder_or_by_name(demo, monkeypatch):
+    by_folder = json.loads(runner.invoke(app, ["models", "show", str(demo.model), "--json"]).stdout)
+    monkeypatch.setenv("MEDCLIP_MODEL", str(demo.model))
     by_name = json.loads(runner.invoke(app, ["models", "show", "model", "--json"]).stdout)
     assert by_name == by_folder | {"known_from": ["setting model (MEDCLIP_MODEL)"]}
-    assert by_name["files"]["image.onnx"] == (road.model / "image.onnx").stat().st_size
+    assert by_name["files"]["image.onnx"] == (demo.model / "image.onnx").stat().st_size
     shown = runner.invoke(app, ["models", "show", "model"]).stdout
     for fact in (by_name["fingerprint"], "48 x 48 pixels", "corpus", "recall"):
         assert fact.lower() in shown.lower()
 
 
-def test_a_model_nobody_knows_is_one_line(road, tmp_path, monkeypatch):
+def test_a_model_nobody_knows_is_one_line(demo, tmp_path, monkeypatch):
     result = runner.invoke(app, ["models", "show", "nowhere"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no model folder 'nowhere', and no known model of that name" in result.stderr
     for folder in ("one/twin", "two/twin"):
-        shutil.copytree(road.model, tmp_path / "home" / "models" / folder)
+        shutil.copytree(demo.model, tmp_path / "home" / "models" / folder)
     monkeypatch.setenv("MEDCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MEDCLIP_MODEL", str(tmp_path / "home" / "models" / "one" / "twin"))
     shutil.move(tmp_path / "home" / "models" / "two" / "twin", tmp_path / "home" / "models" / "twin")

@@ -8,9 +8,9 @@ TEXTS = "axial CT\n\n  sagittal MR of the spine \r\n"
 
 
 @pytest.fixture
-def search(road):
+def search(demo):
     def search(*arguments, stdin=TEXTS):
-        return road.medclip("search", *arguments, "--collection", "phantoms", stdin=stdin)
+        return demo.medclip("search", *arguments, "--collection", "phantoms", stdin=stdin)
 
     return search
 
@@ -35,9 +35,9 @@ def test_people_are_told_which_text_is_answered(search):
     assert (nothing.code, nothing.out) == (0, "zebra: nothing matches\n")
 
 
-def test_examples_ask_with_every_text(search, road):
-    (record,) = search("-", "--image", road.scan, "-k", 2, "--json", stdin="axial CT").records
-    assert record["found"] == search("axial CT", "--image", road.scan, "-k", 2, "--json").answer
+def test_examples_ask_with_every_text(search, demo):
+    (record,) = search("-", "--image", demo.scan, "-k", 2, "--json", stdin="axial CT").records
+    assert record["found"] == search("axial CT", "--image", demo.scan, "-k", 2, "--json").answer
 
 
 def test_a_page_holds_every_text(search, tmp_path):

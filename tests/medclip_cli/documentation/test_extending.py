@@ -20,30 +20,30 @@ def test_an_example_is_short(page):
     assert sum(map(code_lines, sources)) < LONGEST
 
 
-def test_a_data_set(road, tmp_path, monkeypatch):
-    images = sorted((road.raw / "images").glob("*.png"))[:24]
+def test_a_data_set(demo, tmp_path, monkeypatch):
+    images = sorted((demo.raw / "images").glob("*.png"))[:24]
     for number, image in enumerate(images):
         folder = tmp_path / "scans" / ("cyst", "tumour")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, folder / f"p{number // 4}_{number}.png")
     use_here("dataset.md", tmp_path, monkeypatch)
-    listed = road.medclip("clean", "--list", "--json").answer
+    listed = demo.medclip("clean", "--list", "--json").answer
     assert "breast-us" in [layout["name"] for layout in listed]
-    done = road.medclip("clean", "breast-us", tmp_path / "scans", "--out", tmp_path / "corpus", "--json")
+    done = demo.medclip("clean", "breast-us", tmp_path / "scans", "--out", tmp_path / "corpus", "--json")
     assert done.code == 0, done.err
     assert done.answer["kept"] == 24
-    shown = road.medclip("corpus", "show", tmp_path / "corpus", "--json").out
+    shown = demo.medclip("corpus", "show", tmp_path / "corpus", "--json").out
     assert "breast-us" in shown
 
 
-def test_a_data_set_of_another_folder_is_refused(road, tmp_path, monkeypatch):
+def test_a_data_set_of_another_folder_is_refused(demo, tmp_path, monkeypatch):
     use_here("dataset.md", tmp_path, monkeypatch)
-    done = road.medclip("clean", "breast-us", road.raw, "--out", tmp_path / "corpus")
+    done = demo.medclip("clean", "breast-us", demo.raw, "--out", tmp_path / "corpus")
     assert done.code == 1
     assert "give the folder of the diagnoses" in done.err
 
 
-def test_a_score(road, tmp_path, monkeypatch):
+def test_a_score(demo, tmp_path, monkeypatch):
     lines = [
         {"id": "a", "prediction": "mass in the left lung", "references": ["left lung, mass"]},
         {"id": "b", "prediction": "mass in the right lung", "references": ["left lung, mass"]},
@@ -51,7 +51,7 @@ def test_a_score(road, tmp_path, monkeypatch):
     file = tmp_path / "predictions.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     use_here("score.md", tmp_path, monkeypatch)
-    done = road.medclip("score", file, "--scorer", "side", "--no-meteor", "--json")
+    done = demo.medclip("score", file, "--scorer", "side", "--no-meteor", "--json")
     assert done.code == 0, done.err
     assert done.answer["scores"]["side"] == 0.5
     assert done.answer["variants"]["side"] == "sides named, exact match (example 1.0)"

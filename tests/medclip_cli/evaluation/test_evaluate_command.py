@@ -13,12 +13,12 @@ from medclip_cli.evaluation.run import evaluate
 
 
 @pytest.fixture
-def run(road, monkeypatch):
+def run(demo, monkeypatch):
     """Run `medclip evaluate` on the corpus and the collection of the tests."""
-    monkeypatch.setenv("MEDCLIP_HOME", str(road.folder / "home"))
+    monkeypatch.setenv("MEDCLIP_HOME", str(demo.folder / "home"))
 
     def run(*options):
-        command = ["evaluate", road.corpus, "--collection", "phantoms", "--split", "val", *options]
+        command = ["evaluate", demo.corpus, "--collection", "phantoms", "--split", "val", *options]
         return CliRunner().invoke(app, [str(argument) for argument in command])
 
     return run
@@ -48,12 +48,12 @@ def test_every_form_of_the_answer(run, tmp_path):
     assert abs(nearest["cider"] - report["captions"]["nearest"]["cider"]) < 1e-5
 
 
-def test_a_program_gets_the_same_report_by_name_or_by_opened_collection(road, monkeypatch):
-    monkeypatch.setenv("MEDCLIP_HOME", str(road.folder / "home"))
+def test_a_program_gets_the_same_report_by_name_or_by_opened_collection(demo, monkeypatch):
+    monkeypatch.setenv("MEDCLIP_HOME", str(demo.folder / "home"))
     options = {"methods": ["nearest"], "meteor": False, "resamples": 0}
-    by_name = evaluate(road.corpus, "phantoms", **options).to_dict()
+    by_name = evaluate(demo.corpus, "phantoms", **options).to_dict()
     with medclip_cli.open_collection("phantoms") as collection:
-        assert evaluate(str(road.corpus), collection, **options).to_dict() == by_name
+        assert evaluate(str(demo.corpus), collection, **options).to_dict() == by_name
     assert json.loads(json.dumps(by_name))["collection"] == "phantoms"
 
 

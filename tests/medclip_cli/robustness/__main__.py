@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.medclip_cli.conftest import Road
+from tests.medclip_cli.conftest import Demo
 from tests.medclip_cli.robustness.cases import FAMILIES, cases_of
 from tests.medclip_cli.robustness.running import Case, faults, limit_memory, run
 
@@ -25,20 +25,20 @@ LIBTIFF = re.compile(r"tempfile\.tif: |_?TIFF\w+: |\w+Decode\w*: |Fax\w+: ")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("road", type=Path)
+    parser.add_argument("demo", type=Path)
     parser.add_argument("families", nargs="+", choices=FAMILIES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", type=int)
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
     options = parser.parse_args()
-    os.environ["MEDCLIP_HOME"] = str(options.road / "home")
-    road = Road(options.road)
-    run(Case("warm up", ("caption", str(road.scan), "--collection", "phantoms")))
+    os.environ["MEDCLIP_HOME"] = str(options.demo / "home")
+    demo = Demo(options.demo)
+    run(Case("warm up", ("caption", str(demo.scan), "--collection", "phantoms")))
     limit_memory()
     found = {}
     for family in options.families:
         with tempfile.TemporaryDirectory() as folder:
-            cases = cases_of(family, road, Path(folder), options.seed, options.cases)
+            cases = cases_of(family, demo, Path(folder), options.seed, options.cases)
             found[family] = throw(cases, options.log)
             os.chdir("/")
     sys.stdout.write(json.dumps(found) + "\n")

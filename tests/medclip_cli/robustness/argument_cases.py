@@ -9,7 +9,7 @@ ASK = ("--collection", "phantoms")
 GROUPS = ("collections", "corpus")
 
 
-def argument_cases(road, folder, rng, count):
+def argument_cases(demo, folder, rng, count):
     """What is typed: names, numbers, filters, words; with what a shell can pass on (no NUL)."""
     texts = [os.fsdecode(text.encode("utf-8", "surrogatepass")) for text in HOSTILE_TEXTS if "\0" not in text]
     texts += [
@@ -26,7 +26,7 @@ def argument_cases(road, folder, rng, count):
         "age>=x",
         "age>=nan",
     ]
-    scan = str(road.scan)
+    scan = str(demo.scan)
     shapes = (
         lambda t: ("search", t, "--json", *ASK),
         lambda t: ("search", "--mode", "words", *ASK, "--", t),
@@ -47,15 +47,15 @@ def argument_cases(road, folder, rng, count):
         lambda t: ("collections", "drop", "-q", "--yes", "--", t),
         lambda t: ("collections", "export", "phantoms", f"--out={t}", "-q"),
         lambda t: ("corpus", "show", "-q", "--", t),
-        lambda t: ("corpus", "merge", t, str(road.corpus), "--out", "new", "-q"),
-        lambda t: ("clean", t, str(road.raw), "--out", "new"),
+        lambda t: ("corpus", "merge", t, str(demo.corpus), "--out", "new", "-q"),
+        lambda t: ("clean", t, str(demo.raw), "--out", "new"),
         lambda t: ("clean", "folder", t, "--out", "new", "--dry-run"),
-        lambda t: ("clean", "folder", str(road.raw), "--group-pattern", t, "--dry-run", "--json"),
-        lambda t: ("clean", "folder", str(road.raw), "--caption-column", t, "--dry-run"),
-        lambda t: ("clean", "folder", str(road.raw), "--caption", t, "--dry-run", "--json"),
+        lambda t: ("clean", "folder", str(demo.raw), "--group-pattern", t, "--dry-run", "--json"),
+        lambda t: ("clean", "folder", str(demo.raw), "--caption-column", t, "--dry-run"),
+        lambda t: ("clean", "folder", str(demo.raw), "--caption", t, "--dry-run", "--json"),
         lambda t: ("score", t, "--json"),
-        lambda t: ("index", t, "--model", str(road.model), "--collection", "new"),
-        lambda t: ("index", str(road.corpus), "--model", t, "--collection", "new", "--dry-run"),
+        lambda t: ("index", t, "--model", str(demo.model), "--collection", "new"),
+        lambda t: ("index", str(demo.corpus), "--model", t, "--collection", "new", "--dry-run"),
         lambda t: ("evaluate", t, *ASK),
         lambda t: ("duplicates", t),
         lambda t: (t,),

@@ -21,7 +21,7 @@ FAMILIES = {
 }
 
 
-def cases_of(family, road, folder, seed, count=None):
+def cases_of(family, demo, folder, seed, count=None):
     """Yield the cases of a family, the same ones for the same seed."""
     make, usual = FAMILIES[family]
-    yield from make(road, folder, random.Random(f"{family} {seed}"), usual if count is None else count)
+    yield from make(demo, folder, random.Random(f"{family} {seed}"), usual if count is None else count)

@@ -46,7 +46,7 @@ VALUES = (
 )
 
 
-def prediction_cases(road, folder, rng, count):
+def prediction_cases(demo, folder, rng, count):
     """Predictions, references and findings, in every format that is read."""
     seeds = {
         "jsonl": "\n".join(map(json.dumps, ROWS)).encode(),
@@ -90,9 +90,9 @@ def _damage_rows(data, kind, rng):
     return damage(data, rng)
 
 
-def table_cases(road, folder, rng, count):
+def table_cases(demo, folder, rng, count):
     """Tables of captions beside images: CSV, TSV, JSON and JSON Lines."""
-    shutil.copy(road.scan, folder / "good.png")
+    shutil.copy(demo.scan, folder / "good.png")
     rows = [{"image": "good.png", "caption": f"axial CT of {PATIENT_WORD}, case {n}"} for n in range(5)]
     csv = "image,caption,patient\n" + "".join(f'good.png,"{PATIENT_WORD}, {n}",P{n}\n' for n in range(5))
     for number in range(count):
@@ -123,7 +123,7 @@ def table_cases(road, folder, rng, count):
         yield Case(f"table {path.name}", (*arguments, *out))
 
 
-def settings_cases(road, folder, rng, count):
+def settings_cases(demo, folder, rng, count):
     """The settings file, the variables, and the names they give."""
     home = folder / "medclip"
     home.mkdir()
@@ -142,13 +142,13 @@ def settings_cases(road, folder, rng, count):
         yield Case(f"settings {number}", command, environment=environment)
 
 
-def model_cases(road, folder, rng, count):
+def model_cases(demo, folder, rng, count):
     """The model folder: its description, its tokenizer, its graphs."""
     model = folder / "model"
-    shutil.copytree(road.model, model)
+    shutil.copytree(demo.model, model)
     for number in range(count):
         name = rng.choice(("config.json", "config.json", "tokenizer.json", "text.onnx"))
-        data = (road.model / name).read_bytes()
+        data = (demo.model / name).read_bytes()
         broken = damage_json(json.loads(data), rng) if name == "config.json" else damage(data, rng)
         (model / name).write_bytes(broken)
         if name != "config.json":
@@ -157,8 +157,8 @@ def model_cases(road, folder, rng, count):
             f"model {number} {name}",
             ("search", "axial CT", "--model", str(model), "--mode", "dense", "--json", "-q", *ASK),
         )
-        shutil.copy(road.model / name, model / name)
-        shutil.copy(road.model / "config.json", model / "config.json")
+        shutil.copy(demo.model / name, model / name)
+        shutil.copy(demo.model / "config.json", model / "config.json")
 
 
 def _vouch_for(model, name, data):
@@ -168,9 +168,9 @@ def _vouch_for(model, name, data):
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def collection_cases(road, folder, rng, count):
+def collection_cases(demo, folder, rng, count):
     """The files of a collection, those of the engine included."""
-    source = road.folder / "home" / "collections" / "phantoms"
+    source = demo.folder / "home" / "collections" / "phantoms"
     home = folder / "home"
     target = home / "collections" / "phantoms"
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
@@ -196,7 +196,7 @@ def collection_cases(road, folder, rng, count):
         yield Case(name, (*command, "--json", "-q"), environment={"MEDCLIP_HOME": str(home)})
 
 
-def archive_cases(road, folder, rng, count):
+def archive_cases(demo, folder, rng, count):
     """A collection in one file, as it arrives from another machine."""
     home, whole = folder / "home", folder / "whole.medclip"
     yield Case("export", ("collections", "export", "phantoms", "--out", str(whole), "-q"))
@@ -211,33 +211,33 @@ def archive_cases(road, folder, rng, count):
         path.unlink()
 
 
-def corpus_cases(road, folder, rng, count):
+def corpus_cases(demo, folder, rng, count):
     """A corpus folder, its table and its report."""
     corpus = folder / "corpus"
-    shutil.copytree(road.corpus, corpus)
+    shutil.copytree(demo.corpus, corpus)
     for number in range(count):
         name = rng.choice(("report.json", "corpus.parquet"))
-        data = (road.corpus / name).read_bytes()
+        data = (demo.corpus / name).read_bytes()
         broken = damage_json(json.loads(data), rng) if name == "report.json" else damage(data, rng)
         (corpus / name).write_bytes(broken)
         command = rng.choice(
             (
                 ("corpus", "show", str(corpus), "--json"),
                 ("corpus", "export", str(corpus), "--format", "csv"),
-                ("index", str(corpus), "--model", str(road.model), "--dry-run", "--json", *ASK),
+                ("index", str(corpus), "--model", str(demo.model), "--dry-run", "--json", *ASK),
                 ("evaluate", str(corpus), "--resamples", "0", "--no-meteor", "--json", *ASK),
             )
             if number % 10 == 0
             else (("corpus", "show", str(corpus), "--json"), ("corpus", "export", str(corpus)))
         )
         yield Case(f"corpus {number} {name} {command[0]}", (*command, "-q"))
-        shutil.copy(road.corpus / name, corpus / name)
+        shutil.copy(demo.corpus / name, corpus / name)
 
 
-def shard_cases(road, folder, rng, count):
+def shard_cases(demo, folder, rng, count):
     """WebDataset shards of somebody else."""
     shards, out = folder / "shards", folder / "out"
-    export = ("corpus", "export", str(road.corpus), "--format", "webdataset", "--split", "val")
+    export = ("corpus", "export", str(demo.corpus), "--format", "webdataset", "--split", "val")
     yield Case("shards", (*export, "--out", str(shards), "-q"))
     whole = (shards / "val-000000.tar").read_bytes()
     for number in range(count):

@@ -11,7 +11,7 @@ ASK = ("--collection", "phantoms")
 IMAGES_AT_ONCE = 60
 
 
-def image_cases(road, folder, rng, count):
+def image_cases(demo, folder, rng, count):
     """Images of every kind, whole and broken, many to a call: the good ones among them are answered."""
     whole, broken = images.readable(), images.unreadable()
     files = [*whole.items(), *broken.items()]
@@ -34,7 +34,7 @@ def image_cases(road, folder, rng, count):
         )
 
 
-def single_image_cases(road, folder, rng, count):
+def single_image_cases(demo, folder, rng, count):
     """One image at a time, by the other doors: stdin, search by example, with an explanation page."""
     files = [*images.readable().items(), *images.unreadable().items()]
     for number in range(count):
@@ -56,7 +56,7 @@ def single_image_cases(road, folder, rng, count):
         )
 
 
-def name_cases(road, folder, rng, count):
+def name_cases(demo, folder, rng, count):
     """Good and bad images under names that hurt, named in lists, in folders and one by one."""
     names = [
         "line\nfeed.png",
@@ -69,7 +69,7 @@ def name_cases(road, folder, rng, count):
     ]
     names += ["\udcff\udcfe.png", "[a-c]*.png", "?.png", "$(reboot).png", "é" * 100 + ".png", "\u202egnp.png"]
     for name in names:
-        shutil.copy(road.scan, folder / name)
+        shutil.copy(demo.scan, folder / name)
         (folder / f"bad {name}").write_bytes(b"no image")
     (folder / "folder.png").mkdir()
     os.mkfifo(folder / "pipe.png")

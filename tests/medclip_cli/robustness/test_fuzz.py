@@ -16,8 +16,8 @@ AT_LEAST = 2_000
 SEED = 0
 
 
-def throw(family, road, log):
-    command = ("-m", "tests.medclip_cli.robustness", road.folder, family, "--seed", SEED, "--log", log)
+def throw(family, demo, log):
+    command = ("-m", "tests.medclip_cli.robustness", demo.folder, family, "--seed", SEED, "--log", log)
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=REPOSITORY,
@@ -32,9 +32,9 @@ def throw(family, road, log):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_broken_input_ends_well(road, tmp_path, family):
+def test_every_broken_input_ends_well(demo, tmp_path, family):
     """Each family has a process, whose memory is limited."""
-    thrown = throw(family, road, tmp_path / "last")
+    thrown = throw(family, demo, tmp_path / "last")
     assert thrown["wrong"] == []
     assert thrown["inputs"] >= FAMILIES[family][1]
 

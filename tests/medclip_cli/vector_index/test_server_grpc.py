@@ -146,7 +146,7 @@ def test_the_commands_that_ask_send_nothing_that_writes(monkeypatch):
         assert not set(double.calls) & WRITES
 
 
-def test_a_read_only_key_is_enough_to_caption_search_and_evaluate(monkeypatch, road):
+def test_a_read_only_key_is_enough_to_caption_search_and_evaluate(monkeypatch, demo):
     with grpc_qdrant(key="whole", read_only_key="reading") as double:
         there = ["--url", double.url, "--collection", "scans"]
 
@@ -156,12 +156,12 @@ def test_a_read_only_key_is_enough_to_caption_search_and_evaluate(monkeypatch, r
             assert result.exit_code == 0, result.stderr
             return json.loads(result.stdout)
 
-        indexed = run("whole", "index", road.corpus, "--model", road.model)
+        indexed = run("whole", "index", demo.corpus, "--model", demo.model)
         double.calls.clear()
-        captioned = run("reading", "caption", road.scan)
-        agreed = run("reading", "caption", road.scan, "--method", "consensus")
+        captioned = run("reading", "caption", demo.scan)
+        agreed = run("reading", "caption", demo.scan, "--method", "consensus")
         found = run("reading", "search", "axial CT of the torso", "--mode", "hybrid", "--top", 3)
-        judged = run("reading", "evaluate", road.corpus, "--split", "test", "--resamples", 20)
+        judged = run("reading", "evaluate", demo.corpus, "--split", "test", "--resamples", 20)
         assert not set(double.calls) & WRITES
     assert captioned["neighbours"]
     assert captioned["caption"] == captioned["neighbours"][0]["caption"]
